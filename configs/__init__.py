@@ -1,0 +1,1 @@
+"""Presets, installed as `rlnorm.configs`; each holds only what differs from the defaults."""

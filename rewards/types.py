@@ -1,0 +1,69 @@
+"""What a reward sees and what it returns: plain, picklable data, free of torch and ray."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+
+class Status(StrEnum):
+    """Outcome of one score. The last four are failures: masked from training, never a 0."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    UNPARSABLE = "unparsable"
+    TIMEOUT = "timeout"
+    GOLD_ERROR = "gold_error"
+    INFRA_ERROR = "infra_error"
+
+    @property
+    def is_verdict(self) -> bool:
+        """True when the score may be trained on."""
+        return self in _VERDICTS
+
+
+_VERDICTS = {Status.CORRECT, Status.WRONG, Status.NO_ANSWER, Status.UNPARSABLE}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """Everything a reward may see of one rollout."""
+
+    id: str
+    group: str
+    completion: str
+    """Decoded completion text, special tokens left out."""
+    gold: Any = None
+    token_ids: Sequence[int] = ()
+    finish: Literal["stop", "length", "tool", "abort"] = "stop"
+    messages: Sequence[Mapping[str, Any]] = ()
+    """The prompt, as chat messages."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Source, level and the other columns of the data row."""
+    turns: Sequence[Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """One reward's verdict on one sample."""
+
+    components: Mapping[str, float]
+    """By name, exactly the names the reward declares; NaN where the component is not valid."""
+    status: Status
+    seconds: float = 0.0
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    per_turn: Sequence[float] | None = None
+
+
+class Reward(Protocol):
+    """The full interface; most users write a plain function `f(sample) -> float | dict` instead."""
+
+    name: str
+    components: tuple[str, ...]
+    kind: Literal["cpu", "io"]
+    """cpu: runs in a killable worker process; io: a coroutine on the caller's loop."""
+
+    async def score(self, batch: Sequence[Sample]) -> list[Score]:
+        """One Score a sample, in order."""
+        ...

@@ -1,0 +1,1 @@
+"""The loop and its parts: config, rollout pools, learners, weight sync, checkpoints, evaluation."""
