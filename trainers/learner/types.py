@@ -1,0 +1,44 @@
+"""The seam between the loop and whatever holds the gradients."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from rlnorm.types import StepResult, TokenBatch
+
+
+class Learner(Protocol):
+    """Scores tokens, takes optimizer steps, hands out weights. Batches are global: an
+    implementation shards them over ranks and microbatches without changing the maths."""
+
+    policy_version: int
+    """Optimizer steps taken; 0 for the initial weights."""
+
+    async def start(self) -> None:
+        """Load the model and the optimizer."""
+
+    async def score(self, batch: TokenBatch, want: frozenset[str]) -> dict[str, Tensor]:
+        """Per-token columns [t] without gradient, 0 where loss_mask is False.
+
+        want: any of old_logprobs, ref_logprobs, proxy_logprobs, proximal_logprobs, entropy, sum_p2.
+        """
+        ...
+
+    async def step(self, batch: TokenBatch) -> StepResult:
+        """One optimizer step over the whole batch; a non-finite gradient skips it."""
+        ...
+
+    def weights(self) -> AsyncIterator[list[tuple[str, Tensor]]]:
+        """Whole tensors by Hugging Face name in buckets, LoRA merged in float32 into a copy."""
+        ...
+
+    async def save(self, folder: Path) -> None:
+        """Write `model/` (Hugging Face safetensors) and `trainer_state/` into an existing folder."""
+
+    async def load(self, folder: Path) -> None:
+        """Continue from what `save` wrote, bit for bit."""
+
+    async def close(self) -> None:
+        """Free the device memory and end the processes this learner started."""
