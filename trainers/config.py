@@ -1,0 +1,321 @@
+"""The configuration of a run: YAML preset + dotted overrides -> one validated object.
+
+Torch is not imported here: a wrong key must be told in a blink. Stage options, which need the
+estimators' signatures, are checked right after by `rlnorm.algorithms`, still before anything starts.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rewards.errors import InputError
+
+
+class Section(BaseModel):
+    """Unknown keys are errors, values are never changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    path: str
+    """Hugging Face folder or id, or `shipped:quick` / `shipped:graded`."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights that train and sample."""
+    lora_rank: int = Field(0, ge=0)
+    """Rank of LoRA adapters (peft) on all linear layers; 0 trains every weight."""
+    lora_alpha: float = Field(32.0, gt=0)
+    """LoRA scale numerator: adapters are multiplied by lora_alpha / lora_rank."""
+
+
+class DataConfig(Section):
+    train: str
+    """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `PRESET=FILE`."""
+    eval: dict[str, str] = {}
+    """Benchmarks by name, each a source like `train`."""
+    fields: dict[str, str] = {}
+    """Which column holds id, question, answer (or messages) where the names differ."""
+    system_prompt: str | None = None
+    """System message put before every question."""
+    train_limit: int | None = Field(None, ge=1)
+    """Use at most this many training rows."""
+
+
+class RewardConfig(Section):
+    name: str
+    """Name of the component (or of the group of components) in metrics and weights."""
+    function: str
+    """A shipped reward's name or `module:function`."""
+    weight: float = 1.0
+    """Weight in the estimator; components stay apart until then."""
+    gate: str | None = None
+    """Count this component only where the named one is above 0."""
+    components: list[str] | None = None
+    """Names a function returns when it gives several; each has this weight."""
+    options: dict[str, Any] = {}
+    """Keyword options of the function."""
+
+
+class RolloutConfig(Section):
+    backend: Literal["local", "vllm"] = "local"
+    """local: in this process; vllm: engines in Ray actors."""
+    group_size: int = Field(8, ge=1)
+    """Completions sampled for each prompt (G)."""
+    prompts_per_step: int = Field(64, ge=1)
+    """Prompts sampled for each step."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature; logprobs are taken under it."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus sampling; 1 is off."""
+    top_k: int = Field(0, ge=0)
+    """Sample among the k likeliest tokens; 0 is off."""
+    min_p: float = Field(0.0, ge=0, lt=1)
+    """Drop tokens below min_p times the likeliest one's probability; 0 is off."""
+    max_tokens: int = Field(512, ge=1)
+    """Most tokens of one completion."""
+    stop: list[str] = []
+    """Strings that end a completion."""
+    environment: str | None = None
+    """Multi-turn environment: a shipped name or `module:Class`; none for single-turn prompts."""
+    engines: int = Field(1, ge=1)
+    """Number of vLLM engines."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    """GPUs of one engine."""
+    engine_options: dict[str, Any] = {}
+    """Passed to vLLM as they are."""
+    deadline_s: float = Field(1800.0, gt=0)
+    """Longest wait for one batch of rollouts, an engine's start or a weight transfer."""
+
+
+class LearnerConfig(Section):
+    backend: Literal["embedded", "deepspeed"] = "embedded"
+    """embedded: torch in this process; deepspeed: ranks in Ray actors."""
+    lr: float = Field(1e-6, gt=0)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After warm-up: hold, or decay to 0 at the last step."""
+    warmup_steps: int = Field(0, ge=0)
+    """RL steps of linear warm-up."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW moments."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay of matrices."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest global gradient norm."""
+    minibatches: int = Field(1, ge=1)
+    """Optimizer steps taken on one batch of rollouts, each on its share of the groups."""
+    epochs: int = Field(1, ge=1)
+    """Passes over one batch of rollouts."""
+    tokens_per_microbatch: int = Field(16384, ge=1)
+    """Token budget of one forward and backward pass; changes memory, never the maths."""
+    old_logprobs: Literal["recompute", "sampler"] = "recompute"
+    """Ratios against the learner's own forward before the step, or against the sampler's values."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass."""
+    ranks: int = Field(1, ge=1)
+    """DeepSpeed ranks (GPUs)."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """What DeepSpeed shards: 1 optimizer state, 2 gradients too, 3 weights too."""
+    offload: bool = False
+    """Keep DeepSpeed's optimizer state in CPU memory."""
+
+
+class LoggingConfig(Section):
+    wandb: str | None = None
+    """Weights & Biases project; WANDB_MODE=offline works."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files."""
+    sample_rollouts: int = Field(4, ge=0)
+    """Rollouts shown on the terminal and in W&B after an evaluation."""
+
+
+class Config(Section):
+    """Everything a run depends on."""
+
+    algorithm: str | dict[str, Any] = "grpo"
+    """A named algorithm, or {name: ..., estimator: ..., loss: ..., ...} to override its slots."""
+    model: ModelConfig
+    data: DataConfig
+    rewards: list[RewardConfig] = Field(min_length=1)
+    rollout: RolloutConfig = RolloutConfig()
+    learner: LearnerConfig = LearnerConfig()
+    logging: LoggingConfig = LoggingConfig()
+    cluster: str | None = None
+    """Address of a running Ray cluster for the vllm and deepspeed backends; none starts one here."""
+    output_dir: str = "runs"
+    """Folder that holds run directories."""
+    run_name: str = "run"
+    """Name of the run's directory."""
+    steps: int = Field(100, ge=1)
+    """RL steps."""
+    seed: int = Field(0, ge=0)
+    """The one seed: prompt order, sampling, adapters."""
+    eval_every: int = Field(0, ge=0)
+    """Steps between evaluations; 0 evaluates before the first step and at the end only."""
+    eval_samples: int = Field(8, ge=1)
+    """Sampled completions per benchmark problem (avg@k, pass@k), beside the greedy one."""
+    checkpoint_every: int = Field(0, ge=0)
+    """Steps between checkpoints; 0 writes one at the end only."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Checkpoints kept on disk, the newest ones."""
+    max_staleness: Literal[0] = 0
+    """How many versions old a rollout may be when it trains; 0 is strictly on-policy."""
+    deterministic: bool = False
+    """Bit-for-bit repeatable training, at some cost in speed."""
+
+    @model_validator(mode="after")
+    def _combinations(self) -> "Config":
+        names = [n for r in self.rewards for n in (r.components or [r.name])]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"rewards: component {name!r} is declared twice")
+        for reward in self.rewards:
+            if reward.gate is not None and reward.gate not in names:
+                raise ValueError(
+                    f"rewards.{reward.name}.gate = {reward.gate!r}: choose from {sorted(names)}"
+                )
+        if self.learner.minibatches > self.rollout.prompts_per_step:
+            raise ValueError(
+                f"learner.minibatches = {self.learner.minibatches}: at most "
+                f"rollout.prompts_per_step = {self.rollout.prompts_per_step}"
+            )
+        cut = self.rollout.top_p < 1 or self.rollout.top_k > 0 or self.rollout.min_p > 0
+        if cut and self.learner.old_logprobs == "sampler":
+            raise ValueError(
+                "learner.old_logprobs = 'sampler' with top_p, top_k or min_p: the sampler's "
+                "distribution is cut, so use 'recompute'"
+            )
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's directory."""
+        return Path(self.output_dir) / self.run_name
+
+    @property
+    def needs_ray(self) -> bool:
+        """True when a part of the run lives in Ray actors."""
+        return self.rollout.backend == "vllm" or self.learner.backend == "deepspeed"
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
+    """The config of a YAML file or shipped preset name, with `key.sub=value` overrides applied."""
+    table = _read_yaml(find_preset(source))
+    for override in overrides:
+        _apply(table, override)
+    return validate_config(table)
+
+
+def find_preset(source: str) -> Path:
+    """A file as given, or a shipped preset by its name."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    folder = Path(str(resources.files("rlnorm.configs")))
+    shipped = sorted(p.stem for p in folder.glob("*.yaml"))
+    if path.stem in shipped and path.parent.name in ("", "configs"):
+        return folder / f"{path.stem}.yaml"
+    near = difflib.get_close_matches(path.stem, shipped, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(f"config {source!r}: no such file; shipped presets: {', '.join(shipped)}{hint}")
+
+
+def validate_config(table: Mapping[str, Any]) -> Config:
+    """Build the Config or say in one line which key is wrong, what it got and what is allowed."""
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        raise InputError(_one_line(error)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        table = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"config {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(table, dict):
+        raise InputError(f"config {path}: expected keys and values, got {type(table).__name__}")
+    return table
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"override {override!r}: write key=value, for example learner.lr=1e-6")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"override {override!r}: {' '.join(str(error).split())}") from None
+    *parents, leaf = key.split(".")
+    node: Any = table
+    for name in parents:
+        if isinstance(node, list):
+            node = _list_item(node, name, override)
+            continue
+        child = node.get(name)
+        if not isinstance(child, dict | list):
+            # `algorithm: grpo` becomes {name: grpo} when one of its slots is overridden
+            child = {} if child is None else {"name": child}
+            node[name] = child
+        node = child
+    if isinstance(node, list):
+        raise InputError(f"override {override!r}: name the field of the list item to set")
+    node[leaf] = _number(value)
+
+
+def _list_item(items: list[Any], name: str, override: str) -> Any:
+    for item in items:
+        if isinstance(item, dict) and item.get("name") == name:
+            return item
+    names = [item.get("name") for item in items if isinstance(item, dict)]
+    raise InputError(f"override {override!r}: no item named {name!r}, choose from {names}")
+
+
+def _number(value: Any) -> Any:
+    # YAML 1.1 reads 1e-6 as a string
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("str", "dict[str,any]"))
+    if first["type"] == "extra_forbidden":
+        allowed = _allowed_keys(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), allowed, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{where}: unknown key, choose from {', '.join(allowed)}{hint}"
+    if first["type"] == "missing":
+        return f"{where}: missing, it must be set"
+    if first["type"] == "value_error":
+        message = str(first["ctx"]["error"])
+        return f"{where}: {message}" if where else message
+    return f"{where} = {first['input']!r}: {first['msg']}"
+
+
+def _allowed_keys(loc: Sequence[int | str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        nested = getattr(annotation, "__args__", (annotation,))[0]
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            section = nested
+    return list(section.model_fields)
+
+
+def count_keys() -> int:
+    """How many keys a user can set in all; kept small on purpose."""
+    sections = (ModelConfig, DataConfig, RewardConfig, RolloutConfig, LearnerConfig, LoggingConfig)
+    own = len(Config.model_fields) - len(sections)
+    return own + sum(len(section.model_fields) for section in sections)

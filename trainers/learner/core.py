@@ -1,0 +1,143 @@
+"""What every learner does with one microbatch, whatever framework steps the weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rlnorm.algorithms import Algorithm
+from rlnorm.kernels import MinP, TokenStats, token_stats
+from rlnorm.types import TokenBatch
+from trainers.learner.attention import VarlenLayout
+from trainers.learner.packing import microbatches, take_rollouts
+
+STAT_OF_COLUMN = {
+    "old_logprobs": "logprob",
+    "ref_logprobs": "logprob",
+    "proximal_logprobs": "logprob",
+    "proxy_logprobs": "proxy_logprob",
+    "entropy": "entropy",
+    "sum_p2": "sum_p2",
+}
+"""Which token statistic fills each scored column."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The output projection, apart from the body: its logits are never held."""
+
+    weight: Tensor
+    bias: Tensor | None
+    softcap: float | None
+
+
+def head_of(model: nn.Module) -> Head:
+    """The model's head; with LoRA on it, base weight plus the adapter's product, differentiable."""
+    layer = model.get_output_embeddings()
+    softcap = getattr(model.config, "final_logit_softcapping", None)
+    if not hasattr(layer, "base_layer"):
+        return Head(weight=layer.weight, bias=getattr(layer, "bias", None), softcap=softcap)
+    weight = layer.base_layer.weight
+    for name in layer.active_adapters:
+        delta = layer.lora_B[name].weight @ layer.lora_A[name].weight
+        weight = weight + layer.scaling[name] * delta.to(weight.dtype)
+    return Head(weight=weight, bias=getattr(layer.base_layer, "bias", None), softcap=softcap)
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """The decoder below the head, adapters included."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return getattr(plain, plain.base_model_prefix)
+
+
+def trained_hidden(model: nn.Module, batch: TokenBatch) -> Tensor:
+    """[t', d]: the hidden state that predicts each trained token of a packed batch."""
+    layout = VarlenLayout.of(batch.cu_seqlens, batch.positions, batch.rollout_index)
+    hidden = body_of(model)(
+        input_ids=batch.token_ids[None],
+        position_ids=batch.positions[None],
+        attention_mask=None,
+        use_cache=False,
+        varlen=layout,
+    ).last_hidden_state[0]
+    return hidden.index_select(0, batch.loss_mask.nonzero()[:, 0] - 1)
+
+
+def batch_stats(
+    model: nn.Module, batch: TokenBatch, want: tuple[str, ...], kappa: float | None = None
+) -> TokenStats:
+    """Statistics of the trained tokens of one microbatch, through the fused head."""
+    head = head_of(model)
+    return token_stats(
+        trained_hidden(model, batch),
+        head.weight,
+        batch.token_ids[batch.loss_mask],
+        temperature=batch.temperature,
+        want=want,
+        proxy=None if kappa is None else MinP(kappa),
+        bias=head.bias,
+        softcap=head.softcap,
+    )
+
+
+@torch.no_grad()
+def score_batch(
+    model: nn.Module,
+    batch: TokenBatch,
+    want: frozenset[str],
+    *,
+    max_tokens: int,
+    kappa: float | None = None,
+) -> dict[str, Tensor]:
+    """The wanted columns [t] on the CPU; microbatches only bound the memory."""
+    out = {name: torch.zeros(len(batch.token_ids)) for name in sorted(want)}
+    stats = tuple(sorted({STAT_OF_COLUMN[name] for name in want}))
+    device = next(model.parameters()).device
+    for chosen in microbatches(batch, max_tokens):
+        micro = take_rollouts(batch, chosen)
+        result = batch_stats(model, to_device(micro, device), stats, kappa)
+        tokens = _token_index(batch, chosen)[micro.loss_mask]
+        for name, column in out.items():
+            column[tokens] = getattr(result, STAT_OF_COLUMN[name]).float().cpu()
+    return out
+
+
+def _token_index(batch: TokenBatch, chosen: Tensor) -> Tensor:
+    starts, ends = batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist()
+    return torch.cat([torch.arange(starts[i], ends[i]) for i in chosen.tolist()])
+
+
+def to_device(batch: TokenBatch, device: torch.device) -> TokenBatch:
+    """The same batch with every tensor on device."""
+    if batch.token_ids.device == device:
+        return batch
+    from dataclasses import fields, replace
+
+    moved = {
+        f.name: getattr(batch, f.name).to(device)
+        for f in fields(batch)
+        if isinstance(getattr(batch, f.name), Tensor)
+    }
+    columns = {name: column.to(device) for name, column in batch.columns.items()}
+    return replace(batch, columns=columns, **moved)
+
+
+def microbatch_loss(
+    model: nn.Module, batch: TokenBatch, algorithm: Algorithm
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """This microbatch's part of the step's loss, and of its metrics: parts add up to the whole."""
+    want = ("entropy", "logprob")
+    stats = batch_stats(model, batch, want)
+    data = {name: column[batch.loss_mask] for name, column in batch.columns.items()}
+    data["logprobs"], data["entropy"] = stats.logprob, stats.entropy
+    data["rollout_index"] = batch.rollout_index[batch.loss_mask]
+    loss, metrics = algorithm.loss(data, batch.denominators)
+    with torch.no_grad():
+        gap = data["sampler_logprobs"] - stats.logprob
+        extra = {
+            "policy/entropy": stats.entropy.sum() / batch.denominators.tokens,
+            "policy/kl_sampler": (torch.exp(-gap) - 1 + gap).sum() / batch.denominators.tokens,
+            "policy/logprob_gap_mean": gap.abs().sum() / batch.denominators.tokens,
+        }
+    return loss, {**metrics, **extra}
