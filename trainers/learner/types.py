@@ -14,7 +14,7 @@ class Learner(Protocol):
     implementation shards them over ranks and microbatches without changing the maths."""
 
     policy_version: int
-    """Optimizer steps taken; 0 for the initial weights."""
+    """Optimizer steps taken, skipped ones apart; 0 for the initial weights."""
 
     async def start(self) -> None:
         """Load the model and the optimizer."""
@@ -26,8 +26,11 @@ class Learner(Protocol):
         """
         ...
 
-    async def step(self, batch: TokenBatch) -> StepResult:
-        """One optimizer step over the whole batch; a non-finite gradient skips it."""
+    async def step(self, batch: TokenBatch, lr: float) -> StepResult:
+        """One optimizer step over the whole batch; a non-finite gradient skips it.
+
+        A skipped step leaves weights and version as they were and saves the batch.
+        """
         ...
 
     def weights(self) -> AsyncIterator[list[tuple[str, Tensor]]]:

@@ -1,0 +1,72 @@
+"""Checkpoints that are whole or absent, and the newest of which is always known."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rewards.errors import InputError
+from trainers.learner.types import Learner
+from trainers.run_dir import write_atomic
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopState:
+    """What the loop itself must remember."""
+
+    step: int = 0
+    """RL steps done."""
+    cursor: int = 0
+    """Prompts drawn from the seeded order so far."""
+    algorithm: dict[str, float] | None = None
+    """State of adaptive stages (an adaptive entropy coefficient), if any."""
+
+
+async def save_checkpoint(
+    folder: Path, learner: Learner, state: LoopState, *, keep: int
+) -> Path:
+    """Write `step_000050/` beside the others by an atomic rename, then name it in `latest`."""
+    final = folder / f"step_{state.step:06d}"
+    partial = folder / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    await learner.save(partial)
+    write_atomic(partial / "trainer_state" / "loop.json", json.dumps(asdict(state)))
+    _sync_tree(partial)
+    if final.exists():  # the same step, taken again after a resume from an older one
+        shutil.rmtree(final)
+    os.replace(partial, final)
+    write_atomic(folder / "latest", final.name + "\n")
+    for old in sorted(folder.glob("step_*"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint, or None before the first."""
+    name = folder / "latest"
+    if not name.is_file():
+        return None
+    path = folder / name.read_text().strip()
+    if not path.is_dir():
+        raise InputError(f"{name} names {path.name}, which is missing")
+    return path
+
+
+def load_state(checkpoint: Path) -> LoopState:
+    """The loop's own state of a checkpoint."""
+    fields: dict[str, Any] = json.loads((checkpoint / "trainer_state" / "loop.json").read_text())
+    return LoopState(**fields)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Make sure every byte is on disk before the rename makes the folder real."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,162 @@
+"""The learner of a single process: plain torch on the CPU or on one GPU."""
+
+import copy
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlnorm.algorithms import Algorithm
+from rlnorm.types import StepResult, TokenBatch
+from trainers.config import LearnerConfig, ModelConfig
+from trainers.learner.core import microbatch_loss, score_batch, to_device
+from trainers.learner.optimizer import build_optimizer
+from trainers.learner.packing import microbatches, take_rollouts
+from trainers.models import load_model, merged_weights, save_pretrained
+
+PROXIMAL_DECAY = 0.889
+"""beta of PPO-EWMA (arXiv 2110.00641)."""
+
+
+class EmbeddedLearner:
+    """One model, one optimizer, in this process. See `Learner`."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        learner: LearnerConfig,
+        algorithm: Algorithm,
+        tokenizer: Any,
+        *,
+        seed: int,
+        device: torch.device,
+        faults: Path,
+    ) -> None:
+        """faults: folder that receives the batch of a skipped step."""
+        self.policy_version = 0
+        self.device = device
+        self._model_config, self._config = model, learner
+        self._algorithm, self._tokenizer = algorithm, tokenizer
+        self._seed, self._faults = seed, faults
+        self._proximal_weight = 1.0
+
+    async def start(self) -> None:
+        """Load the weights, the optimizer, and the reference where the algorithm needs one."""
+        self.model = load_model(self._model_config, seed=self._seed).to(self.device)
+        if self._config.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self._optimizer = build_optimizer(self.model, self._config)
+        needs, lora = self._algorithm.needs, bool(self._model_config.lora_rank)
+        self._reference = None
+        if "ref_logprobs" in needs and not lora:
+            self._reference = copy.deepcopy(self.model).requires_grad_(False)
+        self._proximal = None
+        if "proximal_logprobs" in needs:
+            self._proximal = copy.deepcopy(self.model).requires_grad_(False)
+
+    async def score(self, batch: TokenBatch, want: frozenset[str]) -> dict[str, Tensor]:
+        """Columns without gradient; see `Learner.score`."""
+        budget, kappa = self._config.tokens_per_microbatch, self._algorithm.proxy_kappa
+        columns = {}
+        if "ref_logprobs" in want:
+            only = frozenset({"ref_logprobs"})
+            if self._reference is None:
+                with self.model.disable_adapter():
+                    columns |= score_batch(self.model, batch, only, max_tokens=budget)
+            else:
+                columns |= score_batch(self._reference, batch, only, max_tokens=budget)
+        if "proximal_logprobs" in want:
+            only = frozenset({"proximal_logprobs"})
+            columns |= score_batch(self._proximal, batch, only, max_tokens=budget)
+        own = want - {"ref_logprobs", "proximal_logprobs"}
+        if own:
+            columns |= score_batch(self.model, batch, own, max_tokens=budget, kappa=kappa)
+        return columns
+
+    async def step(self, batch: TokenBatch, lr: float) -> StepResult:
+        """One optimizer step; see `Learner.step`."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._optimizer.zero_grad(set_to_none=True)
+        loss, metrics = self.backward(batch)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(trained, self._config.grad_clip))
+        skipped = not (torch.isfinite(torch.tensor([loss, grad_norm])).all())
+        if skipped:
+            self._save_fault(batch)
+        else:
+            self._optimizer.step()
+            self._update_proximal()
+            self.policy_version += 1
+        return StepResult(
+            policy_version=self.policy_version,
+            loss=loss,
+            grad_norm=grad_norm,
+            skipped=skipped,
+            metrics=metrics,
+        )
+
+    def backward(self, batch: TokenBatch) -> tuple[float, dict[str, float]]:
+        """Accumulate the gradient of the whole batch; its loss and metrics."""
+        loss, metrics = 0.0, {}
+        for chosen in microbatches(batch, self._config.tokens_per_microbatch):
+            micro = to_device(take_rollouts(batch, chosen), self.device)
+            part, parts = microbatch_loss(self.model, micro, self._algorithm)
+            part.backward()
+            loss += float(part.detach())
+            for name, value in parts.items():
+                metrics[name] = metrics.get(name, 0.0) + float(value)
+        return loss, metrics
+
+    async def weights(self) -> AsyncIterator[list[tuple[str, Tensor]]]:
+        """All weights in one bucket: the pool shares this process's memory."""
+        yield list(merged_weights(self.model).items())
+
+    async def save(self, folder: Path) -> None:
+        """See `Learner.save`."""
+        save_pretrained(self.model, self._tokenizer, folder / "model")
+        state = folder / "trainer_state"
+        state.mkdir()
+        tensors = {
+            "weights": {n: p for n, p in self.model.state_dict().items()},
+            "optimizer": self._optimizer.state_dict(),
+            "proximal": None if self._proximal is None else self._proximal.state_dict(),
+        }
+        torch.save(tensors, state / "learner.pt")
+        numbers = {"policy_version": self.policy_version, "proximal_weight": self._proximal_weight}
+        (state / "learner.json").write_text(json.dumps(numbers))
+
+    async def load(self, folder: Path) -> None:
+        """See `Learner.load`."""
+        state = folder / "trainer_state"
+        tensors = torch.load(state / "learner.pt", map_location=self.device, weights_only=True)
+        self.model.load_state_dict(tensors["weights"])
+        self._optimizer.load_state_dict(tensors["optimizer"])
+        if self._proximal is not None:
+            self._proximal.load_state_dict(tensors["proximal"])
+        numbers = json.loads((state / "learner.json").read_text())
+        self.policy_version = numbers["policy_version"]
+        self._proximal_weight = numbers["proximal_weight"]
+
+    async def close(self) -> None:
+        """Drop the model, the optimizer and what the device holds of them."""
+        del self.model, self._optimizer, self._reference, self._proximal
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _save_fault(self, batch: TokenBatch) -> None:
+        self._faults.mkdir(parents=True, exist_ok=True)
+        torch.save(batch, self._faults / f"version_{self.policy_version:06d}.pt")
+
+    @torch.no_grad()
+    def _update_proximal(self) -> None:
+        # arXiv 2110.00641: theta_e <- (b W theta_e + theta) / (b W + 1), W <- b W + 1
+        if self._proximal is None:
+            return
+        old = PROXIMAL_DECAY * self._proximal_weight
+        for slow, fast in zip(self._proximal.parameters(), self.model.parameters(), strict=True):
+            slow.mul_(old).add_(fast).div_(old + 1)
+        self._proximal_weight = old + 1

@@ -1,0 +1,37 @@
+"""AdamW and its learning-rate schedule."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from trainers.config import LearnerConfig
+
+
+def build_optimizer(model: nn.Module, config: LearnerConfig) -> torch.optim.AdamW:
+    """AdamW over what trains; weight decay on matrices only."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+
+
+def lr_schedule(config: LearnerConfig, steps: int) -> Callable[[int], float]:
+    """Learning rate as a function of the RL step from 0: linear warm-up, then the schedule."""
+    decays = {
+        "constant": lambda x: 1.0,
+        "linear": lambda x: 1.0 - x,
+        "cosine": lambda x: 0.5 * (1.0 + math.cos(math.pi * x)),
+    }
+
+    def lr(step: int) -> float:
+        if step < config.warmup_steps:
+            return config.lr * (step + 1) / config.warmup_steps
+        span = max(1, steps - config.warmup_steps)
+        return config.lr * decays[config.schedule](min(1.0, (step - config.warmup_steps) / span))
+
+    return lr

@@ -1,0 +1,126 @@
+"""Hugging Face models and tokenizers: loading, checking, exporting."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rewards.errors import InputError
+from trainers.config import ModelConfig
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def model_path(path: str) -> str:
+    """A folder or hub id; `shipped:NAME` names a checkpoint that comes with rlnorm."""
+    if path.startswith("shipped:"):
+        from trainers.tasks import shipped_model
+
+        return str(shipped_model(path.removeprefix("shipped:")))
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(f"model.path = {path!r}: the folder has no config.json")
+        return str(folder)
+    if looks_local:
+        raise InputError(f"model.path = {path!r}: no such folder (a hub id looks like owner/name)")
+    return path
+
+
+def load_tokenizer(path: str) -> Any:
+    """The tokenizer, refused when it cannot end a completion or pad a batch."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_path(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.path = {path!r}: no tokenizer: {_first_line(error)}") from None
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"model.path = {path!r}: the tokenizer has no end token (eos_token)")
+    if tokenizer.pad_token_id is None:
+        raise InputError(
+            f"model.path = {path!r}: the tokenizer has no pad token; set pad_token in its "
+            "tokenizer_config.json (the end token serves)"
+        )
+    return tokenizer
+
+
+def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -> Any:
+    """The causal LM with rlnorm's attention, LoRA adapters added when asked for."""
+    from transformers import AutoModelForCausalLM
+
+    from trainers.learner import attention
+
+    source = model_path(path or config.path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=DTYPES[config.dtype], attn_implementation=attention.NAME
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.path = {source!r}: cannot load: {_first_line(error)}") from None
+    model.eval()  # dropout would make the learner's logprobs differ from the sampler's
+    return add_lora(model, config, seed) if config.lora_rank else model
+
+
+def add_lora(model: Any, config: ModelConfig, seed: int) -> Any:
+    """Wrap with peft adapters on every linear layer of the body; the rest is frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)  # adapters start from seeded noise, the same on every rank
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every token id that ends a completion: the generation config's and the tokenizer's."""
+    generation = getattr(model, "generation_config", None)
+    ids = getattr(generation, "eos_token_id", None)
+    ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+    return tuple(dict.fromkeys([*ids, tokenizer.eos_token_id]))
+
+
+@torch.no_grad()
+def merged_weights(model: Any) -> dict[str, torch.Tensor]:
+    """Plain weights by Hugging Face name; LoRA is merged in float32 into copies, never in place."""
+    if not hasattr(model, "get_base_model"):
+        return dict(model.state_dict(keep_vars=True))
+    layers = {name: m for name, m in model.get_base_model().named_modules() if hasattr(m, "lora_A")}
+    weights = {}
+    for name, tensor in model.get_base_model().state_dict().items():
+        if ".lora_" in name or "lora_magnitude" in name:
+            continue
+        plain = name.replace(".base_layer.", ".")
+        owner = layers.get(name.removesuffix(".base_layer.weight"))
+        if owner is not None and name.endswith(".base_layer.weight"):
+            merged = tensor.float()
+            for adapter in owner.active_adapters:
+                a, b = owner.lora_A[adapter].weight.float(), owner.lora_B[adapter].weight.float()
+                merged = merged + owner.scaling[adapter] * (b @ a)
+            tensor = merged.to(tensor.dtype)
+        weights[plain] = tensor
+    return weights
+
+
+def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A Hugging Face folder that transformers and vLLM load as it is."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    state = {name: tensor.detach() for name, tensor in merged_weights(model).items()}
+    implementation = plain.config._attn_implementation
+    plain.config._attn_implementation = "sdpa"  # rlnorm's name means nothing to other loaders
+    try:
+        plain.save_pretrained(folder, state_dict=state, safe_serialization=True)
+    finally:
+        plain.config._attn_implementation = implementation
+    tokenizer.save_pretrained(folder)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

