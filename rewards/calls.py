@@ -1,0 +1,145 @@
+"""From whatever the user wrote (function, coroutine, class) to one callable form, Call.
+
+A function's positional parameters are data: `sample` (or any single name) gets the Sample,
+`samples` or `batch` gets the list, names of Sample fields (`completion`, `gold`, ...) get those
+fields, and `scores` gets the scores of the components that do not themselves ask for scores.
+Its keyword-only parameters are options from the config. A class gets the options in its
+constructor and has either `__call__` (a function as above) or `score(batch) -> list[Score]`.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from rewards.errors import InputError
+from rewards.spec import suggest
+from rewards.types import Sample
+
+SAMPLE_FIELDS = tuple(Sample.__dataclass_fields__)
+_BATCH_NAMES = ("samples", "batch")
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def inline(function: F) -> F:
+    """Mark a reward as safe in the parent process: pure, and of bounded cost on any text."""
+    function.runs_inline = True  # type: ignore[attr-defined]
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A resolved reward with its options bound."""
+
+    where: Literal["inline", "pool", "loop"]
+    """The parent process, a killable worker, or the caller's event loop."""
+    batched: bool
+    """True when one call takes all samples."""
+    needs_scores: bool
+    """True when it runs after the others and an item is (sample, scores by component)."""
+    invoke: Callable[..., Any]
+    """invoke(sample), or invoke(samples) when batched, or invoke((sample, scores))."""
+    target: Any
+    """The function, or the instance of a class; holds `components`, `attach` and `close`."""
+
+
+def load_object(reference: str, where: str) -> Any:
+    """Import "module:attribute"."""
+    module_name, _, path = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise InputError(f"{where} = {reference!r}: no module named {error.name!r}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            names = [n for n in vars(found) if not n.startswith("_")]
+            raise InputError(f"{where} = {reference!r}: no {part!r}; {suggest(part, names)}")
+        found = getattr(found, part)
+    return found
+
+
+def _check_options(callable_: Callable[..., Any], options: Mapping[str, Any], where: str) -> None:
+    parameters = inspect.signature(callable_).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    is_class = inspect.isclass(callable_)
+    allowed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY or is_class]
+    for name in options:
+        if name not in allowed:
+            raise InputError(f"{where}.options.{name}: {suggest(name, allowed)}")
+    for p in parameters:
+        needed = p.default is p.empty and p.name in allowed and p.name not in options
+        if needed and p.kind is not p.VAR_POSITIONAL:
+            raise InputError(f"{where}.options.{p.name}: is needed by {callable_.__name__}")
+
+
+def _data_names(function: Callable[..., Any], where: str) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    names = [p.name for p in parameters if p.kind in kinds]
+    if not names:
+        raise InputError(f"{where}: needs a positional parameter `sample`")
+    if len(names) == 1 and names[0] not in SAMPLE_FIELDS:
+        return ["samples"] if names[0] in _BATCH_NAMES else ["sample"]
+    for name in names:
+        if name not in (*SAMPLE_FIELDS, "sample", "scores"):
+            raise InputError(f"{where}: parameter {name!r}: {suggest(name, list(SAMPLE_FIELDS))}")
+    return names
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004
+    )
+
+
+def build_call(target: Any, options: Mapping[str, Any], where: str) -> Call:
+    """Bind options, find out what the callable takes and where it may run."""
+    if inspect.isclass(target):
+        _check_options(target, options, where)
+        target, options = target(**options), {}
+    if hasattr(target, "score"):
+        place: Literal["pool", "loop"] = "loop" if _is_async(target.score) else "pool"
+        return Call(place, True, False, target.score, target)
+    if not callable(target):
+        raise InputError(f"{where}: {target!r} is neither callable nor has a `score` method")
+    _check_options(target, options, where)
+    names = _data_names(target, where)
+    batched, needs_scores = names == ["samples"], "scores" in names
+    invoke = _batch_form(target, options) if batched else _item_form(target, names, options)
+    if _is_async(target):
+        return Call("loop", batched, needs_scores, invoke, target)
+    runs_inline = getattr(target, "runs_inline", False)
+    return Call("inline" if runs_inline else "pool", batched, needs_scores, invoke, target)
+
+
+def _batch_form(target: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[Any], Any]:
+    return lambda samples: target(samples, **options)
+
+
+def _item_form(
+    target: Callable[..., Any], names: list[str], options: Mapping[str, Any]
+) -> Callable[[Any], Any]:
+    if names == ["sample"]:
+        return lambda sample: target(sample, **options)
+
+    def invoke(item: Any) -> Any:
+        sample, scores = item if "scores" in names else (item, None)
+        whole = {"sample": sample, "scores": scores}
+        data = [whole[n] if n in whole else getattr(sample, n) for n in names]
+        return target(*data, **options)
+
+    return invoke
+
+
+def declared_components(call: Call, listed: Sequence[str], name: str) -> tuple[str, ...]:
+    """Component names: the spec's, else the class's when several, else the spec's name."""
+    own = tuple(getattr(call.target, "components", ()) or ())
+    if listed:
+        return tuple(listed)
+    return own if len(own) > 1 else (name,)

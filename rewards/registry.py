@@ -1,0 +1,111 @@
+"""Rewards by name. To add one: write the function, add a line here."""
+
+import os
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rewards.calls import Call, build_call, declared_components, load_object
+from rewards.errors import InputError
+from rewards.pool import WorkerPool
+from rewards.scorer import Alarm, BoundReward, Scorer, log_alarm
+from rewards.spec import RewardSpec, component_weights, parse_spec, suggest
+
+BUILTINS: dict[str, str] = {
+    "boxed_exact": "rewards.match:boxed_exact",
+    "boxed_format": "rewards.format:boxed_format",
+    "exact": "rewards.match:exact",
+    "given": "rewards.given:given",
+    "json_schema": "rewards.schema:JsonSchema",
+    "math": "rewards.math.reward:MathReward",
+    "choice": "rewards.math.reward:choice",
+    "countdown": "rewards.math.reward:countdown",
+    "cosine_length": "rewards.length:cosine_length",
+    "overlong": "rewards.length:overlong",
+    "regex": "rewards.match:Regex",
+    "repetition": "rewards.length:repetition",
+    "think_format": "rewards.format:think_format",
+}
+
+
+def default_workers() -> int:
+    """One worker a core this process may use, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(8, cores or 1))
+
+
+def resolve(function: str | Callable[..., Any], where: str) -> Any:
+    """The function or class behind a built-in name or "module:attribute"."""
+    if not isinstance(function, str):
+        return function
+    if ":" not in function:
+        if function not in BUILTINS:
+            raise InputError(
+                f"{where} = {function!r}: {suggest(function, list(BUILTINS))} or module:name"
+            )
+        function = BUILTINS[function]
+    return load_object(function, where)
+
+
+def _bind(spec: RewardSpec, pool: WorkerPool) -> BoundReward:
+    where = f"rewards.{spec.name}.function"
+    call: Call = build_call(resolve(spec.function, where), spec.options, where)
+    attach = getattr(call.target, "attach", None)
+    if attach is not None:
+        attach(pool)
+    components = declared_components(call, spec.components, spec.name)
+    pool_call = pool.register(_shipped(spec, where), spec.options) if call.where == "pool" else None
+    return BoundReward(spec, call, components, pool_call)
+
+
+def _shipped(spec: RewardSpec, where: str) -> Any:
+    """What a worker gets: a reference to import, or an object that must survive pickling."""
+    if isinstance(spec.function, str):
+        return BUILTINS.get(spec.function, spec.function)
+    try:
+        pickle.dumps(spec.function)
+    except Exception as error:  # pickle runs the object's own code
+        raise InputError(f"{where}: does not pickle, so no worker can run it: {error}") from error
+    if getattr(spec.function, "__module__", None) == "__main__":
+        raise InputError(f"{where}: is defined in __main__; put it in a module workers can import")
+    return spec.function
+
+
+def _check_names(bound: Sequence[BoundReward]) -> None:
+    names = [c for reward in bound for c in reward.components]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"rewards: component {name!r} appears {names.count(name)} times")
+    for reward in bound:
+        gate = reward.spec.gate
+        if gate is None:
+            continue
+        others = [n for n in names if n not in reward.components]
+        if gate not in others:
+            raise InputError(f"rewards.{reward.spec.name}.gate = {gate!r}: {suggest(gate, others)}")
+
+
+def load_rewards(
+    specs: Sequence[Mapping[str, Any] | RewardSpec],
+    *,
+    workers: int | None = None,
+    deadline_s: float = 2.0,
+    error_cap: float = 0.1,
+    on_alarm: Callable[[Alarm], None] = log_alarm,
+) -> Scorer:
+    """Resolve every name and option now, start workers only when a score needs them.
+
+    Example: load_rewards([{"name": "correct", "function": "math"},
+    {"name": "short", "function": "my_pkg.rewards:short", "weight": 0.1, "gate": "correct"}]).
+    """
+    if isinstance(specs, str | Mapping) or not specs:
+        raise InputError(f"rewards = {specs!r}: needs a list with at least one reward")
+    pool = WorkerPool(default_workers() if workers is None else workers, deadline_s=deadline_s)
+    bound = [_bind(parse_spec(raw, f"rewards[{i}]"), pool) for i, raw in enumerate(specs)]
+    _check_names(bound)
+    weights: dict[str, float] = {}
+    for reward in bound:
+        weights |= component_weights(reward.spec, reward.components)
+    return Scorer(
+        bound, weights, pool, deadline_s=deadline_s, error_cap=error_cap, on_alarm=on_alarm
+    )

@@ -1,0 +1,86 @@
+"""What one reward function returned, checked and turned into component scores."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rewards.errors import RewardError
+from rewards.pool import Outcome
+from rewards.types import Score, Status
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentScore:
+    """One component of one sample."""
+
+    value: float
+    """NaN exactly where status is not a verdict."""
+    status: Status
+    seconds: float = 0.0
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    per_turn: tuple[float, ...] | None = None
+
+    def gated_to_zero(self) -> "ComponentScore":
+        """The same score with value 0, since its gate was not passed."""
+        turns = None if self.per_turn is None else (0.0,) * len(self.per_turn)
+        detail = {**self.detail, "gated": self.value}
+        return replace(self, value=0.0, detail=detail, per_turn=turns)
+
+
+def failure(status: Status, why: str, seconds: float = 0.0) -> ComponentScore:
+    """A score that must not be trained on."""
+    return ComponentScore(math.nan, status, seconds, {"error": why})
+
+
+_FAILED = {
+    "timeout": Status.TIMEOUT,
+    "memory": Status.INFRA_ERROR,
+    "died": Status.INFRA_ERROR,
+    "error": Status.INFRA_ERROR,
+}
+
+
+def as_scores(
+    outcome: Outcome, components: tuple[str, ...], reward: str
+) -> dict[str, ComponentScore]:
+    """Check names and numbers. A plain number counts as correct when above 0, else as wrong."""
+    if outcome.kind != "ok":
+        failed = failure(_FAILED[outcome.kind], str(outcome.value), outcome.seconds)
+        return dict.fromkeys(components, failed)
+    value, status, detail, turns = outcome.value, None, {}, None
+    seconds = outcome.seconds
+    if isinstance(value, Score):
+        status, detail, turns = Status(value.status), value.detail, value.per_turn
+        seconds = value.seconds or seconds
+        value = value.components
+        if len(components) == 1 and len(value) == 1:
+            value = {components[0]: next(iter(value.values()))}
+    named = value if isinstance(value, Mapping) else {components[0]: value}
+    if set(named) != set(components):
+        raise RewardError(
+            f"reward {reward!r} returned {_shown(value)}: must be exactly the components"
+            f" {list(components)}" + ("" if len(components) > 1 else " or one number")
+        )
+    per_turn = None if turns is None else tuple(float(t) for t in turns)
+    return {
+        name: ComponentScore(*_number(named[name], status, reward), seconds, detail, per_turn)
+        for name in components
+    }
+
+
+def _number(value: Any, status: Status | None, reward: str) -> tuple[float, Status]:
+    if status is not None and not status.is_verdict:
+        return math.nan, status
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise RewardError(f"reward {reward!r} returned {_shown(value)}: needs a number") from None
+    if isinstance(value, str) or not math.isfinite(number):
+        raise RewardError(f"reward {reward!r} returned {_shown(value)}: needs a finite number")
+    return number, status or (Status.CORRECT if number > 0 else Status.WRONG)
+
+
+def _shown(value: Any) -> str:
+    text = repr(sorted(value)) if isinstance(value, Mapping) else repr(value)
+    return text if len(text) < 200 else text[:200] + "..."

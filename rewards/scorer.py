@@ -1,0 +1,236 @@
+"""Scores batches of samples with several rewards at once and keeps every component apart."""
+
+import asyncio
+import inspect
+import logging
+import math
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rewards.calls import Call
+from rewards.errors import RewardError
+from rewards.pool import Outcome, WorkerPool
+from rewards.results import ComponentScore, as_scores, failure
+from rewards.spec import RewardSpec
+from rewards.statistics import ComponentStatistics, summarize
+from rewards.types import Sample, Status
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundReward:
+    """One spec with its function found, its components named and its worker call registered."""
+
+    spec: RewardSpec
+    call: Call
+    components: tuple[str, ...]
+    pool_call: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something a person should look at; sent to `on_alarm`, never raised."""
+
+    component: str
+    kind: str
+    """timeouts | failures | constant"""
+    message: str
+
+
+def log_alarm(alarm: Alarm) -> None:
+    """The default alarm hook: a warning in the log."""
+    log.warning("reward %s: %s", alarm.component, alarm.message)
+
+
+@dataclass(eq=False, slots=True)
+class _History:
+    batches: int = 0
+    examples: dict[tuple[str, Status], deque[tuple[Sample, ComponentScore]]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=4))
+    )
+
+
+class Scorer:
+    """`scores = await scorer.score(samples)`; see rewards.registry.load_rewards.
+
+    A user's exception stops the run in the first batch. Later it is recorded as infra_error, until
+    more than `error_cap` of a batch fails. NaN, inf or a wrong component name always stops it.
+    """
+
+    def __init__(
+        self,
+        rewards: Sequence[BoundReward],
+        weights: Mapping[str, float],
+        pool: WorkerPool,
+        *,
+        deadline_s: float,
+        error_cap: float = 0.1,
+        on_alarm: Callable[[Alarm], None] = log_alarm,
+    ) -> None:
+        self.components: tuple[str, ...] = tuple(c for r in rewards for c in r.components)
+        self.weights: dict[str, float] = dict(weights)
+        self.statistics: dict[str, ComponentStatistics] = {}
+        """Of the last batch, by component."""
+        self.pool = pool
+        self.on_alarm = on_alarm
+        self._rewards = tuple(rewards)
+        self._deadline_s, self._error_cap = deadline_s, error_cap
+        self._history = _History()
+
+    async def score(self, samples: Sequence[Sample]) -> list[dict[str, ComponentScore]]:
+        """Component scores of each sample, in order."""
+        rows: list[dict[str, ComponentScore]] = [{} for _ in samples]
+        first = [r for r in self._rewards if not r.call.needs_scores]
+        await self._fill(rows, first, list(samples))
+        second = [r for r in self._rewards if r.call.needs_scores]
+        if second:
+            known = [dict(row) for row in rows]
+            await self._fill(rows, second, list(zip(samples, known, strict=True)))
+        rows = [self._gated({name: row[name] for name in self.components}) for row in rows]
+        self._record(samples, rows)
+        return rows
+
+    async def _fill(
+        self, rows: list[dict[str, ComponentScore]], rewards: list[BoundReward], items: list[Any]
+    ) -> None:
+        tasks = [asyncio.ensure_future(self._column(r, items)) for r in rewards]
+        try:
+            for column in await asyncio.gather(*tasks):
+                for row, scores in zip(rows, column, strict=True):
+                    row.update(scores)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def metrics(self) -> dict[str, float]:
+        """The last batch's statistics as flat names: `reward/<component>/mean` and so on."""
+        return {
+            f"reward/{name}/{key}": value
+            for name, statistics in self.statistics.items()
+            for key, value in statistics.flat().items()
+        }
+
+    def examples(self, component: str, status: Status) -> list[tuple[Sample, ComponentScore]]:
+        """The last few samples that got this status."""
+        return list(self._history.examples[component, status])
+
+    async def close(self) -> None:
+        """End every worker and whatever the rewards hold open. May be repeated."""
+        for reward in self._rewards:
+            closing = getattr(reward.call.target, "close", None)
+            if closing is not None and inspect.isawaitable(result := closing()):
+                await result
+        await asyncio.to_thread(self.pool.close)
+
+    def _record(self, samples: Sequence[Sample], rows: list[dict[str, ComponentScore]]) -> None:
+        self._history.batches += 1
+        self.statistics = {c: summarize([row[c] for row in rows]) for c in self.components}
+        for sample, row in zip(samples, rows, strict=True):
+            for name, score in row.items():
+                self._history.examples[name, score.status].append((sample, score))
+        for name, statistics in self.statistics.items():
+            for kind, message in statistics.alarms():
+                self.on_alarm(Alarm(name, kind, message))
+
+    def _gated(self, row: dict[str, ComponentScore]) -> dict[str, ComponentScore]:
+        out = dict(row)
+        for reward in self._rewards:
+            if reward.spec.gate is None:
+                continue
+            gate = row[reward.spec.gate]
+            for name in reward.components:
+                if not gate.status.is_verdict:
+                    out[name] = failure(gate.status, f"gate {reward.spec.gate}: {gate.status}")
+                elif not gate.value > 0 and row[name].status.is_verdict:
+                    out[name] = row[name].gated_to_zero()
+        return out
+
+    async def _column(
+        self, reward: BoundReward, samples: Sequence[Any]
+    ) -> list[dict[str, ComponentScore]]:
+        where = reward.call.where
+        if where == "inline":
+            outcomes = await _run_inline(reward.call, samples)
+        elif where == "pool":
+            outcomes = await self._run_pool(reward, samples)
+        else:
+            outcomes = await self._run_loop(reward, samples)
+        errors = [o for o in outcomes if o.kind in ("error", "died", "memory")]
+        if errors and (
+            self._history.batches == 0 or len(errors) > max(1, self._error_cap * len(samples))
+        ):
+            raise RewardError(
+                f"reward {reward.spec.name!r} failed on {len(errors)} of {len(samples)} samples;"
+                f" the first: {errors[0].value}"
+            )
+        return [as_scores(o, reward.components, reward.spec.name) for o in outcomes]
+
+    async def _run_pool(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
+        assert reward.pool_call is not None
+        deadline = reward.spec.deadline_s or self._deadline_s
+        if not reward.call.batched:
+            return await self.pool.map(reward.pool_call, samples, deadline_s=deadline)
+        if not samples:
+            return []
+        [whole] = await self.pool.map(
+            reward.pool_call, [list(samples)], deadline_s=deadline * len(samples)
+        )
+        return _split_batch(whole, len(samples), reward.spec.name)
+
+    async def _run_loop(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
+        """Coroutines: one for the batch, or one a sample with at most 64 at a time."""
+        deadline = reward.spec.deadline_s or 600.0
+        if reward.call.batched:
+            whole = await _timed(reward.call.invoke(samples), deadline)
+            return _split_batch(whole, len(samples), reward.spec.name)
+        limit = asyncio.Semaphore(64)
+
+        async def one(sample: Any) -> Outcome:
+            async with limit:
+                return await _timed(reward.call.invoke(sample), deadline)
+
+        return list(await asyncio.gather(*(one(s) for s in samples)))
+
+
+async def _timed(awaitable: Any, deadline_s: float) -> Outcome:
+    start = time.perf_counter()
+    try:
+        async with asyncio.timeout(deadline_s) as timer:
+            value = await awaitable
+        return Outcome("ok", value, time.perf_counter() - start)
+    except Exception as error:
+        spent = time.perf_counter() - start
+        if isinstance(error, TimeoutError) and timer.expired():
+            return Outcome("timeout", f"cancelled after {spent:.2f} s", spent)
+        return Outcome("error", f"{type(error).__name__}: {error}", spent)
+
+
+async def _run_inline(call: Call, samples: Sequence[Any]) -> list[Outcome]:
+    outcomes = []
+    for index, sample in enumerate(samples):
+        if index % 256 == 255:
+            await asyncio.sleep(0)  # let other coroutines in
+        start = time.perf_counter()
+        try:
+            value = call.invoke(sample)
+        except Exception as error:
+            outcomes.append(Outcome("error", f"{type(error).__name__}: {error}", math.nan))
+        else:
+            outcomes.append(Outcome("ok", value, time.perf_counter() - start))
+    return outcomes
+
+
+def _split_batch(whole: Outcome, count: int, name: str) -> list[Outcome]:
+    if whole.kind != "ok":
+        return [whole] * count
+    try:
+        values = list(whole.value)
+    except TypeError:
+        raise RewardError(f"reward {name!r} returned {whole.value!r}: needs a list") from None
+    if len(values) != count:
+        raise RewardError(f"reward {name!r} returned {len(values)} scores for {count} samples")
+    return [Outcome("ok", value, whole.seconds / max(1, count)) for value in values]

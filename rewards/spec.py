@@ -1,0 +1,93 @@
+"""One reward as the config states it, checked before anything starts."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from rewards.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardSpec:
+    """Example: RewardSpec(name="correct", function="math", weight=1.0)."""
+
+    name: str
+    function: str | Callable[..., Any]
+    """A built-in name, "module:attribute", or (from Python) the object itself."""
+    weight: float | Mapping[str, float] = 1.0
+    """One number, or one by component where the function returns several."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword-only options of the function, or arguments of the class."""
+    gate: str | None = None
+    """Component that must be > 0 for this one to count; elsewhere it is 0."""
+    components: tuple[str, ...] = ()
+    """Names in the dict the function returns; empty for a function of one value, named `name`."""
+    deadline_s: float | None = None
+    """Wall-clock seconds for one sample; None takes the scorer's."""
+
+
+_FIELDS = tuple(RewardSpec.__dataclass_fields__)
+
+
+def suggest(got: str, allowed: list[str]) -> str:
+    """`allowed ..., did you mean ...?` for an error message."""
+    close = get_close_matches(got, allowed, n=1)
+    hint = f", did you mean {close[0]!r}?" if close else ""
+    return f"allowed {sorted(allowed)}{hint}"
+
+
+def _check_number(where: str, value: object, *, positive: bool = False) -> None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or (positive and float(value) <= 0):  # type: ignore[arg-type]
+        kind = "a finite number above 0" if positive else "a finite number"
+        raise InputError(f"{where} = {value!r}: needs {kind}")
+
+
+def parse_spec(raw: Mapping[str, Any] | RewardSpec, where: str) -> RewardSpec:
+    """Check one config table; `where` opens every error message, like "rewards[0]"."""
+    if isinstance(raw, RewardSpec):
+        raw = {name: getattr(raw, name) for name in _FIELDS}
+    if not isinstance(raw, Mapping):
+        raise InputError(f"{where} = {raw!r}: needs a table with name and function")
+    for key in raw:
+        if key not in _FIELDS:
+            raise InputError(f"{where}.{key}: {suggest(str(key), list(_FIELDS))}")
+    function = raw.get("function")
+    if not (isinstance(function, str) and function) and not callable(function):
+        raise InputError(f"{where}.function = {function!r}: needs a built-in name or module:name")
+    name = raw.get("name", function if isinstance(function, str) else None)
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where}.name = {name!r}: needs a non-empty string")
+    if not isinstance(raw.get("options", {}), Mapping):
+        raise InputError(f"{where}.options = {raw['options']!r}: needs a table")
+    components = raw.get("components") or ()
+    if isinstance(components, str) or not all(isinstance(c, str) and c for c in components):
+        raise InputError(f"{where}.components = {components!r}: needs a list of names")
+    weight = raw.get("weight", 1.0)
+    for key, value in weight.items() if isinstance(weight, Mapping) else [("", weight)]:
+        _check_number(f"{where}.weight{'.' + key if key else ''}", value)
+    if raw.get("deadline_s") is not None:
+        _check_number(f"{where}.deadline_s", raw["deadline_s"], positive=True)
+    return RewardSpec(
+        name=name,
+        function=function,  # type: ignore[arg-type]
+        weight=weight,
+        options=dict(raw.get("options", {})),
+        gate=raw.get("gate"),
+        components=tuple(components),
+        deadline_s=raw.get("deadline_s"),
+    )
+
+
+def component_weights(spec: RewardSpec, components: tuple[str, ...]) -> dict[str, float]:
+    """Weight of each component of one spec."""
+    if not isinstance(spec.weight, Mapping):
+        return dict.fromkeys(components, float(spec.weight))
+    if set(spec.weight) != set(components):
+        raise InputError(
+            f"rewards.{spec.name}.weight names {sorted(spec.weight)}: components are"
+            f" {sorted(components)}"
+        )
+    return {name: float(spec.weight[name]) for name in components}

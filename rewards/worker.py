@@ -1,0 +1,97 @@
+"""The child process of rewards.pool: takes chunks of items from one socket, answers one by one.
+
+Started as its own session, so that the parent can kill the whole process group. It never outlives
+the parent: the socket closes, and on Linux the kernel kills it when the parent's thread ends.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _rss_bytes() -> int:
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _load(function: Any, options: dict[str, Any]) -> Callable[[Any], Any]:
+    from rewards.calls import build_call, load_object
+
+    target = load_object(function, "function") if isinstance(function, str) else function
+    call = build_call(target, options, "function")
+    warm = getattr(call.target, "warm", None)
+    if warm is not None:
+        warm()
+    return call.invoke
+
+
+def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]:
+    start = time.perf_counter()
+    try:
+        value: Any = invoke(item)
+        kind = "ok"
+    except MemoryError:
+        kind, value = "memory", "MemoryError: over the worker's memory limit"
+    except Exception as error:
+        text = traceback.format_exc(limit=-8)
+        kind, value = "error", f"{type(error).__name__}: {error}\n{text}"
+    return kind, value, time.perf_counter() - start
+
+
+def _send(conn: Connection, outcome: tuple[str, Any, float]) -> None:
+    try:
+        conn.send(("item", *outcome))
+    except (TypeError, AttributeError, ValueError) as error:  # what pickle raises
+        conn.send(("item", "error", f"the returned value does not pickle: {error}", outcome[2]))
+
+
+def serve(conn: Connection) -> None:
+    """Answer ("run", call id, (function, options) or None, items) until the socket closes."""
+    calls: dict[int, Callable[[Any], Any]] = {}
+    while True:
+        try:
+            _, call_id, definition, items = conn.recv()
+        except EOFError:
+            return
+        if definition is not None:
+            try:
+                calls[call_id] = _load(*definition)
+            except Exception:
+                conn.send(("load_error", traceback.format_exc(limit=-8)))
+                continue
+        conn.send(("loaded",))
+        for item in items:
+            _send(conn, _run_item(calls[call_id], item))
+        conn.send(("rss", _rss_bytes()))
+
+
+def main(fd: int, parent: int, memory_bytes: int) -> None:
+    """Entry point of the child."""
+    _die_with_parent(parent)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.setrecursionlimit(3000)
+    try:
+        serve(Connection(fd))
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
