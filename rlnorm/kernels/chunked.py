@@ -1,0 +1,237 @@
+"""Statistics of the head a chunk at a time: memory is the workspace, whatever t and v.
+
+Forward takes chunks of tokens over all columns. Backward recomputes the logits, over slices of
+the vocabulary when t < v (each slice of the weight gradient is one product, written once) and
+over chunks of tokens otherwise. When all logits fit in the workspace they are kept instead, and
+backward does not recompute. Loops never run under autograd, so no chunk outlives its turn.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rlnorm.kernels import summary as summaries
+from rlnorm.kernels import vocab_parallel
+from rlnorm.kernels.products import Products
+from rlnorm.kernels.rows import RowInputs, RowKernels, RowScalars
+from rlnorm.kernels.summary import Summary
+from rlnorm.kernels.types import HeadOptions
+
+
+class Backend(NamedTuple):
+    """A way to multiply and a way to walk the rows."""
+
+    name: str
+    rows: RowKernels
+    products: Products
+
+
+class Operands(NamedTuple):
+    """The tensors of a call, in the dtypes products take except weight, which is widened (where
+    it must be) a slice at a time."""
+
+    hidden: Float[Tensor, "t d"]
+    weight: Float[Tensor, "v d"]
+    bias: Float[Tensor, " v"] | None
+    targets: Int[Tensor, " t"]
+
+    def at(self, index: slice | Int[Tensor, " k"]) -> "Operands":
+        """The same for some of the tokens."""
+        return self._replace(hidden=self.hidden[index], targets=self.targets[index])
+
+
+def spans(total: int, step: int) -> Iterator[slice]:
+    """[0, total) in slices of `step`."""
+    for start in range(0, total, step):
+        yield slice(start, min(start + step, total))
+
+
+def _fit(count: int, multiple: int) -> int:
+    """At least 1, and a multiple of `multiple` where that leaves anything."""
+    return max(1, count - count % multiple if count >= multiple else count)
+
+
+def bytes_per_logit(hidden: Float[Tensor, "t d"]) -> int:
+    """A float32 (or float64) logit, and its gradient where that cannot take its place."""
+    return 8 if hidden.dtype == torch.float64 else 4 + (2 if hidden.itemsize == 2 else 0)
+
+
+def token_step(hidden: Float[Tensor, "t d"], options: HeadOptions) -> int:
+    """Tokens a chunk; the same on every rank of a split vocabulary."""
+    per_token = options.shard_columns * bytes_per_logit(hidden)
+    return min(_fit(options.workspace_bytes // per_token, 128), hidden.shape[0])
+
+
+def _column_step(hidden: Float[Tensor, "t d"], options: HeadOptions) -> int:
+    per_column = hidden.shape[0] * bytes_per_logit(hidden)
+    return min(_fit(options.workspace_bytes // per_column, 256), options.columns)
+
+
+def _widened_step(operands: Operands, options: HeadOptions) -> int:
+    """Columns of the weight that may be held widened at once; all where none are."""
+    if operands.weight.dtype == operands.hidden.dtype:
+        return max(1, options.columns)
+    per_column = operands.weight.shape[1] * operands.hidden.itemsize
+    return max(1, _fit(options.workspace_bytes // 4 // per_column, 64))
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """What logits and statistics are held in."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def compute_logits(
+    operands: Operands, options: HeadOptions, backend: Backend, out: Float[Tensor, "c k"]
+) -> None:
+    """Fill `out` with the logits of all columns, before softcap and temperature."""
+    for columns in spans(options.columns, _widened_step(operands, options)):
+        weight = backend.products.operand(operands.weight[columns])
+        backend.products.logits(operands.hidden, weight, out[:, columns])
+    if operands.bias is not None:
+        out.add_(operands.bias[: options.columns])
+
+
+def summarise_chunk(
+    z: Float[Tensor, "c k"],
+    targets: Int[Tensor, " c"],
+    options: HeadOptions,
+    rows: RowKernels,
+) -> Summary:
+    """Everything about the rows of a chunk whose logits are at hand."""
+    inputs = RowInputs(targets - options.vocab_start, options.inv_temperature, options.softcap)
+    partials = rows.statistics(
+        z, inputs, entropy=options.wants_entropy, squares="sum_p2" in options.want
+    )
+    if options.tp_group is not None:
+        partials = vocab_parallel.merge_over_ranks(partials, options.tp_group)
+    summary = summaries.summarise(partials, options)
+    if options.proxy is None or not options.wants_proxy:
+        return summary
+    offset = options.proxy.offsets(options.inv_temperature)
+    kept, dropped = rows.kept_mass(z, inputs, summary.peak, offset)
+    if options.tp_group is not None:
+        kept, dropped = vocab_parallel.sum_over_ranks(kept, dropped, group=options.tp_group)
+    return summaries.with_kept_mass(summary, kept, dropped, offset)
+
+
+def concatenate(chunks: list[Summary]) -> Summary:
+    """Summaries of consecutive chunks as one."""
+    columns = zip(*chunks, strict=True)
+    return Summary._make(None if c[0] is None else torch.cat(c) for c in columns)
+
+
+def forward_head(
+    operands: Operands, options: HeadOptions, backend: Backend, *, keep: bool
+) -> tuple[Summary, Float[Tensor, "t k"] | None]:
+    """The row summaries, and the logits where they may be kept and all fit at once."""
+    t = operands.hidden.shape[0]
+    step = token_step(operands.hidden, options)
+    dtype = compute_dtype(operands.hidden)
+    workspace = operands.hidden.new_empty((step, options.columns), dtype=dtype)
+    chunks = []
+    for tokens in spans(t, step):
+        z = workspace[: tokens.stop - tokens.start]
+        compute_logits(operands.at(tokens), options, backend, z)
+        targets = operands.targets[tokens]
+        chunks.append(summarise_chunk(z, targets, options.at(tokens), backend.rows))
+    return concatenate(chunks), workspace if keep and step == t else None
+
+
+class Gradients:
+    """Accumulates the gradients that are required from blocks of d loss / d logits."""
+
+    def __init__(
+        self,
+        operands: Operands,
+        products: Products,
+        *,
+        required: tuple[bool, bool, bool],
+        whole_weight: bool,
+    ) -> None:
+        """whole_weight: every block has all columns, so the weight gradient adds up over blocks."""
+        self.products = products
+        t, d = operands.hidden.shape
+        self.dtype = compute_dtype(operands.hidden)
+        weight = operands.weight
+        like = operands.hidden
+        self.hidden = like.new_zeros((t, d), dtype=self.dtype) if required[0] else None
+        self.weight: Tensor | None = None
+        self._sums_weight = whole_weight
+        if required[1]:
+            dtype = self.dtype if whole_weight else weight.dtype
+            self.weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device)
+        self.bias = like.new_zeros(weight.shape[0], dtype=self.dtype) if required[2] else None
+
+    def add(
+        self,
+        dz: Float[Tensor, "c k"],
+        hidden: Float[Tensor, "c d"],
+        weight: Float[Tensor, "k d"],
+        tokens: slice,
+        columns: slice,
+    ) -> None:
+        """One block's share."""
+        if self.hidden is not None:
+            self.products.add(self.hidden[tokens], dz, weight)
+        if self.weight is not None and self._sums_weight:
+            self.products.add(self.weight[columns], dz.T, hidden)
+        elif self.weight is not None:
+            self.products.write(self.weight[columns], dz.T, hidden)
+        if self.bias is not None:
+            self.bias[columns] += dz.sum(dim=0, dtype=self.dtype)
+
+
+def input_gradients(
+    operands: Operands,
+    options: HeadOptions,
+    backend: Backend,
+    scalars: RowScalars,
+    *,
+    required: tuple[bool, bool, bool],
+    kept: Float[Tensor, "t k"] | None = None,
+) -> Gradients:
+    """Gradients of the head's inputs over the given rows; `kept` logits are overwritten."""
+    t, columns = operands.hidden.shape[0], options.columns
+    token_width, column_width = t, _widened_step(operands, options)
+    if kept is None and t < columns:
+        column_width = min(column_width, _column_step(operands.hidden, options))
+    elif kept is None:
+        token_width = token_step(operands.hidden, options)
+    products = backend.products
+    grads = Gradients(operands, products, required=required, whole_weight=token_width < t)
+    scratch = _Scratch(operands.hidden, token_width * min(column_width, columns), kept is None)
+    for token_span in spans(t, token_width):
+        tokens = operands.at(token_span)
+        for span in spans(columns, column_width):
+            weight = products.operand(operands.weight[span])
+            if kept is not None:
+                z = kept[:, span]
+            else:
+                z = scratch.logits((tokens.hidden.shape[0], weight.shape[0]))
+                products.logits(tokens.hidden, weight, z)
+                if operands.bias is not None:
+                    z.add_(operands.bias[span])
+            local = tokens.targets - (options.vocab_start + span.start)
+            inputs = RowInputs(local, options.inv_temperature[token_span], options.softcap)
+            dz = scratch.gradient_for(z)
+            backend.rows.gradient(z, inputs, scalars.at(token_span), dz)
+            grads.add(dz, tokens.hidden, weight, token_span, span)
+    return grads
+
+
+class _Scratch:
+    """The workspace of backward: logits, and their gradient where its dtype is another."""
+
+    def __init__(self, hidden: Float[Tensor, "t d"], elements: int, recompute: bool) -> None:
+        dtype = compute_dtype(hidden)
+        self._logits = hidden.new_empty(elements if recompute else 0, dtype=dtype)
+        self._gradient = None if hidden.dtype == dtype else hidden.new_empty(elements)
+
+    def logits(self, shape: tuple[int, int]) -> Float[Tensor, "c k"]:
+        return self._logits[: shape[0] * shape[1]].view(shape)
+
+    def gradient_for(self, z: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+        return z if self._gradient is None else self._gradient[: z.numel()].view(z.shape)
