@@ -1,0 +1,95 @@
+"""What the local engines share: resolved requests in, raw tokens out, one deadline."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from trainers.rollout.types import SamplingParams
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """A request with everything resolved: what an engine decodes."""
+
+    prompt_ids: tuple[int, ...]
+    seeds: tuple[int, ...]
+    sampling: SamplingParams
+    max_tokens: int
+    """Most new tokens, the room left in the model's context included."""
+    end_ids: tuple[int, ...]
+    """Every token that ends a completion, the model's own and the request's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One completion as an engine returns it."""
+
+    token_ids: Tensor
+    logprobs: Tensor
+    stopped: bool
+    """False where the token budget ended it."""
+
+
+class Deadline:
+    """The end of one call. `cancel` makes the next check raise."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.end_s = time.monotonic() + seconds
+        self.cancelled = False
+
+    def check(self, waited_for: str) -> None:
+        """Raise TimeoutError naming what was waited for, once the time is over."""
+        if self.cancelled:
+            raise InterruptedError(f"rollout: cancelled while waiting for {waited_for}")
+        if time.monotonic() > self.end_s:
+            raise TimeoutError(
+                f"rollout: waited {self.seconds:g} s for {waited_for}; raise the deadline or "
+                "sample fewer or shorter completions at once"
+            )
+
+
+class StopStrings:
+    """Finds stop strings in the end of a growing completion."""
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+
+    def found(self, token_ids: Sequence[int], stop: tuple[str, ...]) -> bool:
+        """True when a stop string lies in the last tokens; call it after each token."""
+        # a token holds at least one byte; eight more keep a character cut in two off the text
+        window = max(len(s.encode()) for s in stop) + 8
+        text = self._decode(token_ids[-window:])
+        return any(s in text for s in stop)
+
+
+class Engine(Protocol):
+    """Samples and scores with the weights it was last given."""
+
+    name: str
+
+    def refresh(self) -> None:
+        """Take over changed weights."""
+
+    def generate(
+        self, groups: Sequence[Group], deadline: Deadline, stop: StopStrings | None
+    ) -> list[list[Sampled]]:
+        """One completion a seed, groups and seeds in order."""
+        ...
+
+    def score(
+        self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
+    ) -> list[Tensor]:
+        """Float32 log-probabilities of tokens 1.. of each sequence."""
+        ...
+
+
+def not_finite(prompt: int, position: int) -> FloatingPointError:
+    """What both engines raise when the weights have broken."""
+    return FloatingPointError(
+        f"rollout: logits of prompt {prompt} at token {position} are NaN or infinite: the weights "
+        "are broken; look at grad_norm and learner.lr of the last steps"
+    )

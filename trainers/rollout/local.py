@@ -1,0 +1,245 @@
+"""The local pool: sampling in this process, with the compiled engine where it serves.
+
+The pool reads a model's parameters without copying them. Given the learner's model, the two share
+memory, and `refresh` is the whole weight sync; `load_weights` gives the pool tensors of its own.
+Nothing is sampled while weights change: calls run one at a time on the pool's own thread.
+"""
+
+import asyncio
+import copy
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlnorm.types import Completion, FinishReason
+from trainers.rollout.engine import Deadline, Engine, Group, Sampled, StopStrings
+from trainers.rollout.sampling import check_sampling
+from trainers.rollout.torch_engine import TorchEngine
+from trainers.rollout.types import GenerateRequest
+
+log = logging.getLogger(__name__)
+
+ENGINES = ("auto", "compiled", "torch")
+
+
+def twin_of(model: Any) -> Any:
+    """A second module over the same parameters, with a config and an eval mode of its own."""
+    if hasattr(model, "peft_config"):
+        raise ValueError(
+            "LocalPool: model has LoRA adapters: give the pool its own plain model and publish "
+            "merged weights with load_weights"
+        )
+    memo = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, memo)
+    if twin.config._attn_implementation != "sdpa":
+        twin.set_attn_implementation("sdpa")
+    return twin.eval()
+
+
+class LocalPool:
+    """Samples in process; a completion depends on weights, prompt, seed and sampling alone."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        tokenizer: Any = None,
+        end_token_ids: Sequence[int] = (),
+        device: str | torch.device | None = None,
+        engine: str = "auto",
+        threads: int | None = None,
+        deadline_s: float = 600.0,
+        cache_bytes: int | None = None,
+    ) -> None:
+        """model: a Hugging Face causal LM, whose parameters are shared, or a folder or id to load.
+
+        tokenizer: decodes for stop strings and adds its end token to the model's own.
+        engine: auto takes the compiled engine for small Llama and Qwen models on a CPU.
+        threads: of the compiled engine; None for torch.get_num_threads().
+        """
+        if engine not in ENGINES:
+            raise ValueError(f"LocalPool: engine = {engine!r}: choose from {list(ENGINES)}")
+        self.policy_version = 0
+        self.deadline_s = deadline_s
+        self._source, self._device = model, device
+        self._tokenizer, self._end_token_ids = tokenizer, tuple(end_token_ids)
+        self._engine_choice, self._threads, self._cache_bytes = engine, threads, cache_bytes
+        self._stop = StopStrings(tokenizer.decode) if tokenizer is not None else None
+        self._model: Any = None
+        self._engine: Engine | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._owns_weights = False
+
+    @property
+    def engine_name(self) -> str:
+        """Which engine samples: torch or compiled."""
+        return self._started().name
+
+    async def start(self) -> None:
+        """Load or share the model and choose the engine, building it on first use."""
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rollout")
+        await self._call(self._start)
+
+    def _start(self, _deadline: Deadline) -> None:
+        source = self._source
+        if isinstance(source, str | Path):
+            from transformers import AutoModelForCausalLM
+
+            source = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+            source.to(self._device or "cpu")
+            self._owns_weights = True
+        self._bind(source)
+
+    def _bind(self, model: Any) -> None:
+        device = torch.device(self._device or model.device)
+        if model.device.type != device.type:
+            raise ValueError(f"LocalPool: device = {str(device)!r}: the model is on {model.device}")
+        self._model = twin_of(model)
+        generation = getattr(model, "generation_config", None)
+        ends = getattr(generation, "eos_token_id", None)
+        ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        eos = getattr(self._tokenizer, "eos_token_id", None)
+        ends += [*self._end_token_ids, *([] if eos is None else [eos])]
+        self._ends = tuple(dict.fromkeys(ends))
+        self._engine = self._choose_engine()
+
+    def _choose_engine(self) -> Engine:
+        return TorchEngine(self._model, self._cache_bytes)
+
+    def _started(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("LocalPool: call start() first")
+        return self._engine
+
+    async def _call(self, function: Any, *arguments: Any) -> Any:
+        if self._executor is None:
+            raise RuntimeError("LocalPool: call start() first")
+        deadline = Deadline(self.deadline_s)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, function, *arguments, deadline)
+        except asyncio.CancelledError:
+            deadline.cancelled = True
+            raise
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        """One list a request, one completion a seed, in order."""
+        self._started()
+        groups = [self._resolve(request, i) for i, request in enumerate(requests)]
+        sampled = await self._call(self._generate, groups)
+        return [[self._completion(s) for s in group] for group in sampled]
+
+    def _generate(self, groups: list[Group], deadline: Deadline) -> list[list[Sampled]]:
+        return self._started().generate(groups, deadline, self._stop)
+
+    def _resolve(self, request: GenerateRequest, index: int) -> Group:
+        where, sampling = f"generate: request {index}", request.sampling
+        check_sampling(sampling, where)
+        self._check_tokens(request.prompt_ids, where)
+        if any(not 0 <= s < 1 << 63 for s in request.seeds):
+            raise ValueError(f"{where}: seeds = {request.seeds}: allowed is 0 .. 2**63 - 1")
+        if sampling.stop and self._stop is None:
+            raise ValueError(f"{where}: sampling.stop = {sampling.stop}: the pool has no tokenizer")
+        room = self._context() - len(request.prompt_ids)
+        if room < 1:
+            raise ValueError(
+                f"{where}: the prompt has {len(request.prompt_ids)} tokens and the model's context "
+                f"holds {self._context()}, its completion included: shorten or drop the prompt"
+            )
+        return Group(
+            prompt_ids=request.prompt_ids,
+            seeds=request.seeds,
+            sampling=sampling,
+            max_tokens=min(sampling.max_tokens, room),
+            end_ids=tuple(dict.fromkeys((*self._ends, *sampling.stop_token_ids))),
+        )
+
+    def _context(self) -> int:
+        return int(self._model.config.get_text_config().max_position_embeddings)
+
+    def _check_tokens(self, token_ids: Sequence[int], where: str) -> None:
+        size = self._model.get_input_embeddings().num_embeddings
+        if not token_ids:
+            raise ValueError(f"{where}: no tokens: the model needs at least one to start from")
+        if min(token_ids) < 0 or max(token_ids) >= size:
+            bad = next(t for t in token_ids if not 0 <= t < size)
+            raise ValueError(f"{where}: token id {bad}: the model knows 0 .. {size - 1}")
+
+    def _completion(self, sampled: Sampled) -> Completion:
+        size = len(sampled.token_ids)
+        return Completion(
+            token_ids=sampled.token_ids,
+            sampler_logprobs=sampled.logprobs,
+            policy_mask=torch.ones(size, dtype=torch.bool),
+            turn_index=torch.zeros(size, dtype=torch.int64),
+            finish_reason=FinishReason.STOP if sampled.stopped else FinishReason.LENGTH,
+            policy_versions=((0, self.policy_version),),
+        )
+
+    async def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[Tensor]:
+        """Log-probability of tokens 1.. of each fixed sequence, by the engine that samples."""
+        self._started()
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"score: temperature = {temperature}: allowed is a finite number > 0")
+        for i, sequence in enumerate(sequences):
+            self._check_tokens(sequence, f"score: sequence {i}")
+            if len(sequence) > self._context():
+                raise ValueError(
+                    f"score: sequence {i} has {len(sequence)} tokens and the model's context holds "
+                    f"{self._context()}"
+                )
+        return await self._call(self._score, sequences, temperature)
+
+    def _score(
+        self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
+    ) -> list[Tensor]:
+        return self._started().score(sequences, temperature, deadline)
+
+    def share(self, model: Any) -> None:
+        """Read this model's parameters from the next call on, without a copy."""
+        self._source, self._owns_weights = model, False
+        if self._executor is not None:
+            self._bind(model)
+
+    async def refresh(self, version: int) -> None:
+        """Say that the shared parameters have changed in place and are now this version."""
+        await self._call(lambda _deadline: self._started().refresh())
+        self.policy_version = version
+
+    async def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Replace all weights, by Hugging Face name; a tied lm_head may be left out."""
+        await self._call(self._load_weights, weights)
+        self.policy_version = version
+
+    @torch.no_grad()
+    def _load_weights(self, weights: Iterable[tuple[str, Tensor]], _deadline: Deadline) -> None:
+        self._started()
+        if not self._owns_weights:
+            # the shared tensors belong to someone else, so write into copies
+            self._bind(copy.deepcopy(self._model))
+            self._owns_weights = True
+        own = self._model.state_dict()
+        given = dict(weights)
+        filled = {own[name].data_ptr() for name in given if name in own}
+        missing = [n for n, t in own.items() if n not in given and t.data_ptr() not in filled]
+        wrong = [n for n, t in given.items() if n not in own or t.shape != own[n].shape]
+        if missing or wrong:
+            raise ValueError(
+                f"load_weights: missing {missing[:3]} ({len(missing)}), unknown or of another "
+                f"shape {wrong[:3]} ({len(wrong)}); nothing was loaded"
+            )
+        for name, tensor in given.items():
+            own[name].copy_(tensor)
+        self._started().refresh()
+
+    async def close(self) -> None:
+        """Free the weights and end the pool's thread."""
+        self._engine = self._model = None
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+            self._executor = None
