@@ -57,6 +57,11 @@ class RunDir:
         """Append a fault, restart, sync or drop."""
         _append(self.events, {"event": kind, **fields})
 
+    def write_jsonl(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A file of one object a line, whole or absent."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+
     def forget_after(self, step: int) -> None:
         """Drop metrics and rollouts of steps after a checkpoint, before they are taken again."""
         if self.metrics.exists():

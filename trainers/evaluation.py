@@ -1,0 +1,151 @@
+"""Benchmarks: greedy accuracy, and avg@k and pass@k of sampled completions, reported together."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewards.scorer import Scorer
+from rewards.types import Sample
+from rlnorm.types import Completion, Prompt
+from trainers.collect import decode, sampling_params
+from trainers.config import Config
+from trainers.rollout.types import GenerateRequest, RolloutPool
+from trainers.seeds import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One benchmark problem with its verdicts."""
+
+    prompt: Prompt
+    greedy: float
+    """1 right, 0 wrong, NaN where the verifier failed."""
+    sampled: tuple[float, ...]
+    greedy_text: str
+    sampled_text: str
+    tokens_mean: float
+
+    def row(self) -> dict[str, Any]:
+        """One line of `eval/step_*/<benchmark>.jsonl`."""
+        return {
+            "id": self.prompt.prompt_id,
+            "level": self.prompt.level,
+            "answer": self.prompt.answer,
+            "greedy": _json_number(self.greedy),
+            "sampled": [_json_number(x) for x in self.sampled],
+            "greedy_text": self.greedy_text,
+            "sampled_text": self.sampled_text,
+            "tokens_mean": self.tokens_mean,
+        }
+
+
+async def evaluate(
+    prompts: Sequence[Prompt],
+    pool: RolloutPool,
+    scorer: Scorer,
+    tokenizer: Any,
+    config: Config,
+) -> list[Problem]:
+    """One greedy and `eval_samples` sampled completions of each prompt.
+
+    Seeds do not depend on the step, so two evaluations differ by the weights alone. The first
+    reward component decides what is right: a value above 0.
+    """
+    k = config.eval_samples
+    greedy = sampling_params(config.rollout, temperature=0.0)
+    sampled = sampling_params(config.rollout)
+    requests = [GenerateRequest(prompt_ids=p.token_ids, seeds=(0,), sampling=greedy) for p in prompts]
+    requests += [
+        GenerateRequest(
+            prompt_ids=p.token_ids,
+            seeds=tuple(derive_seed(config.seed, "eval", p.prompt_id, i) for i in range(k)),
+            sampling=sampled,
+        )
+        for p in prompts
+    ]
+    completions = await pool.generate(requests)
+    flat = [(p, c) for p, cs in zip([*prompts, *prompts], completions, strict=True) for c in cs]
+    scores = await scorer.score([_sample(p, c, tokenizer) for p, c in flat])
+    verdicts = [row[scorer.components[0]].value for row in scores]
+    texts = [decode(tokenizer, c) for _, c in flat]
+    n, out = len(prompts), []
+    for i, prompt in enumerate(prompts):
+        first = n + i * k
+        lengths = [len(c.token_ids) for _, c in flat[first : first + k]]
+        out.append(
+            Problem(
+                prompt=prompt,
+                greedy=_right(verdicts[i]),
+                sampled=tuple(_right(v) for v in verdicts[first : first + k]),
+                greedy_text=texts[i],
+                sampled_text=texts[first],
+                tokens_mean=sum(lengths) / k,
+            )
+        )
+    return out
+
+
+def summarize(problems: Sequence[Problem], name: str) -> dict[str, float]:
+    """`eval/<name>/greedy`, `avg@k`, `pass@k`, `tokens_mean`, `failed_frac`.
+
+    A verdict that failed is left out, never counted as wrong.
+    """
+    greedy = [p.greedy for p in problems if p.greedy == p.greedy]
+    rows = [[v for v in p.sampled if v == v] for p in problems]
+    solved = [row for row in rows if row]
+    flat = [v for row in rows for v in row]
+    asked = sum(1 + len(p.sampled) for p in problems)
+    k = len(problems[0].sampled)
+    return {
+        f"eval/{name}/greedy": _mean(greedy),
+        f"eval/{name}/avg@{k}": _mean(flat),
+        f"eval/{name}/avg@k": _mean(flat),
+        f"eval/{name}/pass@{k}": _mean([max(row) for row in solved]),
+        f"eval/{name}/pass@k": _mean([max(row) for row in solved]),
+        f"eval/{name}/tokens_mean": _mean([p.tokens_mean for p in problems]),
+        f"eval/{name}/failed_frac": 1 - (len(greedy) + len(flat)) / asked,
+    }
+
+
+async def evaluate_all(
+    benchmarks: Mapping[str, Sequence[Prompt]],
+    pool: RolloutPool,
+    scorer: Scorer,
+    tokenizer: Any,
+    config: Config,
+) -> tuple[dict[str, float], dict[str, list[Problem]]]:
+    """Every benchmark's summary and problems, with `time/eval_s`."""
+    start = time.perf_counter()
+    metrics: dict[str, float] = {}
+    problems: dict[str, list[Problem]] = {}
+    for name, prompts in benchmarks.items():
+        problems[name] = await evaluate(prompts, pool, scorer, tokenizer, config)
+        metrics |= summarize(problems[name], name)
+    metrics["time/eval_s"] = time.perf_counter() - start
+    return metrics, problems
+
+
+def _sample(prompt: Prompt, completion: Completion, tokenizer: Any) -> Sample:
+    return Sample(
+        id=prompt.prompt_id,
+        group=prompt.prompt_id,
+        completion=decode(tokenizer, completion),
+        gold=prompt.answer,
+        token_ids=completion.token_ids.tolist(),
+        finish=completion.finish_reason.value,
+        messages=prompt.messages,
+        meta={"source": prompt.source, "level": prompt.level, **prompt.extras},
+    )
+
+
+def _right(value: float) -> float:
+    return value if value != value else float(value > 0)
+
+
+def _json_number(value: float) -> float | None:
+    return None if value != value else value
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

@@ -1,0 +1,228 @@
+"""The training loop: one controller for a laptop and for a cluster.
+
+    prompts -> Collector -> GroupBuffer -> credit -> Learner -> WeightChannel -> pool
+
+| part      | consumes                  | produces                   | waits for, unblocked by             |
+|-----------|---------------------------|----------------------------|-------------------------------------|
+| Collector | prompts, the pool, scorer | finished groups            | the pool and the rewards' deadlines |
+| buffer    | finished groups           | groups young enough        | rollout.deadline_s, by put()        |
+| credit    | groups                    | TokenBatch with advantages | the learner's scoring pass          |
+| Learner   | TokenBatch                | StepResult, new weights    | its own collectives' deadline       |
+| channel   | weights of version v      | the pool at version v      | rollout.deadline_s, by every engine |
+
+With max_staleness 0 the collector starts only after the channel published, so the five stand in a
+row; each already speaks in versions, so that sampling may run ahead later without a new design.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rewards.scorer import Scorer
+from rlnorm.algorithms import Algorithm
+from rlnorm.types import Prompt, ScoredRollouts, StepResult
+from trainers.buffer import GroupBuffer
+from trainers.checkpoint import LoopState, save_checkpoint
+from trainers.collect import Collector, Timings, score_table
+from trainers.config import Config
+from trainers.credit import Credit, assign_credit, minibatches, prepare_minibatch
+from trainers.display import Display
+from trainers.evaluation import Problem, evaluate_all
+from trainers.learner.optimizer import lr_schedule
+from trainers.learner.types import Learner
+from trainers.rollout.types import RolloutPool
+from trainers.rollout_log import write_rollouts
+from trainers.run_dir import RunDir
+from trainers.sinks import Sinks
+from trainers.sync import SyncReport, WeightChannel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What a run is made of; trainers.build makes them from a config."""
+
+    config: Config
+    algorithm: Algorithm
+    tokenizer: Any
+    collector: Collector
+    pool: RolloutPool
+    learner: Learner
+    channel: WeightChannel
+    scorer: Scorer
+    benchmarks: Mapping[str, Sequence[Prompt]]
+    run_dir: RunDir
+    sinks: Sinks
+    display: Display
+
+
+async def train(parts: Parts, state: LoopState) -> LoopState:
+    """Run from `state` to the last step; a first Ctrl-C ends after the step under way."""
+    config, buffer, stop = parts.config, GroupBuffer(), _stop_on_interrupt(parts.display)
+    lr = lr_schedule(config.learner, config.steps)
+    if state.step == 0:
+        await parts.channel.publish(parts.learner, parts.pool)
+        row = {"step": 0, **await _evaluate(parts, 0)}
+        _log(parts, row)
+    while state.step < config.steps and not stop.is_set():
+        step, clock = state.step + 1, Clock()
+        with clock("time/step_s"):
+            groups, timings = await parts.collector.collect(step)
+            buffer.put(groups)
+            groups, dropped = await buffer.take(
+                config.rollout.prompts_per_step,
+                version=parts.learner.policy_version,
+                max_staleness=config.max_staleness,
+                deadline_s=config.rollout.deadline_s,
+            )
+            staleness = max(parts.learner.policy_version - g.policy_version for g in groups)
+            scored = score_table(groups, parts.scorer.components)
+            with clock("time/learn_s"):
+                credit = await assign_credit(scored, parts.learner, parts.algorithm, config)
+                results = await _learn(parts, credit, step, lr(step - 1))
+            with clock("time/sync_s"):
+                report = await parts.channel.publish(parts.learner, parts.pool)
+        state = LoopState(
+            step=step, cursor=parts.collector.prompts.cursor, algorithm=parts.algorithm.state()
+        )
+        row = {"step": step, "lr": lr(step - 1), "staleness/max": staleness}
+        row |= {"staleness/dropped_groups": dropped, **clock.seconds}
+        row |= step_metrics(parts, scored, credit, results, timings, report)
+        row["throughput/tokens_per_s"] = row["tokens"] / row["time/step_s"]
+        write_rollouts(parts.run_dir.path / "rollouts", step, scored, credit)
+        last = step == config.steps or stop.is_set()
+        if last or (config.eval_every and step % config.eval_every == 0):
+            row |= await _evaluate(parts, step)
+        _log(parts, row)
+        if last or (config.checkpoint_every and step % config.checkpoint_every == 0):
+            await save_checkpoint(
+                parts.run_dir.checkpoints, parts.learner, state, keep=config.keep_checkpoints
+            )
+        await asyncio.sleep(0)  # lets signals and sinks in between blocking steps
+    return state
+
+
+async def _learn(parts: Parts, credit: Credit, step: int, lr: float) -> list[StepResult]:
+    """The optimizer steps of one RL step."""
+    results = []
+    for index, batch in enumerate(minibatches(credit, parts.config, step)):
+        batch = await prepare_minibatch(batch, parts.learner, parts.algorithm, fresh=index == 0)
+        result = await parts.learner.step(batch, lr)
+        results.append(result)
+        if result.skipped:
+            parts.run_dir.log_event(
+                "step_skipped", step=step, minibatch=index, grad_norm=str(result.grad_norm)
+            )
+    if not results:
+        parts.run_dir.log_event("no_trained_tokens", step=step)
+    return results
+
+
+async def _evaluate(parts: Parts, step: int) -> dict[str, float]:
+    """Evaluate, keep every verdict in `eval/step_*/`, show a few rollouts."""
+    metrics, problems = await evaluate_all(
+        parts.benchmarks, parts.pool, parts.scorer, parts.tokenizer, parts.config
+    )
+    folder = parts.run_dir.path / "eval" / f"step_{step:06d}"
+    for name, rows in problems.items():
+        parts.run_dir.write_jsonl(folder / f"{name}.jsonl", [p.row() for p in rows])
+    shown = [p for rows in problems.values() for p in rows[: parts.config.logging.sample_rollouts]]
+    _show(parts, step, shown[: parts.config.logging.sample_rollouts])
+    return metrics
+
+
+def _show(parts: Parts, step: int, problems: Sequence[Problem]) -> None:
+    rows = [
+        (p.prompt.messages[-1]["content"], p.sampled_text, str(p.prompt.answer), p.sampled[0])
+        for p in problems
+    ]
+    columns = ("prompt", "sampled completion", "answer", "reward")
+    parts.display.rollouts(step, columns, rows)
+    parts.sinks.table(step, columns, rows)
+
+
+def _log(parts: Parts, row: dict[str, Any]) -> None:
+    parts.run_dir.log_metrics(row)
+    parts.sinks.log(int(row["step"]), row)
+    parts.display.step(row)
+
+
+def step_metrics(
+    parts: Parts,
+    scored: ScoredRollouts,
+    credit: Credit,
+    results: Sequence[StepResult],
+    timings: Timings,
+    sync: SyncReport,
+) -> dict[str, float]:
+    """The numbers of one step, by their fixed names."""
+    sampled = [r for r in scored.rollouts if not r.extra]
+    lengths = torch.tensor([float(r.completion.policy_mask.sum()) for r in sampled])
+    weights = torch.tensor([parts.scorer.weights[n] for n in scored.reward_names]).double()
+    row = {
+        "reward/mean": float((scored.rewards * weights).sum(1).nanmean()),
+        "completion/tokens_mean": float(lengths.mean()),
+        "completion/truncated_frac": float(scored.truncated.double().mean()),
+        "group/zero_signal_frac": credit.zero_signal_frac,
+        "group/dropped": timings.dropped_groups,
+        "group/rounds": timings.rounds,
+        "time/rollout_s": timings.rollout_s,
+        "time/reward_s": timings.reward_s,
+        "sync/parity_gap": sync.parity_gap,
+        "tokens": float(lengths.sum()),
+        **timings.reward_metrics,
+    }
+    for index, name in enumerate(scored.reward_names):
+        row[f"reward/{name}"] = float(scored.rewards[:, index].nanmean())
+    if results:
+        row |= _learner_metrics(results)
+    return row
+
+
+def _learner_metrics(results: Sequence[StepResult]) -> dict[str, float]:
+    """Means over the optimizer steps; the sampler gap is the first one's, still on-policy."""
+    names = sorted({name for r in results for name in r.metrics})
+    row = {
+        name: sum(r.metrics.get(name, 0.0) for r in results) / len(results) for name in names
+    }
+    for name in ("policy/kl_sampler", "policy/logprob_gap_mean"):
+        row[name] = results[0].metrics[name]
+    row["loss"] = sum(r.loss for r in results) / len(results)
+    row["grad_norm"] = sum(r.grad_norm for r in results) / len(results)
+    row["learner/skipped_steps"] = sum(r.skipped for r in results)
+    row["policy/version"] = results[-1].policy_version
+    return row
+
+
+class Clock:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _stop_on_interrupt(display: Display) -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def interrupt() -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        display.note("finishing this step, then saving; press Ctrl-C again to stop at once")
+
+    try:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+    except (NotImplementedError, RuntimeError, ValueError):
+        pass  # not the main thread, or no POSIX signals: Ctrl-C then ends at once
+    return stop
