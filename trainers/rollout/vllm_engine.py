@@ -1,0 +1,244 @@
+"""The actor side of the vLLM pool, and the only module that imports vllm (tried with 0.32).
+
+What it leans on inside vLLM, each checked when the engine starts: the V1 sampler's `forward` and
+`compute_logprobs` (`FullVocabSampler`), `Worker.reload_weights`, and the weight-transfer layer.
+"""
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import vllm
+from torch import Tensor
+from vllm.v1.sample.sampler import Sampler
+
+from trainers.buckets import Bucket, bucket_digests, digest, shapes_of, unpack
+from trainers.rollout.types import GenerateRequest, SamplingParams
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineInfo:
+    """What an engine is, once it is up."""
+
+    node: str
+    dtype: str
+    max_model_len: int
+    vocab_size: int
+    start_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawCompletion:
+    """One completion as arrays, cheap to send."""
+
+    token_ids: np.ndarray
+    logprobs: np.ndarray
+    stopped: bool
+
+
+class FullVocabSampler(Sampler):
+    """vLLM's sampler, reporting log-softmax(logits / temperature) over the full vocabulary.
+
+    vLLM's `raw_logprobs` ignore the temperature and its `processed_logprobs` are renormalised over
+    what top-p, top-k and min-p keep; a ratio against a learner needs neither (TRL #7269).
+    """
+
+    probe_temperature = 1.0
+    """What the logits of fixed tokens are divided by."""
+    _divisor: Tensor | None = None
+
+    def forward(self, logits: Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
+        """Sample; the temperature stays in force for the logprobs of this call."""
+        self._divisor = torch.ones(1, 1, device=logits.device)
+        if sampling_metadata.temperature is not None:
+            rows = sampling_metadata.temperature.unsqueeze(1)
+            # rows at temperature 0 are greedy: their logprobs are taken at temperature 1
+            self._divisor = rows.where(rows > 1e-5, 1.0)
+        try:
+            return super().forward(logits, sampling_metadata, *args, **kwargs)
+        finally:
+            self._divisor = None
+
+    def compute_logprobs(self, logits: Tensor) -> Tensor:
+        """Of sampled tokens inside `forward`, of fixed ones outside it."""
+        divisor = self.probe_temperature if self._divisor is None else self._divisor
+        return (logits.float() / divisor).log_softmax(-1)
+
+
+class WorkerSide:
+    """Methods that vLLM adds to each worker process (`worker_extension_cls`)."""
+
+    model_runner: Any
+    vllm_config: Any
+
+    def rlnorm_install(self) -> str:
+        """Put the sampler in place; returns the dtype of the weights."""
+        sampler = self.model_runner.sampler
+        if type(sampler) is not Sampler:
+            raise RuntimeError(
+                f"vllm {vllm.__version__}: the model runner samples with {type(sampler).__name__}, "
+                "not with vllm.v1.sample.sampler.Sampler; full-vocabulary logprobs need that one"
+            )
+        mine = FullVocabSampler(sampler.logprobs_mode, sampler.use_fp64_gumbel)
+        self.model_runner.sampler = mine
+        return str(self.vllm_config.model_config.dtype).removeprefix("torch.")
+
+    def rlnorm_probe_temperature(self, temperature: float) -> None:
+        """Divide the logits of fixed tokens by `temperature` from now on."""
+        self.model_runner.sampler.probe_temperature = temperature
+
+    def rlnorm_reload(self, buckets: Sequence[Bucket]) -> None:
+        """Load whole checkpoint-format weights; one call for all of them, so that layers that
+        vLLM fuses or repacks are complete when they are processed."""
+        weights = ((name, w) for bucket in buckets for name, w in unpack(bucket))
+        self.reload_weights(weights_iterator=weights)  # type: ignore[attr-defined]
+
+    def rlnorm_digests(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+        """Digests of the named parameters that vLLM keeps under their checkpoint name and layout.
+
+        Fused (qkv, gate_up), repacked and tensor-parallel ones are left out; an embedding may be
+        padded at its end.
+        """
+        found = {}
+        parameters = dict(self.model_runner.get_model().named_parameters())
+        for name, shape in shapes.items():
+            here = parameters.get(name)
+            if here is None or here.dim() != len(shape) or here.shape[1:] != torch.Size(shape[1:]):
+                continue
+            if here.shape[0] == shape[0] or (here.shape[0] > shape[0] and "embed" in name):
+                found[name] = digest(here.detach()[: shape[0]].cpu())
+        return found
+
+
+class Engine:
+    """One vLLM engine in this process, called from one thread: no call overlaps another, so weights
+    never change under a running generation and the lifecycle's pause and resume are implied."""
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        node: str,
+        dtype: str,
+        tensor_parallel_size: int,
+        transfer: str,
+        engine_options: Mapping[str, Any],
+    ) -> None:
+        """engine_options go to `vllm.LLM` as they are and win over the defaults here."""
+        started = time.monotonic()
+        options: dict[str, Any] = {
+            "enable_prefix_caching": True,
+            "generation_config": "auto",
+            "worker_extension_cls": f"{__name__}.WorkerSide",
+            "logprobs_mode": "raw_logprobs",
+        }
+        if not torch.cuda.is_available():
+            options["enforce_eager"] = True
+        if transfer != "object_store":
+            options["weight_transfer_config"] = vllm.config.WeightTransferConfig(backend=transfer)
+        options |= engine_options
+        self._llm = vllm.LLM(
+            model=model, dtype=dtype, tensor_parallel_size=tensor_parallel_size, **options
+        )
+        self._stop_ids = sorted(
+            self._llm.llm_engine.model_config.try_get_generation_config().items()
+        )
+        config = self._llm.llm_engine.vllm_config.model_config
+        self._info = EngineInfo(
+            node=node,
+            dtype=self._llm.collective_rpc("rlnorm_install")[0],
+            max_model_len=config.max_model_len,
+            vocab_size=config.get_vocab_size(),
+            start_s=time.monotonic() - started,
+        )
+
+    def info(self) -> EngineInfo:
+        """What this engine is."""
+        return self._info
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[RawCompletion]]:
+        """Completions of each request, one a seed, in order; they all decode together."""
+        prompts, params = [], []
+        for request in requests:
+            base = _vllm_sampling(request.sampling)
+            for seed in request.seeds:
+                one = copy.copy(base)
+                one.seed = seed
+                prompts.append({"prompt_token_ids": list(request.prompt_ids)})
+                params.append(one)
+        outputs = iter(self._llm.generate(prompts, params, use_tqdm=False))
+        return [[_raw(next(outputs).outputs[0]) for _ in r.seeds] for r in requests]
+
+    def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[np.ndarray]:
+        """Log-probabilities of tokens 1.. of fixed sequences."""
+        one = vllm.SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False
+        )
+        prompts = [{"prompt_token_ids": list(ids)} for ids in sequences]
+        self._llm.collective_rpc("rlnorm_probe_temperature", args=(temperature,))
+        outputs = self._llm.generate(prompts, [one] * len(prompts), use_tqdm=False)
+        return [
+            np.array(
+                [row[t].logprob for row, t in zip(o.prompt_logprobs[1:], ids[1:], strict=True)],
+                dtype=np.float32,
+            )
+            for o, ids in zip(outputs, sequences, strict=True)
+        ]
+
+    def load(self, refs: Sequence[Any], names: Sequence[str], deadline_s: float) -> dict[str, str]:
+        """Replace all weights by the buckets behind `refs`; digests of the named tensors, as they
+        arrived, and as installed where vLLM keeps them whole (those count)."""
+        import ray
+
+        buckets = ray.get(list(refs), timeout=deadline_s)
+        arrived = bucket_digests(buckets, names)
+        self._llm.collective_rpc("rlnorm_reload", args=(buckets,))
+        shapes = {name: shape for name, shape in shapes_of(buckets).items() if name in arrived}
+        return arrived | self.installed(shapes)
+
+    def installed(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+        """Forget every cached prefix, then digest the parameters as they are in the model."""
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vllm kept its prefix cache: requests are still running")
+        return self._llm.collective_rpc("rlnorm_digests", args=(dict(shapes),))[0]
+
+    def transfer(self, stage: str, payload: Mapping[str, Any] | None) -> None:
+        """One stage of vLLM's own weight transfer, on all workers of this engine.
+
+        stage: init_weight_transfer_engine, start_weight_update, update_weights or
+        finish_weight_update.
+        """
+        field = {"init_weight_transfer_engine": "init_info", "update_weights": "update_info"}
+        kwargs = {field[stage]: payload} if stage in field else {}
+        self._llm.collective_rpc(stage, kwargs=kwargs)
+
+
+def _vllm_sampling(sampling: SamplingParams) -> vllm.SamplingParams:
+    return vllm.SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        max_tokens=sampling.max_tokens,
+        stop=list(sampling.stop) or None,
+        stop_token_ids=list(sampling.stop_token_ids) or None,
+        logprobs=0,
+        flat_logprobs=True,
+        detokenize=bool(sampling.stop),
+    )
+
+
+def _raw(output: Any) -> RawCompletion:
+    if output.finish_reason not in ("stop", "length"):
+        raise RuntimeError(f"vllm ended a completion with {output.finish_reason!r}")
+    if list(output.logprobs.token_ids) != list(output.token_ids):
+        raise RuntimeError("vllm returned logprobs of other tokens than it sampled")
+    return RawCompletion(
+        token_ids=np.asarray(output.token_ids, dtype=np.int64),
+        logprobs=np.asarray(output.logprobs.logprobs, dtype=np.float32),
+        stopped=output.finish_reason == "stop",
+    )
