@@ -70,7 +70,7 @@ def _column_step(hidden: Float[Tensor, "t d"], options: HeadOptions) -> int:
     return min(_fit(options.workspace_bytes // per_column, 256), options.columns)
 
 
-def _widened_step(operands: Operands, options: HeadOptions) -> int:
+def widened_step(operands: Operands, options: HeadOptions) -> int:
     """Columns of the weight that may be held widened at once; all where none are."""
     if operands.weight.dtype == operands.hidden.dtype:
         return max(1, options.columns)
@@ -87,7 +87,7 @@ def compute_logits(
     operands: Operands, options: HeadOptions, backend: Backend, out: Float[Tensor, "c k"]
 ) -> None:
     """Fill `out` with the logits of all columns, before softcap and temperature."""
-    for columns in spans(options.columns, _widened_step(operands, options)):
+    for columns in spans(options.columns, widened_step(operands, options)):
         weight = backend.products.operand(operands.weight[columns])
         backend.products.logits(operands.hidden, weight, out[:, columns])
     if operands.bias is not None:
@@ -165,6 +165,19 @@ class Gradients:
             self.weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device)
         self.bias = like.new_zeros(weight.shape[0], dtype=self.dtype) if required[2] else None
 
+    def cast(
+        self,
+        hidden: Float[Tensor, "t d"],
+        weight: Float[Tensor, "v d"],
+        bias: Float[Tensor, " v"] | None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The sums in the dtypes of the inputs, None where not required."""
+        return (
+            None if self.hidden is None else self.hidden.to(hidden.dtype),
+            None if self.weight is None else self.weight.to(weight.dtype),
+            None if self.bias is None or bias is None else self.bias.to(bias.dtype),
+        )
+
     def add(
         self,
         dz: Float[Tensor, "c k"],
@@ -195,14 +208,14 @@ def input_gradients(
 ) -> Gradients:
     """Gradients of the head's inputs over the given rows; `kept` logits are overwritten."""
     t, columns = operands.hidden.shape[0], options.columns
-    token_width, column_width = t, _widened_step(operands, options)
+    token_width, column_width = t, widened_step(operands, options)
     if kept is None and t < columns:
         column_width = min(column_width, _column_step(operands.hidden, options))
     elif kept is None:
         token_width = token_step(operands.hidden, options)
     products = backend.products
     grads = Gradients(operands, products, required=required, whole_weight=token_width < t)
-    scratch = _Scratch(operands.hidden, token_width * min(column_width, columns), kept is None)
+    scratch = Scratch(operands.hidden, token_width * min(column_width, columns), kept is None)
     for token_span in spans(t, token_width):
         tokens = operands.at(token_span)
         for span in spans(columns, column_width):
@@ -222,7 +235,7 @@ def input_gradients(
     return grads
 
 
-class _Scratch:
+class Scratch:
     """The workspace of backward: logits, and their gradient where its dtype is another."""
 
     def __init__(self, hidden: Float[Tensor, "t d"], elements: int, recompute: bool) -> None:

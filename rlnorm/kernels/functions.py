@@ -21,7 +21,7 @@ from rlnorm.kernels.chunked import (
 )
 from rlnorm.kernels.rows import RowInputs
 from rlnorm.kernels.summary import Summary, Upstream, row_scalars, token_stats_of
-from rlnorm.kernels.types import HeadOptions, TokenStats
+from rlnorm.kernels.types import ROW_STATISTICS, HeadOptions, TokenStats
 
 # logprob, entropy, lse, log_kept_mass, then those without a gradient
 Outputs = tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None]
@@ -29,9 +29,7 @@ Outputs = tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, Tensor | N
 
 def _outputs(ctx: Any, summary: Summary) -> Outputs:
     """Save what backward needs of each row and hand out the statistics."""
-    stats = token_stats_of(
-        summary, frozenset(("logprob", "entropy", "lse", "max_logprob", "log_kept_mass", "sum_p2"))
-    )
+    stats = token_stats_of(summary, ROW_STATISTICS)
     assert stats.logprob is not None
     assert stats.lse is not None
     assert stats.max_logprob is not None
@@ -109,15 +107,11 @@ class HeadStats(torch.autograd.Function):
             required=required,
             kept=None if kept is None else kept[chosen],
         )
-        d_hidden = result.hidden
-        if d_hidden is not None:
-            if options.tp_group is not None:
-                vocab_parallel.add_over_ranks(d_hidden, options.tp_group)
-            d_hidden = d_hidden.to(hidden.dtype)
-            if partial:
-                d_hidden = torch.zeros_like(hidden).index_copy_(0, index, d_hidden)
-        d_weight = None if result.weight is None else result.weight.to(weight.dtype)
-        d_bias = None if result.bias is None else result.bias.to(bias.dtype)
+        if result.hidden is not None and options.tp_group is not None:
+            vocab_parallel.add_over_ranks(result.hidden, options.tp_group)
+        d_hidden, d_weight, d_bias = result.cast(hidden, weight, bias)
+        if partial and d_hidden is not None:
+            d_hidden = torch.zeros_like(hidden).index_copy_(0, index, d_hidden)
         return d_hidden, d_weight, d_bias, None, None, None
 
 

@@ -104,6 +104,20 @@ def proxy_logprob(
     return (logprob - log_kept_mass).where(target_kept > 0, -torch.inf)
 
 
+def selected(
+    stats: TokenStats, target_kept: Float[Tensor, " t"] | None, want: frozenset[str]
+) -> TokenStats:
+    """What was asked for of the row statistics, proxy_logprob added."""
+    if "proxy_logprob" in want:
+        assert stats.logprob is not None
+        assert stats.log_kept_mass is not None
+        assert target_kept is not None
+        proxy = proxy_logprob(stats.logprob, stats.log_kept_mass, target_kept)
+        stats = stats._replace(proxy_logprob=proxy)
+    pairs = zip(TokenStats._fields, stats, strict=True)
+    return TokenStats(**{name: x for name, x in pairs if name in want})
+
+
 class Upstream(NamedTuple):
     """Gradients of the loss in the row statistics; None for 0."""
 

@@ -34,6 +34,8 @@ class TokenStats(NamedTuple):
 STATISTICS: tuple[str, ...] = TokenStats._fields
 DIFFERENTIABLE = ("logprob", "entropy", "lse", "log_kept_mass", "proxy_logprob")
 PROXY_STATISTICS = ("log_kept_mass", "proxy_logprob")
+# proxy_logprob follows from the others
+ROW_STATISTICS = frozenset(STATISTICS) - {"proxy_logprob"}
 
 
 @dataclass(frozen=True, slots=True)
