@@ -1,9 +1,10 @@
 """What the local engines share: resolved requests in, raw tokens out, one deadline."""
 
+import ctypes
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -34,22 +35,38 @@ class Sampled:
 
 
 class Deadline:
-    """The end of one call. `cancel` makes the next check raise."""
+    """The end of one call, and a flag that ends it sooner."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.end_s = time.monotonic() + seconds
-        self.cancelled = False
+        self.cancelled = ctypes.c_int32(0)
+
+    def cancel(self) -> None:
+        """Make the next check raise; the compiled engine reads the same flag."""
+        self.cancelled.value = 1
+
+    def left_s(self) -> float:
+        """Seconds left, at least 0."""
+        return max(0.0, self.end_s - time.monotonic())
 
     def check(self, waited_for: str) -> None:
         """Raise TimeoutError naming what was waited for, once the time is over."""
-        if self.cancelled:
-            raise InterruptedError(f"rollout: cancelled while waiting for {waited_for}")
+        if self.cancelled.value:
+            raise self.was_cancelled(waited_for)
         if time.monotonic() > self.end_s:
-            raise TimeoutError(
-                f"rollout: waited {self.seconds:g} s for {waited_for}; raise the deadline or "
-                "sample fewer or shorter completions at once"
-            )
+            raise self.was_late(waited_for)
+
+    def was_cancelled(self, waited_for: str) -> InterruptedError:
+        """The error of a cancelled call."""
+        return InterruptedError(f"rollout: cancelled while waiting for {waited_for}")
+
+    def was_late(self, waited_for: str) -> TimeoutError:
+        """The error of a late call."""
+        return TimeoutError(
+            f"rollout: waited {self.seconds:g} s for {waited_for}; raise the deadline or sample "
+            "fewer or shorter completions at once"
+        )
 
 
 class StopStrings:
@@ -70,6 +87,7 @@ class Engine(Protocol):
     """Samples and scores with the weights it was last given."""
 
     name: str
+    model: Any
 
     def refresh(self) -> None:
         """Take over changed weights."""

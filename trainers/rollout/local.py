@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from rlnorm.types import Completion, FinishReason
+from trainers.rollout.cpu_engine.binding import MOST_BYTES, CompiledEngine, refusal, weight_bytes
+from trainers.rollout.cpu_engine.build import BuildError
 from trainers.rollout.engine import Deadline, Engine, Group, Sampled, StopStrings
 from trainers.rollout.sampling import check_sampling
 from trainers.rollout.torch_engine import TorchEngine
@@ -24,6 +26,7 @@ from trainers.rollout.types import GenerateRequest
 
 log = logging.getLogger(__name__)
 
+_MOST_DISAGREEMENT = 1e-3
 ENGINES = ("auto", "compiled", "torch")
 
 
@@ -39,6 +42,18 @@ def twin_of(model: Any) -> Any:
     if twin.config._attn_implementation != "sdpa":
         twin.set_attn_implementation("sdpa")
     return twin.eval()
+
+
+def _disagreement(one: Engine, other: Engine) -> float:
+    """Mean difference of two engines' logprobs on a few fixed tokens, inf where one is not finite.
+
+    It guards against a wrong build and an architecture that only looks supported.
+    """
+    size = other.model.get_input_embeddings().num_embeddings
+    probe = [tuple((7 * i * i + 3 * i) % size for i in range(24))]
+    a, b = (engine.score(probe, 1.0, Deadline(60.0))[0] for engine in (one, other))
+    mean = float((a - b).abs().mean())
+    return mean if mean == mean else float("inf")
 
 
 class LocalPool:
@@ -109,7 +124,26 @@ class LocalPool:
         self._engine = self._choose_engine()
 
     def _choose_engine(self) -> Engine:
-        return TorchEngine(self._model, self._cache_bytes)
+        model, plain = self._model, TorchEngine(self._model, self._cache_bytes)
+        is_free = self._engine_choice == "auto"
+        is_large = weight_bytes(model) > MOST_BYTES
+        if self._engine_choice == "torch" or (is_free and (refusal(model) or is_large)):
+            return plain
+        try:
+            compiled = CompiledEngine(model, self._threads)
+        except BuildError as error:
+            if not is_free:
+                raise
+            log.warning("rollout: sampling with plain torch, several times slower: %s", error)
+            return plain
+        difference = _disagreement(compiled, plain)
+        if difference < _MOST_DISAGREEMENT:
+            return compiled
+        message = f"compiled and torch logprobs differ by {difference:.2g} on average"
+        if not is_free:
+            raise RuntimeError(f"rollout: {message}")
+        log.warning("rollout: sampling with plain torch, several times slower: %s", message)
+        return plain
 
     def _started(self) -> Engine:
         if self._engine is None:
@@ -124,7 +158,7 @@ class LocalPool:
         try:
             return await loop.run_in_executor(self._executor, function, *arguments, deadline)
         except asyncio.CancelledError:
-            deadline.cancelled = True
+            deadline.cancel()
             raise
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
