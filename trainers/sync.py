@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from rlnorm.types import LossDenominators, TokenBatch
 from trainers.cluster import ClusterError, EventSink
 from trainers.learner.types import Learner
-from trainers.rollout.types import RolloutPool
+from trainers.rollout.local import LocalPool
 from trainers.rollout.vllm_pool import Publication, VllmPool
 
 ALARM = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
@@ -35,16 +36,19 @@ class SyncReport:
     """Transfer and digests; the probe is apart."""
     probe_s: float
     tensors_checked: int
-    parity_mean: float
-    """Mean |learner - sampler| over the probe's tokens, of the engine that is furthest off."""
+    parity_gap: float
+    """Mean |learner - sampler| in nats over the probe's tokens, of the engine furthest off."""
     parity_max: float
 
 
 class WeightChannel(Protocol):
     """Brings the pool to the learner's version."""
 
-    async def publish(self) -> SyncReport:
-        """Send, check, probe. Raises when the pool does not hold the learner's weights after it."""
+    async def publish(self, learner: Any, pool: Any) -> SyncReport:
+        """Send, check, probe. Raises when the pool does not hold the learner's weights after it.
+
+        Each channel names the learner and pool it can serve.
+        """
         ...
 
 
@@ -75,43 +79,47 @@ class DeviceSource(Protocol):
 
 
 class SharedMemoryChannel:
-    """Learner and pool in one process: the pool takes the tensors as they are."""
+    """Learner and pool in one process: the pool samples from the learner's own tensors, or takes
+    copies where the learner's differ from a plain model's (LoRA)."""
 
     def __init__(
         self,
-        learner: Learner,
-        pool: RolloutPool,
         *,
-        probe: Sequence[tuple[int, ...]],
-        temperature: float,
+        copies: bool = False,
+        probe: Sequence[tuple[int, ...]] = (),
+        temperature: float = 1.0,
         alarm: float = ALARM["float32"],
     ) -> None:
         """probe: fixed token sequences, each of two tokens or more; none leaves the probe out."""
-        self._learner, self._pool = learner, pool
-        self._probe, self._temperature, self._alarm = probe, temperature, alarm
+        self._copies, self._probe = copies, probe
+        self._temperature, self._alarm = temperature, alarm
 
-    async def publish(self) -> SyncReport:
+    async def publish(self, learner: Learner, pool: LocalPool) -> SyncReport:
         """See `WeightChannel.publish`."""
         started = time.monotonic()
-        weights = [pair async for bucket in self._learner.weights() for pair in bucket]
-        await self._pool.load_weights(weights, self._learner.policy_version)
+        if self._copies:
+            weights = [pair async for bucket in learner.weights() for pair in bucket]
+            await pool.load_weights(weights, learner.policy_version)
+        else:
+            await pool.refresh(learner.policy_version)
         seconds = time.monotonic() - started
         started = time.monotonic()
-        parity = (0.0, 0.0)
+        mean, largest = 0.0, 0.0
         if self._probe:
-            theirs = await self._pool.score(self._probe, self._temperature)
-            ours = await learner_logprobs(self._learner, self._probe, self._temperature)
-            parity = gap(ours, [theirs])
-        if not parity[0] <= self._alarm:
-            raise ClusterError(_alarm_text(self._learner.policy_version, parity, self._alarm))
-        return SyncReport(
-            version=self._learner.policy_version,
+            theirs = await pool.score(self._probe, self._temperature)
+            ours = await learner_logprobs(learner, self._probe, self._temperature)
+            mean, largest = gap(ours, [theirs])
+        report = SyncReport(
+            version=learner.policy_version,
             seconds=seconds,
             probe_s=time.monotonic() - started,
             tensors_checked=0,
-            parity_mean=parity[0],
-            parity_max=parity[1],
+            parity_gap=mean,
+            parity_max=largest,
         )
+        if not mean <= self._alarm:
+            raise ClusterError(_alarm_text(report, self._alarm))
+        return report
 
 
 class ClusterChannel:
@@ -120,95 +128,84 @@ class ClusterChannel:
 
     def __init__(
         self,
-        learner: Learner,
-        pool: VllmPool,
         *,
         probe: Sequence[tuple[int, ...]],
         temperature: float,
         alarm: float | None = None,
         on_event: EventSink = lambda event: None,
     ) -> None:
-        """alarm: nats; None for the one of the engines' dtype in `ALARM`."""
-        self._learner, self._pool = learner, pool
+        """probe: fixed token sequences, each of two tokens or more. alarm: nats; None for the one
+        of the engines' dtype in `ALARM`."""
         self._probe, self._temperature, self._alarm = probe, temperature, alarm
         self._on_event = on_event
         self._connected = False
 
-    async def publish(self) -> SyncReport:
+    async def publish(self, learner: Learner, pool: VllmPool) -> SyncReport:
         """See `WeightChannel.publish`."""
-        report = await self._once()
-        alarm = self._limit()
-        if report.parity_mean <= alarm:
+        alarm = self._alarm
+        if alarm is None:
+            alarm = ALARM[str(pool.weight_dtype).removeprefix("torch.")]
+        report = await self._once(learner, pool)
+        if report.parity_gap <= alarm:
             return report
-        parity = (report.parity_mean, report.parity_max)
-        self._on_event(
-            {"event": "parity_alarm", "cause": _alarm_text(report.version, parity, alarm)}
-        )
-        report = await self._once()
-        if report.parity_mean <= alarm:
+        self._on_event({"event": "parity_alarm", "cause": _alarm_text(report, alarm)})
+        report = await self._once(learner, pool)
+        if report.parity_gap <= alarm:
             return report
-        raise ClusterError(
-            _alarm_text(report.version, (report.parity_mean, report.parity_max), alarm)
-            + ", after a second transfer too"
-        )
+        raise ClusterError(_alarm_text(report, alarm) + ", after a second transfer too")
 
-    def _limit(self) -> float:
-        if self._alarm is not None:
-            return self._alarm
-        return ALARM[str(self._pool.weight_dtype).removeprefix("torch.")]
-
-    async def _once(self) -> SyncReport:
-        version = self._learner.policy_version
+    async def _once(self, learner: Learner, pool: VllmPool) -> SyncReport:
         started = time.monotonic()
-        if self._pool.transfer == "object_store":
-            checked = await self._through_store(version)
+        if pool.transfer == "object_store":
+            checked = await self._through_store(learner, pool)
         else:
-            checked = await self._through_device(version)
+            checked = await self._through_device(learner, pool)
         seconds = time.monotonic() - started
         started = time.monotonic()
         ours, theirs = await asyncio.gather(
-            learner_logprobs(self._learner, self._probe, self._temperature),
-            self._pool.score_each(self._probe, self._temperature),
+            learner_logprobs(learner, self._probe, self._temperature),
+            pool.score_each(self._probe, self._temperature),
         )
         mean, largest = gap(ours, theirs)
         return SyncReport(
-            version=version,
+            version=learner.policy_version,
             seconds=seconds,
             probe_s=time.monotonic() - started,
             tensors_checked=checked,
-            parity_mean=mean,
+            parity_gap=mean,
             parity_max=largest,
         )
 
-    async def _through_store(self, version: int) -> int:
-        if not isinstance(self._learner, RefSource):
-            weights = [pair async for bucket in self._learner.weights() for pair in bucket]
-            await self._pool.load_weights(weights, version)
-            return 0
-        publication = await self._learner.weight_refs(
-            version=version, bucket_mb=self._pool.bucket_mb, dtype=self._pool.weight_dtype
-        )
-        await self._pool.adopt(publication)
-        return len(publication.digests)
+    async def _through_store(self, learner: Learner, pool: VllmPool) -> int:
+        version = learner.policy_version
+        if isinstance(learner, RefSource):
+            publication = await learner.weight_refs(
+                bucket_mb=pool.bucket_mb, dtype=pool.weight_dtype
+            )
+            await pool.adopt(publication)
+            return len(publication.digests)
+        weights = [pair async for bucket in learner.weights() for pair in bucket]
+        return await pool.load_weights(weights, version)
 
-    async def _through_device(self, version: int) -> int:
-        if not isinstance(self._learner, DeviceSource):
+    async def _through_device(self, learner: Learner, pool: VllmPool) -> int:
+        version = learner.policy_version
+        if not isinstance(learner, DeviceSource):
             raise ClusterError(
-                f"transfer = {self._pool.transfer!r}: needs learner.backend deepspeed on GPUs; "
-                "use object_store with this learner"
+                f"transfer = {pool.transfer!r}: needs learner.backend deepspeed on GPUs; use "
+                "object_store with this learner"
             )
         if not self._connected:
-            await self._learner.connect_device(self._pool)
+            await learner.connect_device(pool)
             self._connected = True
-        sent, shapes = await self._learner.send_device(version)
-        for i, found in enumerate(await self._pool.installed(shapes)):
+        sent, shapes = await learner.send_device()
+        for i, found in enumerate(await pool.installed(shapes)):
             wrong = sorted(name for name, d in found.items() if d != sent[name])
             if wrong:
                 raise ClusterError(
                     f"engine {i}: weights of version {version}: {len(wrong)} of {len(found)} "
                     f"sampled tensors differ from what the learner sent, {wrong[0]} first"
                 )
-        self._pool.policy_version = version
+        pool.policy_version = version
         return len(sent)
 
 
@@ -219,7 +216,7 @@ async def learner_logprobs(
     batch = fixed_batch(sequences, temperature)
     column = (await learner.score(batch, frozenset({"old_logprobs"})))["old_logprobs"]
     ends = batch.cu_seqlens.tolist()
-    return [column[a + 1 : b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [column[a + 1 : b] for a, b in pairwise(ends)]
 
 
 def fixed_batch(sequences: Sequence[tuple[int, ...]], temperature: float) -> TokenBatch:
@@ -253,8 +250,9 @@ def gap(ours: Sequence[Tensor], engines: Sequence[Sequence[Tensor]]) -> tuple[fl
     return float(worst.mean()), float(worst.max())
 
 
-def _alarm_text(version: int, parity: tuple[float, float], alarm: float) -> str:
+def _alarm_text(report: SyncReport, alarm: float) -> str:
     return (
-        f"weights of version {version}: logprobs of the probe differ by {parity[0]:.2g} nats on "
-        f"average (largest {parity[1]:.2g}, alarm {alarm:.2g})"
+        f"weights of version {report.version}: logprobs of the probe differ by "
+        f"{report.parity_gap:.2g} nats on average (largest {report.parity_max:.2g}, "
+        f"alarm {alarm:.2g})"
     )

@@ -146,8 +146,9 @@ class VllmPool:
         )
         return [[torch.tensor(x) for x in one] for one in await asyncio.gather(*calls)]
 
-    async def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """See `RolloutPool.load_weights`: packs here, then one call an engine."""
+    async def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> int:
+        """See `RolloutPool.load_weights`: packs here, then one call an engine. Returns how many
+        tensors' digests were compared."""
         import ray
 
         buckets = list(pack_buckets(weights, bucket_mb=self.bucket_mb, dtype=self.weight_dtype))
@@ -155,6 +156,7 @@ class VllmPool:
         digests = bucket_digests(buckets, names)
         refs = tuple(ray.put(bucket) for bucket in buckets)
         await self.adopt(Publication(version=version, refs=refs, digests=digests))
+        return len(digests)
 
     async def adopt(self, publication: Publication) -> None:
         """Load a publication that already lies in the object store into every engine.
@@ -253,6 +255,9 @@ def _environment(use_gpu: bool, cpus: float) -> dict[str, str]:
         "VLLM_USE_V2_MODEL_RUNNER": "0",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        # an engine's workers share one node, whatever interfaces that node has
+        "VLLM_HOST_IP": "127.0.0.1",
+        "GLOO_SOCKET_IFNAME": "lo",
     }
     if not use_gpu:
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(cpus))))
