@@ -1,4 +1,4 @@
-"""Finished groups wait here between sampling and learning, each with the version that sampled it."""
+"""Finished groups between sampling and learning, each with the version that sampled it."""
 
 import asyncio
 from collections import deque

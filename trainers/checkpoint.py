@@ -24,9 +24,7 @@ class LoopState:
     """State of adaptive stages (an adaptive entropy coefficient), if any."""
 
 
-async def save_checkpoint(
-    folder: Path, learner: Learner, state: LoopState, *, keep: int
-) -> Path:
+async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, keep: int) -> Path:
     """Write `step_000050/` beside the others by an atomic rename, then name it in `latest`."""
     final = folder / f"step_{state.step:06d}"
     partial = folder / f".{final.name}.partial"

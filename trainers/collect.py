@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from rlnorm.algorithms import Algorithm
 
 from rewards.scorer import Scorer
 from rewards.types import Sample
-from rlnorm.algorithms import Algorithm
 from rlnorm.types import Completion, Prompt, Rollout, RolloutGroup, ScoredRollouts
 from trainers.config import RolloutConfig
 from trainers.errors import RunError
@@ -125,9 +125,7 @@ class Collector:
             for index, completion in enumerate(completions)
         ]
 
-    async def _score(
-        self, groups: Sequence[RolloutGroup], timings: Timings
-    ) -> list[ScoredGroup]:
+    async def _score(self, groups: Sequence[RolloutGroup], timings: Timings) -> list[ScoredGroup]:
         start = time.perf_counter()
         samples = [as_sample(r, g.group_id) for g in groups for r in g.rollouts]
         scores = iter(await self._scorer.score(samples))

@@ -1,7 +1,7 @@
 """The configuration of a run: YAML preset + dotted overrides -> one validated object.
 
 Torch is not imported here: a wrong key must be told in a blink. Stage options, which need the
-estimators' signatures, are checked right after by `rlnorm.algorithms`, still before anything starts.
+estimators' signatures, are checked right after by `rlnorm.algorithms`, before anything starts.
 """
 
 import difflib
@@ -114,7 +114,7 @@ class LearnerConfig(Section):
     tokens_per_microbatch: int = Field(16384, ge=1)
     """Token budget of one forward and backward pass; changes memory, never the maths."""
     old_logprobs: Literal["recompute", "sampler"] = "recompute"
-    """Ratios against the learner's own forward before the step, or against the sampler's values."""
+    """Ratios against the learner's own forward before the step, or the sampler's values."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass."""
     ranks: int = Field(1, ge=1)
@@ -222,7 +222,9 @@ def find_preset(source: str) -> Path:
         return folder / f"{path.stem}.yaml"
     near = difflib.get_close_matches(path.stem, shipped, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise InputError(f"config {source!r}: no such file; shipped presets: {', '.join(shipped)}{hint}")
+    raise InputError(
+        f"config {source!r}: no such file; shipped presets: {', '.join(shipped)}{hint}"
+    )
 
 
 def validate_config(table: Mapping[str, Any]) -> Config:

@@ -7,9 +7,9 @@ weights and loss denominators are constants of the batch.
 from dataclasses import dataclass, replace
 
 import torch
+from rlnorm.algorithms import Algorithm
 from torch import Tensor
 
-from rlnorm.algorithms import Algorithm
 from rlnorm.types import ScoredRollouts, TokenBatch
 from trainers.config import Config
 from trainers.learner.packing import count_denominators, pack, take_rollouts
@@ -99,7 +99,9 @@ def minibatches(credit: Credit, config: Config, step: int) -> list[TokenBatch]:
     groups = int(credit.group_index.max()) + 1
     out = []
     for epoch in range(config.learner.epochs):
-        generator = torch.Generator().manual_seed(derive_seed(config.seed, "minibatch", step, epoch))
+        generator = torch.Generator().manual_seed(
+            derive_seed(config.seed, "minibatch", step, epoch)
+        )
         order = torch.randperm(groups, generator=generator)
         for share in order.tensor_split(config.learner.minibatches):
             chosen = torch.isin(credit.group_index, share).nonzero()[:, 0]

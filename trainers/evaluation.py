@@ -55,7 +55,9 @@ async def evaluate(
     k = config.eval_samples
     greedy = sampling_params(config.rollout, temperature=0.0)
     sampled = sampling_params(config.rollout)
-    requests = [GenerateRequest(prompt_ids=p.token_ids, seeds=(0,), sampling=greedy) for p in prompts]
+    requests = [
+        GenerateRequest(prompt_ids=p.token_ids, seeds=(0,), sampling=greedy) for p in prompts
+    ]
     requests += [
         GenerateRequest(
             prompt_ids=p.token_ids,

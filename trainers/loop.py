@@ -2,13 +2,13 @@
 
     prompts -> Collector -> GroupBuffer -> credit -> Learner -> WeightChannel -> pool
 
-| part      | consumes                  | produces                   | waits for, unblocked by             |
-|-----------|---------------------------|----------------------------|-------------------------------------|
-| Collector | prompts, the pool, scorer | finished groups            | the pool and the rewards' deadlines |
-| buffer    | finished groups           | groups young enough        | rollout.deadline_s, by put()        |
-| credit    | groups                    | TokenBatch with advantages | the learner's scoring pass          |
-| Learner   | TokenBatch                | StepResult, new weights    | its own collectives' deadline       |
-| channel   | weights of version v      | the pool at version v      | rollout.deadline_s, by every engine |
+| part      | consumes          | produces            | waits for, unblocked by             |
+|-----------|-------------------|---------------------|-------------------------------------|
+| Collector | prompts           | finished groups     | the pool and the rewards' deadlines |
+| buffer    | finished groups   | groups young enough | rollout.deadline_s, by put()        |
+| credit    | groups            | TokenBatch          | the learner's scoring pass          |
+| Learner   | TokenBatch        | new weights         | its own collectives' deadline       |
+| channel   | weights, version  | the pool at version | rollout.deadline_s, by every engine |
 
 With max_staleness 0 the collector starts only after the channel published, so the five stand in a
 row; each already speaks in versions, so that sampling may run ahead later without a new design.
@@ -18,14 +18,14 @@ import asyncio
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from rlnorm.algorithms import Algorithm
 
 from rewards.scorer import Scorer
-from rlnorm.algorithms import Algorithm
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
 from trainers.buffer import GroupBuffer
 from trainers.checkpoint import LoopState, save_checkpoint
@@ -187,9 +187,7 @@ def step_metrics(
 def _learner_metrics(results: Sequence[StepResult]) -> dict[str, float]:
     """Means over the optimizer steps; the sampler gap is the first one's, still on-policy."""
     names = sorted({name for r in results for name in r.metrics})
-    row = {
-        name: sum(r.metrics.get(name, 0.0) for r in results) / len(results) for name in names
-    }
+    row = {name: sum(r.metrics.get(name, 0.0) for r in results) / len(results) for name in names}
     for name in ("policy/kl_sampler", "policy/logprob_gap_mean"):
         row[name] = results[0].metrics[name]
     row["loss"] = sum(r.loss for r in results) / len(results)
@@ -221,8 +219,7 @@ def _stop_on_interrupt(display: Display) -> asyncio.Event:
         stop.set()
         display.note("finishing this step, then saving; press Ctrl-C again to stop at once")
 
-    try:
+    # outside the main thread, or without POSIX signals, Ctrl-C ends at once
+    with suppress(NotImplementedError, RuntimeError, ValueError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
-    except (NotImplementedError, RuntimeError, ValueError):
-        pass  # not the main thread, or no POSIX signals: Ctrl-C then ends at once
     return stop

@@ -63,6 +63,11 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
     return add_lora(model, config, seed) if config.lora_rank else model
 
 
+def plain_model(config: ModelConfig) -> ModelConfig:
+    """The same model without adapters: what a pool holds of a LoRA run."""
+    return config.model_copy(update={"lora_rank": 0})
+
+
 def add_lora(model: Any, config: ModelConfig, seed: int) -> Any:
     """Wrap with peft adapters on every linear layer of the body; the rest is frozen."""
     from peft import LoraConfig, get_peft_model

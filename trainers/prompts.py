@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.datasets import ProblemRow, load_problems
+
 from rewards.errors import InputError
 from rlnorm.types import Prompt
 from trainers.config import DataConfig

@@ -35,7 +35,7 @@ class VarlenLayout:
 
 
 class _Pad(torch.autograd.Function):
-    """[t, ...] -> [n * longest, ...]; the inverse gather is its gradient, so neither scatters-adds."""
+    """[t, ...] -> [n * longest, ...]; its gradient is the inverse gather, so nothing is added up."""
 
     @staticmethod
     def forward(ctx, packed: Tensor, cell: Tensor, cells: int) -> Tensor:
@@ -78,7 +78,9 @@ def varlen_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention inside each rollout; query [1, h, t, e], key and value [1, h_kv, t, e]."""
     if softcap is not None:
-        raise ValueError(f"attention softcap = {softcap}: models with soft-capped scores are unsupported")
+        raise ValueError(
+            f"attention softcap = {softcap}: models with soft-capped scores are unsupported"
+        )
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _varlen_kernel(query, key, value, scaling, sliding_window, varlen), None
     n, longest = len(varlen.cu_seqlens) - 1, varlen.longest

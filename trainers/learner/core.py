@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from rlnorm.algorithms import Algorithm
 from torch import Tensor, nn
 
-from rlnorm.algorithms import Algorithm
 from rlnorm.kernels import MinP, TokenStats, token_stats
 from rlnorm.types import TokenBatch
 from trainers.learner.attention import VarlenLayout

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rlnorm.algorithms import Algorithm
 from torch import Tensor
 
-from rlnorm.algorithms import Algorithm
 from rlnorm.types import StepResult, TokenBatch
 from trainers.config import LearnerConfig, ModelConfig
 from trainers.learner.core import microbatch_loss, score_batch, to_device

@@ -1,4 +1,4 @@
-"""Rollouts to packed tokens, and packed tokens to shards and microbatches: whole rollouts, no padding."""
+"""Rollouts to packed tokens, and those to shards and microbatches: whole rollouts, no padding."""
 
 from collections.abc import Sequence
 from dataclasses import replace

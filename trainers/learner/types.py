@@ -38,7 +38,7 @@ class Learner(Protocol):
         ...
 
     async def save(self, folder: Path) -> None:
-        """Write `model/` (Hugging Face safetensors) and `trainer_state/` into an existing folder."""
+        """Write `model/` (Hugging Face safetensors) and `trainer_state/` into a folder."""
 
     async def load(self, folder: Path) -> None:
         """Continue from what `save` wrote, bit for bit."""

@@ -1,0 +1,135 @@
+"""The `rlnorm` command. Heavy libraries are imported by the command that needs them, never here."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+# spinning OpenMP threads slow a shared machine by up to 30 times; must be set before torch loads
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import typer
+
+from rewards.errors import InputError
+
+app = typer.Typer(
+    name="rlnorm",
+    help="Fine-tune language models for reasoning with reinforcement learning.\n\n"
+    "Start with: rlnorm train quickstart",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file or the name of a shipped preset.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides, such as learner.lr=1e-6."),
+]
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on from the newest checkpoint of the run directory.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Delete the run directory first, if there is one.")
+    ] = False,
+) -> None:
+    """Train a model; leaves a run directory with metrics, rollouts, checkpoints and a report.
+
+    Example: rlnorm train quickstart algorithm=dr_grpo learner.lr=1e-4 run_name=mine
+    """
+    from trainers.config import load_config
+
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite exclude each other")
+    settings = load_config(config, overrides or [])
+
+    def run() -> None:
+        from trainers.display import Display
+        from trainers.run import run_training
+
+        display = Display(settings.steps)
+        asyncio.run(run_training(settings, display, resume=resume, overwrite=overwrite))
+
+    _quietly(run)
+
+
+@app.command("eval")
+def evaluate(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint or model folder; the config's model by default."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for one .jsonl of verdicts a benchmark.")
+    ] = None,
+) -> None:
+    """Measure a model on the config's benchmarks: greedy, avg@k and pass@k.
+
+    Example: rlnorm eval quickstart --checkpoint runs/quickstart/checkpoints/step_000020
+    """
+    from trainers.config import load_config
+
+    settings = load_config(config, overrides or [])
+
+    def run() -> None:
+        from trainers.eval_command import run_evaluation
+
+        asyncio.run(run_evaluation(settings, checkpoint, out))
+
+    _quietly(run)
+
+
+def _quietly(run: Callable[[], None]) -> None:
+    """Keep third-party chatter off the terminal; errors pass through."""
+    import logging
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    run()
+
+
+def main() -> None:
+    """Entry point: 0 done, 1 the run failed, 2 bad input; one line, no traceback."""
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        _fail(error, 2)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(RuntimeError("interrupted; go on with --resume"), 130)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
+            error.show()
+            sys.exit(2)
+        from trainers.errors import RunError
+
+        if isinstance(error, RunError):
+            _fail(error, 1)
+        raise
+
+
+def _fail(error: BaseException, status: int) -> None:
+    print(f"rlnorm: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""One run from start to end: build, train, report, and close whatever happens."""
+
+import errno
+import time
+
+import torch
+
+from rewards.errors import RewardError
+from trainers.build import build_algorithm, build_parts
+from trainers.config import Config
+from trainers.display import Display, sparkline
+from trainers.errors import RunError
+from trainers.loop import Parts, train
+from trainers.report import write_report
+from trainers.run_dir import RunDir, read_jsonl
+
+
+async def run_training(
+    config: Config, display: Display, *, resume: bool = False, overwrite: bool = False
+) -> RunDir:
+    """Train as the config says; the run directory it leaves is complete and resumable."""
+    build_algorithm(config)  # a wrong stage or option must not leave an empty run directory
+    run_dir = RunDir(config.run_dir)
+    run_dir.create(config, resume=resume, overwrite=overwrite)
+    started = time.perf_counter()
+    parts, state = await build_parts(config, run_dir, display, resume=resume)
+    try:
+        display.start(completed=state.step)
+        state = await train(parts, state)
+        report = write_report(run_dir, f"rlnorm run {config.run_name}")
+    except (OSError, RewardError) as error:
+        raise RunError(_advice(error, config)) from error
+    finally:
+        display.stop()
+        await _close(parts)
+    stopped = state.step < config.steps
+    lines = summary_lines(run_dir, config, time.perf_counter() - started)
+    lines += [("report", str(report)), ("sinks", "; ".join(parts.sinks.failures))]
+    resume_hint = f"rlnorm train {run_dir.path}/config.yaml --resume"
+    lines += [("go on", resume_hint)] if stopped else []
+    display.summary("stopped early" if stopped else "done", [line for line in lines if line[1]])
+    return run_dir
+
+
+def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple[str, str]]:
+    """Accuracy before and after on every benchmark, as numbers and as a curve."""
+    rows = read_jsonl(run_dir.metrics)
+    lines = []
+    for name in config.data.eval:
+        seen = [row for row in rows if f"eval/{name}/greedy" in row]
+        for key, label in (("greedy", "greedy"), ("avg@k", "sampled"), ("pass@k", "pass@k")):
+            first, last = seen[0][f"eval/{name}/{key}"], seen[-1][f"eval/{name}/{key}"]
+            lines.append((f"{name} {label}", f"{first:.1%} -> {last:.1%}"))
+    rewards = [row["reward/mean"] for row in rows if "reward/mean" in row]
+    if rewards:
+        wide = rewards[:: max(1, len(rewards) // 60)]
+        lines.append(("reward", f"{sparkline(wide)} {rewards[0]:.2f} -> {rewards[-1]:.2f}"))
+        trained = sum(row.get("time/step_s", 0.0) for row in rows)
+        lines.append(("time", f"{trained:.0f} s of training, {seconds:.0f} s in all"))
+    lines.append(("run directory", str(run_dir.path)))
+    lines.append(("model", str(run_dir.checkpoints)))
+    return lines
+
+
+async def _close(parts: Parts) -> None:
+    parts.sinks.close()
+    await parts.scorer.close()
+    await parts.pool.close()
+    await parts.learner.close()
+    torch.use_deterministic_algorithms(False)
+
+
+def _advice(error: Exception, config: Config) -> str:
+    resume = f"then: rlnorm train {config.run_dir}/config.yaml --resume"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left on the disk of {config.run_dir}: free some, {resume}"
+    return f"{type(error).__name__}: {error}; mend it, {resume}"
