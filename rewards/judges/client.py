@@ -32,7 +32,8 @@ class HttpClient:
     """Posts JSON to paths under one base URL. Usable from one event loop at a time.
 
     api_key_env names an environment variable; a key itself never stands in a config.
-    attempt_s bounds one try, the deadline of `post` all of them together.
+    attempt_s bounds one try, the deadline of `post` all of them together, counted from when one of
+    the `concurrency` slots is free.
     """
 
     def __init__(
@@ -63,11 +64,12 @@ class HttpClient:
         """The decoded reply; RemoteError when there is none before the deadline."""
         body = json.dumps(payload).encode()
         tries: list[str] = []
+        http, slots = self._connect()
         try:
-            async with asyncio.timeout(deadline_s):
+            async with slots, asyncio.timeout(deadline_s):
                 for attempt in range(self._retries + 1):
                     try:
-                        return await self._attempt(path, body)
+                        return await self._attempt(http, path, body)
                     except _Passing as passing:
                         tries.append(str(passing))
                         if attempt < self._retries:
@@ -81,14 +83,15 @@ class HttpClient:
     def _backoff(attempt: int) -> float:
         return min(_BACKOFF_CAP_S, _BACKOFF_S * 2**attempt) * random.uniform(0.5, 1.0)
 
-    async def _attempt(self, path: str, body: bytes) -> Any:
+    async def _attempt(self, http: Any, path: str, body: bytes) -> Any:
         import httpx
 
-        http, slots = self._connect()
         try:
-            async with slots, asyncio.timeout(self._attempt_s):
-                async with http.stream("POST", self.base_url + path, content=body) as reply:
-                    text = await self._read(reply)
+            async with (
+                asyncio.timeout(self._attempt_s),
+                http.stream("POST", self.base_url + path, content=body) as reply,
+            ):
+                text = await self._read(reply)
         except (httpx.TransportError, TimeoutError) as error:
             raise _Passing(f"{type(error).__name__} {error}".strip()) from error
         if reply.status_code in _RETRIED or reply.status_code >= 500:

@@ -26,7 +26,8 @@ _WAYS_OUT = (
     "Ways out: allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
     "user.max_user_namespaces > 0, kernel.apparmor_restrict_unprivileged_userns=0; in a container "
     "--cap-add SYS_ADMIN or a seccomp profile that permits unshare and mount); or level 2, a "
-    "SandboxFusion-compatible server; or level 0 for code you would run yourself: it isolates nothing"
+    "SandboxFusion-compatible server; or level 0, which isolates nothing, for code you would run "
+    "yourself"
 )
 
 
@@ -57,7 +58,9 @@ def _try_level1(seccomp: bool) -> dict[str, str]:
 def probe() -> Level1Facts:
     """Try level 1 once a process; SandboxUnavailable says what is missing and what to do."""
     if not sys.platform.startswith("linux"):
-        raise SandboxUnavailable(f"sandbox level 1: needs Linux, this is {sys.platform}. {_WAYS_OUT}")
+        raise SandboxUnavailable(
+            f"sandbox level 1: needs Linux, this is {sys.platform}. {_WAYS_OUT}"
+        )
     release = platform.release().split(".")
     if (int(release[0]), int(release[1])) < (5, 14):
         raise SandboxUnavailable(
@@ -103,7 +106,8 @@ def run(
 ) -> SandboxResult:
     """Run argv in a folder that holds the files; any thread may call it.
 
-    read_only: more folders of the host to show inside (a virtual environment, a compiler).
+    read_only: more folders of the host to show inside (a virtual environment, a compiler); the
+    program must be able to read them as `nobody` where root starts it.
     Raises SandboxUnavailable where the level cannot be had and SandboxError where the sandbox
     failed or argv[0] could not be started; what the program did never raises.
     """

@@ -62,7 +62,9 @@ def _work_folder(level: int, files: Mapping[str, bytes]) -> Iterator[str]:
     if level == 1:
         yield "/tmp"
         return
-    with tempfile.TemporaryDirectory(prefix="rlnorm-sandbox-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="rlnorm-sandbox-", ignore_cleanup_errors=True
+    ) as folder:
         for name, content in files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +152,7 @@ class LocalRun:
         self._control = control
         if self._killed:
             self.kill()
-        assert process.stdin and process.stdout and process.stderr
+        assert process.stdin is not None
         self._taken = {"stdout": bytearray(), "stderr": bytearray(), "control": bytearray()}
         pending = memoryview(self._stdin)
         deadline = time.monotonic() + SETUP_S + self._limits.wall_s + 5

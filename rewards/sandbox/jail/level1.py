@@ -1,4 +1,4 @@
-"""Level 1: own user, mount, pid, network, IPC, UTS and cgroup namespaces, then the supervisor in it.
+"""Level 1: own user, mount, pid, network, IPC, UTS and cgroup namespaces, a supervisor inside.
 
 Processes: this guard (outside) -> init (pid 1 inside, the supervisor) -> the program.
 The guard dies -> init dies (parent-death signal) -> the kernel kills everything inside.
@@ -35,7 +35,8 @@ def _write(path: str, text: str) -> None:
 
 def _map_ids_as_root(pid: int, go: int) -> None:
     """In a helper left outside: give the new namespace the ids of ours, one to one."""
-    os.read(go, 1)
+    if not os.read(go, 1):
+        return  # the guard could not unshare and is gone
     for kind in ("uid", "gid"):
         with open(f"/proc/self/{kind}_map") as file:
             extents = [line.split() for line in file]
@@ -56,6 +57,7 @@ def _enter_namespaces() -> int:
     helper = os.fork()
     if helper == 0:
         code = 1
+        os.close(go_w)
         try:
             _map_ids_as_root(os.getppid(), go_r)
             code = 0
@@ -96,6 +98,11 @@ def _mount_proc(target: str) -> bool:
 
 def _fill_root(spec: dict, uid: int) -> bool:
     """Put the programs, devices, /proc and the writable /tmp under /new; was /proc had?"""
+    # first, since a folder to show may lie below it
+    os.mkdir("/new/tmp")
+    inodes = 1024 + spec["limits"]["disk_bytes"] // 16384
+    options = f"size={spec['limits']['disk_bytes']},nr_inodes={inodes},mode=700"
+    linux.mount("tmpfs", "/new/tmp", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
     for path in spec["read_only"]:
         if os.path.islink("/old" + path):
             os.symlink(os.readlink("/old" + path), "/new" + path)
@@ -113,10 +120,6 @@ def _fill_root(spec: dict, uid: int) -> bool:
     os.symlink("/proc/self/fd", "/new/dev/fd")
     os.symlink("/tmp", "/new/dev/shm")
     has_proc = _mount_proc("/new/proc")
-    os.mkdir("/new/tmp")
-    inodes = 1024 + spec["limits"]["disk_bytes"] // 16384
-    options = f"size={spec['limits']['disk_bytes']},nr_inodes={inodes},mode=700"
-    linux.mount("tmpfs", "/new/tmp", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
     return has_proc
 
 
@@ -127,7 +130,8 @@ def _write_files(spec: dict, uid: int) -> None:
         with open(path, "wb") as file:
             file.write(content)
     os.makedirs("/new/tmp/work", exist_ok=True)
-    for folder, _, names in os.walk("/new/tmp"):
+    os.chown("/new/tmp", uid, uid)
+    for folder, _, names in os.walk("/new/tmp/work"):
         for path in (folder, *(os.path.join(folder, name) for name in names)):
             os.chown(path, uid, uid)
 

@@ -1,4 +1,4 @@
-"""The few system calls that Python 3.11 lacks, through ctypes; each raises OSError with its name."""
+"""The few system calls that Python 3.11 lacks, through ctypes; each raises OSError by name."""
 
 import ctypes
 import os

@@ -133,9 +133,7 @@ def supervise(spec: dict, control: int, tree: Tree, confine: Callable[[dict], No
     os.write(control, report.encode())
 
 
-def _watch(
-    spec: dict, control: int, tree: Tree, pid: int, began: float
-) -> tuple[str, int]:
+def _watch(spec: dict, control: int, tree: Tree, pid: int, began: float) -> tuple[str, int]:
     """Wait for the exit, the caller's word or a limit; (cause, peak resident bytes of the tree)."""
     limits = spec["limits"]
     deadline = began + limits["wall_s"]

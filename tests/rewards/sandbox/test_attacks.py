@@ -1,4 +1,4 @@
-"""Programs that try to get out of level 1 or to harm the host; small limits, nothing left behind."""
+"""Programs that try to get out of level 1 or to harm the host: small limits, nothing left."""
 
 import os
 import signal
@@ -153,9 +153,7 @@ time.sleep(1000)
 
 
 def test_spinning_while_ignoring_sigxcpu_ends_by_the_cpu_limit(attack):
-    result = attack(
-        "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", wall_s=20.0
-    )
+    result = attack("signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", wall_s=20.0)
     assert result.status is SandboxStatus.TIMEOUT
     assert result.cpu_s < 4
 
@@ -310,7 +308,10 @@ print(attempt(lambda: os.unlink(os.__file__)), attempt(lambda: open(sys.executab
 
 def test_nothing_survives_into_the_next_run(attack):
     attack("open('/tmp/left', 'w').write('x'); os.mkdir('/tmp/work/deep')")
-    assert words(attack("print(os.listdir('/tmp'), os.listdir('.'))")) == ["['work']", "['main.py']"]
+    assert words(attack("print(os.listdir('/tmp'), os.listdir('.'))")) == [
+        "['work']",
+        "['main.py']",
+    ]
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "", "a\0b", "."])
@@ -409,7 +410,9 @@ def test_it_holds_no_privilege(attack):
         for line in attack("print(open('/proc/self/status').read())").stdout.decode().splitlines()
         if ":\t" in line
     )
-    assert [int(status[f"Cap{name}"], 16) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")] == [0] * 5
+    assert [int(status[f"Cap{name}"], 16) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")] == [
+        0
+    ] * 5
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
