@@ -56,10 +56,10 @@ class Host:
         self._options = options
         self._object: Any = None
 
-    def build(self) -> int:
-        """Import, construct; returns the process id."""
+    def build(self, **more: Any) -> int:
+        """Import, construct; returns the process id. more: options known only by now."""
         module, _, name = self._target.partition(":")
-        self._object = getattr(import_module(module), name)(**self._options)
+        self._object = getattr(import_module(module), name)(**self._options, **more)
         return os.getpid()
 
     def node_ip(self) -> str:

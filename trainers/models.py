@@ -1,5 +1,6 @@
 """Hugging Face models and tokenizers: loading, checking, exporting."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,23 +106,39 @@ def merged_weights(model: Any) -> dict[str, torch.Tensor]:
         plain = name.replace(".base_layer.", ".")
         owner = layers.get(name.removesuffix(".base_layer.weight"))
         if owner is not None and name.endswith(".base_layer.weight"):
-            merged = tensor.float()
-            for adapter in owner.active_adapters:
-                a, b = owner.lora_A[adapter].weight.float(), owner.lora_B[adapter].weight.float()
-                merged = merged + owner.scaling[adapter] * (b @ a)
-            tensor = merged.to(tensor.dtype)
+            tensor = merged_layer(owner, tensor)
         weights[plain] = tensor
     return weights
 
 
-def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A Hugging Face folder that transformers and vLLM load as it is."""
+@torch.no_grad()
+def merged_layer(layer: Any, weight: torch.Tensor) -> torch.Tensor:
+    """A LoRA layer's base weight plus its adapters, added in float32, in the base's dtype."""
+    merged = weight.float()
+    for adapter in layer.active_adapters:
+        a, b = layer.lora_A[adapter].weight.float(), layer.lora_B[adapter].weight.float()
+        merged = merged + layer.scaling[adapter] * (b @ a)
+    return merged.to(weight.dtype)
+
+
+def save_pretrained(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """A Hugging Face folder that transformers and vLLM load as it is.
+
+    state: the plain weights where the model itself does not hold them whole (ZeRO-3).
+    """
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    state = {name: tensor.detach() for name, tensor in merged_weights(model).items()}
+    whole = merged_weights(model) if state is None else state
+    whole = {name: tensor.detach() for name, tensor in whole.items()}
     implementation = plain.config._attn_implementation
     plain.config._attn_implementation = "sdpa"  # rlnorm's name means nothing to other loaders
     try:
-        plain.save_pretrained(folder, state_dict=state, safe_serialization=True)
+        plain.save_pretrained(folder, state_dict=whole, safe_serialization=True)
     finally:
         plain.config._attn_implementation = implementation
     tokenizer.save_pretrained(folder)

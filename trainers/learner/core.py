@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rlnorm.kernels import MinP, TokenStats, token_stats
 from rlnorm.types import TokenBatch
 from trainers.learner.attention import VarlenLayout
-from trainers.learner.packing import microbatches, take_rollouts
+from trainers.learner.packing import microbatches, take_rollouts, token_index
 
 STAT_OF_COLUMN = {
     "old_logprobs": "logprob",
@@ -97,15 +97,10 @@ def score_batch(
     for chosen in microbatches(batch, max_tokens):
         micro = take_rollouts(batch, chosen)
         result = batch_stats(model, to_device(micro, device), stats, kappa)
-        tokens = _token_index(batch, chosen)[micro.loss_mask]
+        tokens = token_index(batch, chosen)[micro.loss_mask]
         for name, column in out.items():
             column[tokens] = getattr(result, STAT_OF_COLUMN[name]).float().cpu()
     return out
-
-
-def _token_index(batch: TokenBatch, chosen: Tensor) -> Tensor:
-    starts, ends = batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist()
-    return torch.cat([torch.arange(starts[i], ends[i]) for i in chosen.tolist()])
 
 
 def to_device(batch: TokenBatch, device: torch.device) -> TokenBatch:

@@ -13,11 +13,16 @@ def build_optimizer(model: nn.Module, config: LearnerConfig) -> torch.optim.Adam
     """AdamW over what trains; weight decay on matrices only."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in trained if _is_matrix(p)], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if not _is_matrix(p)], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    # ZeRO-3 leaves an empty vector in place of a sharded parameter and its shape beside it
+    return len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
 
 
 def lr_schedule(config: LearnerConfig, steps: int) -> Callable[[int], float]:

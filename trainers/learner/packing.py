@@ -84,10 +84,21 @@ def microbatches(batch: TokenBatch, max_tokens: int) -> list[Tensor]:
     return [torch.tensor(chunk) for chunk in chunks]
 
 
-def shard(batch: TokenBatch, rank: int, world_size: int) -> TokenBatch:
-    """The rollouts of one rank: dealt by length, so that ranks hold about the same tokens."""
+def deal(batch: TokenBatch, world_size: int) -> list[Tensor]:
+    """Rollout indices of each rank: dealt by length, so that ranks hold about the same tokens."""
     order = torch.argsort(batch.cu_seqlens.diff(), descending=True, stable=True)
     # a snake (0 1 1 0 0 1 ...) keeps the ranks' token counts within one rollout of each other
     lap = torch.arange(len(order)) % (2 * world_size)
     owner = torch.minimum(lap, 2 * world_size - 1 - lap)
-    return take_rollouts(batch, order[owner == rank].sort().values)
+    return [order[owner == rank].sort().values for rank in range(world_size)]
+
+
+def token_index(batch: TokenBatch, chosen: Tensor) -> Tensor:
+    """Positions in the batch of all tokens of the chosen rollouts, in that order."""
+    starts, ends = batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist()
+    return torch.cat([torch.arange(starts[i], ends[i]) for i in chosen.tolist()])
+
+
+def shard(batch: TokenBatch, rank: int, world_size: int) -> TokenBatch:
+    """The rollouts of one rank."""
+    return take_rollouts(batch, deal(batch, world_size)[rank])

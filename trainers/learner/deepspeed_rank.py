@@ -1,0 +1,399 @@
+"""One DeepSpeed rank, inside its Ray actor; the only module that imports deepspeed (0.19).
+
+The model is wrapped so that its head is a parameter of the wrapped module's own forward: ZeRO-3
+then gathers the whole head for the fused logprobs and its gradient, as it does for any layer.
+
+DeepSpeed averages gradients over ranks, while the parts of our loss add up to the whole under
+global denominators; each part is therefore multiplied by the world size before its backward pass.
+"""
+
+import datetime
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import psutil
+import torch
+import torch.distributed as dist
+from deepspeed.utils import safe_get_full_grad
+from torch import Tensor, nn
+from transformers.integrations import HfDeepSpeedConfig
+
+from rlnorm.algorithms import Algorithm
+from rlnorm.types import TokenBatch
+from trainers.buckets import bucket_digests, pack_buckets, sample_names, shapes_of
+from trainers.config import LearnerConfig, ModelConfig
+from trainers.learner.core import head_of, microbatch_loss, score_batch, to_device
+from trainers.learner.embedded import PROXIMAL_DECAY
+from trainers.learner.optimizer import build_optimizer
+from trainers.learner.packing import microbatches, take_rollouts, token_index
+from trainers.learner.shares import RankResult, RankShare
+from trainers.models import load_model, load_tokenizer, merged_layer, save_pretrained
+
+
+class Wrapped(nn.Module):
+    """The module that DeepSpeed sees: a microbatch in, its loss or its columns out."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, task: str, batch: TokenBatch, *args: Any, **kwargs: Any) -> Any:
+        """task: loss (algorithm) or score (want, max_tokens, kappa)."""
+        if task == "loss":
+            return microbatch_loss(self.model, batch, *args)
+        return score_batch(self.model, batch, *args, **kwargs)
+
+
+class Rank:
+    """The object of one actor; every method is called on all ranks at once, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        model: ModelConfig,
+        learner: LearnerConfig,
+        algorithm: Algorithm,
+        seed: int,
+        rank: int,
+        world_size: int,
+        node: str,
+        master: tuple[str, int],
+        use_gpu: bool,
+        deadline_s: float,
+    ) -> None:
+        self._config, self._algorithm = learner, algorithm
+        self._rank, self._world_size = rank, world_size
+        self._device = torch.device("cuda", 0) if use_gpu else torch.device("cpu")
+        self._join(node, master, use_gpu, deadline_s)
+        self._zero3 = learner.zero_stage == 3
+        config = engine_config(model, learner)
+        # transformers then shards the weights while it loads them; it holds this object weakly
+        self._shard_on_load = HfDeepSpeedConfig(config) if self._zero3 else None
+        self._tokenizer_path = model.path
+        needs, lora = algorithm.needs, bool(model.lora_rank)
+        self._engine = self._trained_engine(model, config, seed)
+        self._model = self._engine.module.model
+        self._reference = None
+        if "ref_logprobs" in needs and not lora:
+            self._reference = self._frozen_copy(model, config)
+        self._proximal, self._proximal_weight = None, 1.0
+        if "proximal_logprobs" in needs:
+            if lora:
+                raise ValueError("proximal_logprobs with model.lora_rank > 0: train full weights")
+            self._proximal = self._frozen_copy(model, config)
+        self._sender: Any = None
+
+    def _join(self, node: str, master: tuple[str, int], use_gpu: bool, deadline_s: float) -> None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_of(node))
+        os.environ |= {
+            "MASTER_ADDR": master[0],
+            "MASTER_PORT": str(master[1]),
+            "RANK": str(self._rank),
+            "WORLD_SIZE": str(self._world_size),
+            "LOCAL_RANK": "0",  # Ray shows each actor its own GPU only
+        }
+        deepspeed.init_distributed(
+            dist_backend="nccl" if use_gpu else "gloo",
+            auto_mpi_discovery=False,
+            timeout=datetime.timedelta(seconds=deadline_s),
+            rank=self._rank,
+            world_size=self._world_size,
+        )
+
+    def _trained_engine(self, model: ModelConfig, config: Mapping[str, Any], seed: int) -> Any:
+        loaded = load_model(model, seed=seed)
+        if self._config.gradient_checkpointing:
+            enable_checkpointing(loaded)
+        # the optimizer tells matrices from vectors, so it is built on the module's own parameters
+        engine, *_ = deepspeed.initialize(
+            model=Wrapped(loaded),
+            optimizer=build_optimizer(loaded, self._config),
+            config=dict(config),
+            dist_init_required=False,
+        )
+        _share_head(engine)
+        return engine
+
+    def _frozen_copy(self, model: ModelConfig, config: Mapping[str, Any]) -> nn.Module:
+        wrapped = Wrapped(load_model(model)).requires_grad_(False)
+        if not self._zero3:
+            return wrapped.to(self._device)
+        names = ("train_micro_batch_size_per_gpu", "bf16", "zero_optimization")
+        frozen = {name: config[name] for name in names if name in config}
+        engine, *_ = deepspeed.initialize(model=wrapped, config=frozen, dist_init_required=False)
+        _share_head(engine)
+        return engine
+
+    def score(self, share: RankShare, want: frozenset[str]) -> dict[str, Tensor]:
+        """Columns [t] of this rank's rollouts."""
+        columns: dict[str, Tensor] = {}
+        own = want - {"ref_logprobs", "proximal_logprobs"}
+        if own:
+            columns |= self._score(self._engine, share, own, self._algorithm.proxy_kappa)
+        if "proximal_logprobs" in want:
+            columns |= self._score(self._proximal, share, frozenset({"proximal_logprobs"}))
+        if "ref_logprobs" in want:
+            adapted = self._reference is None
+            with self._model.disable_adapter() if adapted else nullcontext():
+                module = self._engine if adapted else self._reference
+                columns |= self._score(module, share, frozenset({"ref_logprobs"}))
+        return columns
+
+    @torch.no_grad()
+    def _score(
+        self, module: Any, share: RankShare, want: frozenset[str], kappa: float | None = None
+    ) -> dict[str, Tensor]:
+        size = 0 if share.batch is None else len(share.batch.token_ids)
+        columns = {name: torch.zeros(size) for name in want}
+        for chosen, batch in self._microbatches(share):
+            options = {"max_tokens": len(batch.token_ids), "kappa": kappa}
+            found = module("score", batch, want, **options)
+            if chosen is not None:
+                tokens = token_index(share.batch, chosen)
+                for name, column in found.items():
+                    columns[name][tokens] = column
+        return columns
+
+    def step(self, share: RankShare, lr: float) -> RankResult:
+        """One optimizer step; DeepSpeed itself drops a step whose gradient norm is not finite."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = lr
+        loss, metrics = self._backward(share)
+        skipped, grad_norm = self._finish()
+        if not skipped:
+            self._update_proximal()
+        return RankResult(loss=loss, metrics=metrics, grad_norm=grad_norm, skipped=skipped)
+
+    def gradients(self, share: RankShare) -> tuple[float, dict[str, Tensor]]:
+        """Loss part and whole gradients by name, without a step: to compare learners."""
+        loss, _ = self._backward(share)
+        named = [(n, p) for n, p in self._model.named_parameters() if p.requires_grad]
+        found = {name: safe_get_full_grad(p).float().cpu().clone() for name, p in named}
+        # a backward pass of NaN makes every ZeRO stage throw away what it has accumulated
+        self._backward(RankShare(batch=None, filler=share.filler, microbatches=1), poison=True)
+        skipped, _ = self._finish()
+        assert skipped, "a NaN gradient was not refused"
+        return loss, found if self._rank == 0 else {}
+
+    def _backward(self, share: RankShare, poison: bool = False) -> tuple[float, dict[str, float]]:
+        loss, metrics = 0.0, dict[str, float]()
+        for i, (chosen, batch) in enumerate(self._microbatches(share)):
+            part, parts = self._engine("loss", batch, self._algorithm)
+            if chosen is None:
+                part = part * 0.0
+            else:
+                loss += float(part.detach())
+                for name, value in parts.items():
+                    metrics[name] = metrics.get(name, 0.0) + float(value)
+            last = i + 1 == share.microbatches
+            if last and (poison or not self._all_finite(loss)):
+                part = part * torch.nan
+            self._engine.set_gradient_accumulation_boundary(last)
+            self._engine.backward(part * self._world_size, scale_wrt_gas=False)
+        return loss, metrics
+
+    def _finish(self) -> tuple[bool, float]:
+        """The optimizer step: (skipped, gradient norm before clipping)."""
+        optimizer = self._engine.optimizer
+        if not hasattr(optimizer, "overflow"):
+            # ZeRO 0 in float32 has a plain optimizer that would take any gradient; all ranks hold
+            # the same reduced one here
+            grads = [p.grad for p in self._model.parameters() if p.grad is not None]
+            norm = float(torch.nn.utils.get_total_norm(grads))
+            if not torch.isfinite(torch.tensor(norm)):
+                self._engine.zero_grad()
+                return True, norm
+            self._engine.step()
+            return False, norm
+        self._engine.step()
+        if optimizer.overflow:
+            return True, float("inf")
+        return False, float(self._engine.get_global_grad_norm())
+
+    def _all_finite(self, loss: float) -> bool:
+        worst = torch.tensor([0.0 if torch.isfinite(torch.tensor(loss)) else 1.0])
+        worst = worst.to(self._device)
+        dist.all_reduce(worst, op=dist.ReduceOp.MAX)
+        return not worst.item()
+
+    def _microbatches(self, share: RankShare) -> Iterator[tuple[Tensor | None, TokenBatch]]:
+        """(rollouts, microbatch), then (None, filler) up to the common count."""
+        mine: list[Tensor] = []
+        if share.batch is not None:
+            mine = microbatches(share.batch, self._config.tokens_per_microbatch)
+        for chosen in mine:
+            yield chosen, to_device(take_rollouts(share.batch, chosen), self._device)
+        for _ in range(share.microbatches - len(mine)):
+            yield None, to_device(share.filler, self._device)
+
+    @torch.no_grad()
+    def _update_proximal(self) -> None:
+        # arXiv 2110.00641, as in the embedded learner; ZeRO-3 shards both models alike
+        if self._proximal is None:
+            return
+        old = PROXIMAL_DECAY * self._proximal_weight
+        slow = [getattr(p, "ds_tensor", p) for p in self._proximal.parameters()]
+        fast = [getattr(p, "ds_tensor", p) for p in self._engine.parameters()]
+        for s, f in zip(slow, fast, strict=True):
+            s.mul_(old).add_(f).div_(old + 1)
+        self._proximal_weight = old + 1
+
+    def whole_weights(self, bucket_mb: float) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by Hugging Face name, LoRA merged into copies; under ZeRO-3 all ranks gather
+        a whole bucket together, and only then is any of it used."""
+        held: list[_Unit] = []
+        size, limit = 0, bucket_mb * 2**20
+        for unit in _units(self._model):
+            if held and size + unit.nbytes > limit:
+                yield from self._gathered(held)
+                held, size = [], 0
+            held.append(unit)
+            size += unit.nbytes
+        yield from self._gathered(held)
+
+    @torch.no_grad()
+    def _gathered(self, units: Sequence["_Unit"]) -> list[tuple[str, Tensor]]:
+        parameters = [p for unit in units for p in unit.parameters]
+        with deepspeed.zero.GatheredParameters(parameters, enabled=self._zero3):
+            whole = [(u.name, u.value()) for u in units]
+            # under ZeRO-3 the gathered memory goes away with this block
+            return [(n, w.clone() if self._zero3 else w) for n, w in whole]
+
+    def put_weights(
+        self, version: int, bucket_mb: float, dtype: torch.dtype
+    ) -> tuple[list[Any], dict[str, str]]:
+        """Rank 0 puts buckets into the object store; their references and sampled digests."""
+        import ray
+
+        weights = self.whole_weights(bucket_mb)
+        if self._rank != 0:
+            for _ in weights:
+                pass
+            return [], {}
+        buckets = list(pack_buckets(weights, bucket_mb=bucket_mb, dtype=dtype))
+        names = sample_names(list(shapes_of(buckets)), version)
+        return [ray.put(b) for b in buckets], bucket_digests(buckets, names)
+
+    def save(self, folder: str, state: Mapping[str, Any]) -> None:
+        """`model/` by rank 0, `trainer_state/` by every rank."""
+        whole = {name: w.cpu() for name, w in self.whole_weights(bucket_mb=256.0)}
+        here = Path(folder)
+        if self._rank == 0:
+            tokenizer = load_tokenizer(self._tokenizer_path)
+            save_pretrained(self._model, tokenizer, here / "model", state=whole)
+            (here / "trainer_state").mkdir()
+            facts = {**state, "world_size": self._world_size, "zero_stage": self._config.zero_stage}
+            (here / "trainer_state" / "learner.json").write_text(json.dumps(facts))
+        dist.barrier()
+        self._engine.save_checkpoint(str(here / "trainer_state"), tag="ranks", save_latest=False)
+        if self._proximal is not None:
+            kept = [getattr(p, "ds_tensor", p).cpu() for p in self._proximal.parameters()]
+            path = here / "trainer_state" / f"proximal_{self._rank:03d}.pt"
+            torch.save({"weight": self._proximal_weight, "tensors": kept}, path)
+
+    @torch.no_grad()
+    def load(self, folder: str) -> None:
+        """Continue from what `save` wrote."""
+        state = Path(folder) / "trainer_state"
+        loaded, _ = self._engine.load_checkpoint(str(state), tag="ranks")
+        if loaded is None:
+            raise RuntimeError(f"{state}: no DeepSpeed state that rank {self._rank} can read")
+        if self._proximal is not None:
+            path = state / f"proximal_{self._rank:03d}.pt"
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+            for p, tensor in zip(self._proximal.parameters(), kept["tensors"], strict=True):
+                getattr(p, "ds_tensor", p).copy_(tensor)
+            self._proximal_weight = kept["weight"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """One weight of the plain model: a parameter, or a LoRA layer's base with its adapters."""
+
+    name: str
+    layer: nn.Module | None
+    base: nn.Parameter
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        if self.layer is None:
+            return [self.base]
+        adapters = [p for n, p in self.layer.named_parameters() if n.startswith("lora_")]
+        return [self.base, *adapters]
+
+    @property
+    def nbytes(self) -> int:
+        return int(getattr(self.base, "ds_numel", self.base.numel())) * self.base.element_size()
+
+    def value(self) -> Tensor:
+        weight = self.base.detach()
+        return weight if self.layer is None else merged_layer(self.layer, weight)
+
+
+def _units(model: nn.Module) -> Iterator[_Unit]:
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    layers = {name: m for name, m in plain.named_modules() if hasattr(m, "lora_A")}
+    for name, parameter in plain.named_parameters():
+        if ".lora_" in name:
+            continue
+        owner = None
+        if name.endswith(".base_layer.weight"):
+            owner = layers.get(name.removesuffix(".base_layer.weight"))
+        yield _Unit(name.replace(".base_layer.", "."), owner, parameter)
+
+
+def engine_config(model: ModelConfig, learner: LearnerConfig) -> dict[str, Any]:
+    """DeepSpeed's own configuration."""
+    # vectors stay whole on every rank, matrices are sharded
+    zero: dict[str, Any] = {
+        "stage": learner.zero_stage,
+        "stage3_param_persistence_threshold": 10_000,
+    }
+    if learner.offload and learner.zero_stage:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    config: dict[str, Any] = {
+        # sizes that DeepSpeed insists on; microbatches here are token budgets
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": learner.grad_clip,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 2**31,
+    }
+    if model.dtype == "bfloat16":
+        config["bf16"] = {"enabled": True, "check_grad_overflow": True}
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config
+
+
+def enable_checkpointing(model: Any) -> None:
+    """Recompute activations in the backward pass. Transformers does so in training mode only, so
+    every dropout is set to 0 instead of being switched off by evaluation mode."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def interface_of(address: str) -> str:
+    """Name of the network interface that carries an IP address of this node."""
+    for name, entries in psutil.net_if_addrs().items():
+        if any(entry.address == address for entry in entries):
+            return name
+    raise RuntimeError(f"no network interface of this node has the address {address}")
+
+
+def _share_head(engine: Any) -> None:
+    weight = head_of(engine.module.model).weight
+    if hasattr(weight, "ds_id"):
+        deepspeed.zero.register_external_parameter(engine.module, weight)
