@@ -1,0 +1,83 @@
+"""GDPO: every reward component against its own group statistics, then their sum over the batch.
+
+Paper: arXiv:2601.05242; NVlabs/GDPO b080e63d
+Formula: z_k = (r_k - mean_gk) / (std_gk + eps),  s = sum_k w_k z_k,
+    A = (s - mean s) / (std s + batch_eps)
+When: several rewards of unlike scale or difficulty; a weight of 0.5 halves an influence here
+Cost: one pass over the rewards for each component
+
+The paper's equation counts rollouts; the authors' verl branch and verl 0.9.1 whiten over tokens,
+so that long answers dominate the mean (batch_norm_weighting "token"; then a constant group does
+not get 0). With one component this is GRPO followed by batch whitening, not GRPO. When all sums
+are close to 0 the batch stage amplifies them: only batch_eps bounds it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rlnorm.advantages.bnpo import bnpo
+from rlnorm.advantages.combinators import per_component, weighted_sum, whiten
+from rlnorm.advantages.grpo import grpo
+from rlnorm.advantages.inputs import (
+    check_rewards,
+    check_rows,
+    column_weights,
+    zero_missing,
+)
+from rlnorm.advantages.mc_grpo import mc_grpo
+from rlnorm.advantages.reinforce import reinforce
+from rlnorm.advantages.rloo import rloo
+
+BASES: dict[str, Callable[..., Any]] = {
+    "grpo": grpo,
+    "bnpo": bnpo,
+    "mc_grpo": mc_grpo,
+    "reinforce": reinforce,
+    "rloo": rloo,
+}
+"""What may stand in the first stage; all but mc_grpo sum to 0 within a group."""
+
+
+def gdpo(
+    rewards: Float[Tensor, "n r"],
+    group_index: Int[Tensor, " n"],
+    lengths: Int[Tensor, " n"] | None = None,
+    *,
+    weights: Sequence[float] | None = None,
+    missing: Literal["skip", "zero"] = "skip",
+    base: Literal["grpo", "bnpo", "mc_grpo", "reinforce", "rloo"] = "grpo",
+    eps: float = 1e-4,
+    ddof: int = 1,
+    singleton: Literal["zero", "reward"] = "zero",
+    batch_norm_weighting: Literal["sequence", "token", "none"] = "sequence",
+    batch_eps: float = 1e-4,
+    batch_ddof: int = 1,
+) -> Float[Tensor, " n"]:
+    """Advantage of each rollout; a component constant within a group adds exactly 0 there.
+
+    weights: one per component, all 1 unless given. missing: "skip" leaves a NaN component out;
+    "zero" makes it a reward of 0 (the authors' TRL branch). base: the estimator of the first
+    stage; eps, ddof, singleton are grpo's. batch_norm_weighting: what counts in the second stage:
+    rollouts, their trained tokens (then batch_eps goes inside the root), or "none" for no second
+    stage. Raises ValueError on bad rewards or weights, or without the lengths "token" needs.
+    """
+    table, _ = check_rewards("gdpo", rewards, group_index)
+    w = column_weights("gdpo", rewards, weights)
+    if missing == "zero":
+        table = table.nan_to_num(0.0)
+    options = {"eps": eps, "ddof": ddof, "singleton": singleton} if base == "grpo" else {}
+    total = weighted_sum(per_component(BASES[base], table, group_index, **options), w)
+    if batch_norm_weighting == "none":
+        return zero_missing(total)
+    if batch_norm_weighting == "token":
+        if lengths is None:
+            raise ValueError("gdpo: lengths is None: batch_norm_weighting 'token' needs them")
+        check_rows("gdpo", "lengths", lengths, table.shape[0])
+        whitened = whiten(total, lengths.double(), eps=batch_eps, ddof=batch_ddof, eps_inside=True)
+        return zero_missing(whitened)
+    # groups that sum to 0 leave a batch mean of 0; subtracting its rounding would break exact zeros
+    centre = base == "mc_grpo" or singleton == "reward"
+    return zero_missing(whiten(total, eps=batch_eps, ddof=batch_ddof, centre=centre))

@@ -1,0 +1,39 @@
+"""GPG: the group-mean baseline, scaled up by how few rollouts have a reward at all.
+
+Paper: arXiv:2504.02546, as verl 0.9.1 has it
+Formula: A = alpha * (r - mean_g) / f_norm,  alpha = rollouts / max(1, rollouts with r != 0)
+When: to reproduce GPG; goes with the loss "reinforce"
+Cost: one pass over the rewards, nothing else needed
+
+alpha couples the whole batch and moves with an offset of the rewards: 0 has to mean failure.
+Rollouts without a reward count in neither number.
+"""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rlnorm.advantages.inputs import Missing, scalar_rewards, zero_missing
+from rlnorm.groups import group_centred
+
+
+def gpg(
+    rewards: Float[Tensor, "n r"],
+    group_index: Int[Tensor, " n"],
+    *,
+    weights: Sequence[float] | None = None,
+    missing: Missing = "drop",
+    f_norm: float = 1.0,
+) -> Float[Tensor, " n"]:
+    """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
+
+    weights, missing: see grpo. f_norm: divides everything. Raises ValueError on bad rewards or
+    weights, or f_norm 0.
+    """
+    if f_norm == 0.0:
+        raise ValueError("gpg: f_norm = 0: needs another number")
+    total, groups = scalar_rewards("gpg", rewards, group_index, weights, missing)
+    present = (~total.isnan()).sum()
+    rewarded = (total.nan_to_num(0.0) != 0).sum().clamp(min=1)
+    return zero_missing(group_centred(total, groups) * (present / rewarded) / f_norm)

@@ -1,0 +1,120 @@
+"""The checks every estimator starts with, and the weighted sum of reward columns."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rlnorm.groups import Groups, make_groups
+
+# beyond this a variance leaves float64, and what comes out would be inf or NaN
+LARGEST = 1e100
+
+Missing = Literal["drop", "skip"]
+
+
+def check_rewards(
+    where: str, rewards: Float[Tensor, "n r"], group_index: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "n r"], Groups]:
+    """Rewards in float64 and their groups.
+
+    Raises ValueError for a wrong shape, an empty batch, an infinite reward, or no reward at all.
+    """
+    check_table(where, "rewards", rewards)
+    check_rows(where, "group_index", group_index, rewards.shape[0])
+    if group_index.is_floating_point() or group_index.dtype == torch.bool:
+        raise ValueError(f"{where}: group_index is {group_index.dtype}, needs integers")
+    return rewards.double(), make_groups(group_index)
+
+
+def check_table(where: str, name: str, table: Tensor) -> None:
+    """A two-dimensional table of finite or missing numbers, at least one of them there."""
+    if table.dim() != 2 or 0 in table.shape:
+        raise ValueError(
+            f"{where}: {name} has shape {tuple(table.shape)}, needs [rollouts, columns], "
+            "at least one of each"
+        )
+    if (table.abs() > LARGEST).any():
+        row, column = (table.abs() > LARGEST).nonzero()[0].tolist()
+        raise ValueError(
+            f"{where}: {name}[{row}, {column}] = {table[row, column].item()}: needs a finite "
+            f"number of at most {LARGEST:g}, or NaN for a missing one"
+        )
+    if table.isnan().all():
+        raise ValueError(f"{where}: {name} are all NaN: needs at least one that is not masked")
+
+
+def check_rows(where: str, name: str, column: Tensor, n: int) -> None:
+    """A vector with one entry for each of the n rollouts."""
+    if tuple(column.shape) != (n,):
+        raise ValueError(
+            f"{where}: {name} has shape {tuple(column.shape)}, needs ({n},), one for each rollout"
+        )
+
+
+def check_tokens(where: str, n: int, rollout_index: Tensor, **columns: Tensor) -> None:
+    """Token columns of one length whose rollout_index stays below n."""
+    t = rollout_index.shape[0]
+    for name, column in columns.items():
+        if tuple(column.shape) != (t,):
+            raise ValueError(
+                f"{where}: {name} has shape {tuple(column.shape)}, needs ({t},) as "
+                "rollout_index has"
+            )
+    if t == 0:
+        raise ValueError(f"{where}: rollout_index is empty, needs at least one trained token")
+    low, high = int(rollout_index.min()), int(rollout_index.max())
+    if low < 0 or high >= n:
+        raise ValueError(
+            f"{where}: rollout_index has values in [{low}, {high}], needs 0 to {n - 1} for the "
+            f"{n} rollouts in rewards"
+        )
+
+
+def column_weights(
+    where: str, rewards: Float[Tensor, "n r"], weights: Sequence[float] | None
+) -> list[float]:
+    """One finite weight for each reward column, 1 where none are given."""
+    columns = rewards.shape[1]
+    if weights is None:
+        return [1.0] * columns
+    if len(weights) != columns:
+        raise ValueError(f"{where}: {len(weights)} weights for {columns} reward columns")
+    if not all(abs(w) < LARGEST for w in weights):
+        raise ValueError(f"{where}: weights = {list(weights)}: each needs to be finite")
+    return [float(w) for w in weights]
+
+
+def scalar_rewards(
+    where: str,
+    rewards: Float[Tensor, "n r"],
+    group_index: Int[Tensor, " n"],
+    weights: Sequence[float] | None,
+    missing: Missing,
+) -> tuple[Float[Tensor, " n"], Groups]:
+    """Checked rewards as one weighted sum per rollout.
+
+    missing: what a rollout gets that lacks a column of non-zero weight. "drop": NaN, so it is
+    left out; "skip": the sum of the others (TRL), which is to count the missing one as 0.
+    """
+    table, groups = check_rewards(where, rewards, group_index)
+    if missing not in ("drop", "skip"):
+        raise ValueError(f"{where}: missing = {missing!r}: choose 'drop' or 'skip'")
+    total = torch.zeros(table.shape[0], dtype=torch.float64, device=table.device)
+    # column by column: a matrix product may round equal rows differently
+    for column, weight in zip(table.T, column_weights(where, rewards, weights), strict=True):
+        if weight != 0:
+            value = column.nan_to_num(0.0) if missing == "skip" else column
+            total = total + weight * value
+    if missing == "skip":
+        total = total.where(~table.isnan().all(dim=1), torch.nan)
+    if total.isnan().all():
+        raise ValueError(f"{where}: rewards: every rollout lacks one: needs a complete row")
+    return total, groups
+
+
+def zero_missing(advantages: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Advantage 0 where the reward was missing."""
+    return advantages.where(~advantages.isnan(), 0.0)

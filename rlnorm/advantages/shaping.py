@@ -1,0 +1,76 @@
+"""Changes to the reward table before any statistic: conditioned rewards and DAPO's soft overlong.
+
+Paper: arXiv:2601.05242 (conditioned), arXiv:2503.14476 (overlong)
+Formula: r_easy = r_easy if r_hard >= threshold else 0;
+    r += -penalty * clip((len - (max - cache)) / cache, 0, 1)
+When: an easy objective must not be bought with a hard one; answers grow to the token limit
+Cost: none
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rlnorm.advantages.inputs import check_rows
+
+
+def conditioned(
+    rewards: Float[Tensor, "n r"], *, easy: int, hard: int, threshold: float
+) -> Float[Tensor, "n r"]:
+    """Column `easy` is 0 where column `hard` is below the threshold, NaN where `hard` is NaN.
+
+    Raises ValueError for a column that is not there.
+    """
+    for name, column in (("easy", easy), ("hard", hard)):
+        if not 0 <= column < rewards.shape[1]:
+            raise ValueError(
+                f"conditioned: {name} = {column}, needs a column in [0, {rewards.shape[1] - 1}]"
+            )
+    condition = rewards[:, hard]
+    shaped = rewards.clone()
+    shaped[:, easy] = rewards[:, easy].where(condition >= threshold, 0.0)
+    shaped[:, easy] = shaped[:, easy].where(~condition.isnan(), torch.nan)
+    return shaped
+
+
+def overlong(
+    rewards: Float[Tensor, "n r"],
+    lengths: Int[Tensor, " n"],
+    *,
+    max_length: int,
+    cache: int,
+    penalty: float = 1.0,
+    capped: bool = True,
+    column: int = 0,
+) -> Float[Tensor, "n r"]:
+    """Adds overlong_penalty to one reward column. Raises ValueError for a column not there."""
+    check_rows("overlong", "lengths", lengths, rewards.shape[0])
+    if not 0 <= column < rewards.shape[1]:
+        raise ValueError(f"overlong: column = {column}, needs one in [0, {rewards.shape[1] - 1}]")
+    shaped = rewards.double()
+    shaped = shaped.clone() if shaped is rewards else shaped
+    shaped[:, column] += overlong_penalty(
+        lengths, max_length=max_length, cache=cache, penalty=penalty, capped=capped
+    )
+    return shaped
+
+
+def overlong_penalty(
+    lengths: Int[Tensor, " n"],
+    *,
+    max_length: int,
+    cache: int,
+    penalty: float = 1.0,
+    capped: bool = True,
+) -> Float[Tensor, " n"]:
+    """0 up to max_length - cache, then linearly to -penalty at max_length, and that beyond.
+
+    capped: False goes on linearly beyond max_length, as verl does.
+    Raises ValueError unless 0 < cache <= max_length.
+    """
+    if not 0 < cache <= max_length:
+        raise ValueError(
+            f"overlong: cache = {cache}, needs a value in [1, max_length {max_length}]"
+        )
+    excess = (lengths.double() - (max_length - cache)) / cache
+    return -penalty * (excess.clamp(0.0, 1.0) if capped else excess.clamp(min=0.0))

@@ -1,0 +1,65 @@
+"""How token losses become one number, with denominators of the whole optimizer step.
+
+Paper: DAPO arXiv:2503.14476 (token-mean), Dr. GRPO arXiv:2503.20783 (seq-mean-token-sum-norm)
+Formula: a weighted sum of token losses; see each function
+When: token-mean weighs tokens alike; seq-mean-token-mean weighs rollouts alike and so favours
+    short right and long wrong answers; seq-mean-token-sum-norm has neither bias
+Cost: none
+
+The denominators are counted before the batch is split, so that the parts of any split add up to
+the same number. Rollouts without a trained token count nowhere (TRL counts them).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rlnorm.tokens import rollout_lengths
+from rlnorm.types import LossDenominators
+
+
+def token_mean(values: Float[Tensor, " t"], denominators: LossDenominators) -> Float[Tensor, ""]:
+    """sum / trained tokens."""
+    return values.sum() / max(denominators.tokens, 1)
+
+
+def seq_mean_token_mean(
+    values: Float[Tensor, " t"],
+    rollout_index: Int[Tensor, " t"],
+    denominators: LossDenominators,
+    *,
+    eps: float = 1e-8,
+) -> Float[Tensor, ""]:
+    """Mean over rollouts of the mean over their tokens; eps is added to token counts (verl)."""
+    counts = rollout_lengths(rollout_index).to(values.dtype) + eps
+    return (values / counts[rollout_index]).sum() / max(denominators.rollouts, 1)
+
+
+def seq_mean_token_sum(
+    values: Float[Tensor, " t"], denominators: LossDenominators
+) -> Float[Tensor, ""]:
+    """sum / rollouts."""
+    return values.sum() / max(denominators.rollouts, 1)
+
+
+def seq_mean_token_sum_norm(
+    values: Float[Tensor, " t"], denominators: LossDenominators
+) -> Float[Tensor, ""]:
+    """sum / rollouts / horizon, the horizon a constant: the most tokens a completion may have."""
+    return values.sum() / max(denominators.rollouts, 1) / max(denominators.horizon, 1)
+
+
+def token_sum(values: Float[Tensor, " t"]) -> Float[Tensor, ""]:
+    """sum."""
+    return values.sum()
+
+
+AGGREGATES: dict[str, Callable[..., Any]] = {
+    "seq-mean-token-mean": seq_mean_token_mean,
+    "seq-mean-token-sum": seq_mean_token_sum,
+    "seq-mean-token-sum-norm": seq_mean_token_sum_norm,
+    "token-mean": token_mean,
+    "token-sum": token_sum,
+}

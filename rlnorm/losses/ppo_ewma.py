@@ -1,0 +1,53 @@
+"""PPO-EWMA, decoupled: clip against an averaged policy, weight against the one that sampled.
+
+Paper: arXiv:2110.00641; openai/ppo-ewma 625dac7a
+Formula: l = max(-A exp(lp - beh), -A exp(d + prox - beh)),
+    d = clip(lp - prox, log(1 - clip), log(1 + clip))
+When: stale data, many updates a batch, small batches
+Cost: a copy of the parameters and a forward pass of it
+
+beh is raised to lp - log(ratio_max), held constant. The average is debiased: theta_e <- (b W /
+(b W + 1)) theta_e + theta / (b W + 1), W <- b W + 1, W from 1.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlnorm.losses.types import TokenLoss
+
+
+def ppo_ewma(
+    logprobs: Float[Tensor, " t"],
+    proximal_logprobs: Float[Tensor, " t"],
+    sampler_logprobs: Float[Tensor, " t"],
+    advantages: Float[Tensor, " t"],
+    *,
+    clip: float = 0.2,
+    ratio_max: float = 100.0,
+) -> TokenLoss:
+    """Loss of each token. Raises ValueError unless clip is in (0, 1) and ratio_max is above 0."""
+    if not (0 < clip < 1 and ratio_max > 0):
+        raise ValueError(
+            f"ppo_ewma: clip = {clip}, ratio_max = {ratio_max}: need (0, 1) and more than 0"
+        )
+    behaviour = torch.maximum(sampler_logprobs, logprobs.detach() - math.log(ratio_max))
+    bounded = (logprobs - proximal_logprobs).clamp(math.log(1 - clip), math.log(1 + clip))
+    plain = -advantages * (logprobs - behaviour).exp()
+    held = -advantages * (bounded + proximal_logprobs - behaviour).exp()
+    return TokenLoss(torch.maximum(plain, held), held > plain)
+
+
+def ewma_update(
+    average: Tensor, total_weight: float, current: Tensor, *, decay: float
+) -> tuple[Tensor, float]:
+    """The next average and its total weight; one call per optimizer step and parameter.
+
+    Raises ValueError for a decay outside [0, 1).
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"ewma_update: decay = {decay}, needs a value in [0, 1)")
+    weight = decay * total_weight + 1
+    return average * (decay * total_weight / weight) + current / weight, weight

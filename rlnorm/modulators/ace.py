@@ -1,0 +1,71 @@
+"""ACE: a wrong rollout weighs more the more confident the policy has become in it.
+
+Paper: arXiv:2602.21420 v1; no official code
+Formula: A' = A * (1 + alpha * softplus(c)) where A < 0,  c = sum_t (old - ref)
+When: the policy grows sure of wrong answers and pass@k falls
+Cost: a forward pass of the reference policy
+
+c is the log-ratio of the whole rollout, not its mean, as the abstract writes it, and constant for
+the gradient. The value of alpha is not given (a digest suggests 0.5 to 2). Runs after the
+estimator, with no whitening after it. At c = 0 errors already weigh 1 + 0.693 alpha; c is a sum
+over all tokens, so the multiplier can reach tens: cap and length_normalise bound it.
+"""
+
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+from rlnorm.advantages.inputs import check_tokens
+from rlnorm.tokens import rollout_mean, rollout_sum
+
+
+def ace(
+    advantages: Float[Tensor, "..."],
+    group_index: Int[Tensor, " n"],
+    rollout_index: Int[Tensor, " t"],
+    old_logprobs: Float[Tensor, " t"],
+    ref_logprobs: Float[Tensor, " t"],
+    *,
+    alpha: float = 1.0,
+    modulation: Literal["softplus", "relu"] = "softplus",
+    cap: float | None = None,
+    length_normalise: bool = False,
+) -> Float[Tensor, "..."]:
+    """Advantages [n], [n u] or [t] with the negative ones scaled by their rollout's multiplier.
+
+    alpha: strength, 0 turns it off. modulation: "relu" is the paper's ablation. cap: largest
+    multiplier. length_normalise: c is the mean over tokens. Raises ValueError for a negative
+    alpha or a cap below 1.
+    """
+    if alpha < 0:
+        raise ValueError(f"ace: alpha = {alpha}, needs 0 or more")
+    if cap is not None and cap < 1:
+        raise ValueError(f"ace: cap = {cap}, needs 1 or more, or None")
+    n = group_index.shape[0]
+    check_tokens("ace", n, rollout_index, old_logprobs=old_logprobs, ref_logprobs=ref_logprobs)
+    shift = confidence_shift(
+        rollout_index, old_logprobs, ref_logprobs, n, length_normalise=length_normalise
+    )
+    multiplier = 1 + alpha * (softplus(shift) if modulation == "softplus" else relu(shift))
+    if cap is not None:
+        multiplier = multiplier.clamp(max=cap)
+    if advantages.shape[0] != n:
+        multiplier = multiplier[rollout_index]
+    shaped = multiplier.reshape(-1, *([1] * (advantages.dim() - 1)))
+    return (advantages * shaped).where(advantages < 0, advantages)
+
+
+def confidence_shift(
+    rollout_index: Int[Tensor, " t"],
+    old_logprobs: Float[Tensor, " t"],
+    ref_logprobs: Float[Tensor, " t"],
+    n: int,
+    *,
+    length_normalise: bool = False,
+) -> Float[Tensor, " n"]:
+    """Log-ratio of policy to reference of each rollout; 0 for one without trained tokens."""
+    log_ratio = old_logprobs.double() - ref_logprobs.double()
+    reduce = rollout_mean if length_normalise else rollout_sum
+    return reduce(log_ratio, rollout_index, n)

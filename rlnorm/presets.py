@@ -1,0 +1,239 @@
+"""Named algorithms: each fills the slots; what it leaves out takes the defaults of DEFAULTS.
+
+A name with "@" reproduces the advantages of that framework, rounding included, so that a result
+obtained elsewhere can be repeated. Reference KL is left out everywhere, to be added where a
+recipe wants it: regularizers: [{name: kl, coef: 0.04}].
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What an algorithm is, and how it differs from DEFAULTS."""
+
+    summary: str
+    paper: str
+    slots: Mapping[str, Any] = field(default_factory=dict)
+
+
+DEFAULTS: dict[str, Any] = {
+    "shaping": [],
+    "estimator": "grpo",
+    "modulators": [],
+    "loss": "ppo_clip",
+    "aggregate": "token-mean",
+    "regularizers": [],
+    "correction": [],
+    "sample_plan": {},
+}
+
+_CLIP_HIGHER = {"name": "ppo_clip", "clip_low": 0.2, "clip_high": 0.28}
+_VERL = {"name": "ppo_clip", "dual_clip": 3.0}
+_PIVOT = {"extra_kind": "pivot"}
+_GREEDY = {"group_size": 1, "extra_kind": "greedy"}
+_PER_ROLLOUT = "seq-mean-token-mean"
+
+
+def _compat(**options: Any) -> dict[str, Any]:
+    return {"name": "grpo_compat", **options}
+
+
+PRESETS: dict[str, Preset] = {
+    "grpo": Preset(
+        "group z-score, clipped ratio, every rollout counts alike",
+        "arXiv:2402.03300",
+        {"aggregate": _PER_ROLLOUT},
+    ),
+    "dr_grpo": Preset(
+        "GRPO without the std and with a constant horizon",
+        "arXiv:2503.20783",
+        {"estimator": "reinforce", "aggregate": "seq-mean-token-sum-norm"},
+    ),
+    "dapo": Preset(
+        "clip-higher, token mean, prompts resampled until their rewards differ",
+        "arXiv:2503.14476",
+        {"loss": _CLIP_HIGHER, "sample_plan": {"resample": True}},
+    ),
+    "gdpo": Preset(
+        "each reward z-scored apart, the sum over the batch",
+        "arXiv:2601.05242",
+        {"estimator": "gdpo"},
+    ),
+    "bnpo": Preset(
+        "Beta-weighted rewards",
+        "arXiv:2506.02864",
+        {
+            "estimator": "bnpo",
+            "loss": {**_CLIP_HIGHER, "dual_clip": 10.0},
+            "aggregate": "seq-mean-token-sum",
+        },
+    ),
+    "mc_grpo": Preset(
+        "median baseline over one rollout more, of which one is dropped",
+        "arXiv:2601.22582",
+        {"estimator": "mc_grpo", "sample_plan": _PIVOT},
+    ),
+    "mapo": Preset(
+        "returns compared turn by turn, for multi-turn tasks",
+        "arXiv:2603.06194",
+        {"estimator": "mapo"},
+    ),
+    "mapo_certainty": Preset(
+        "z-score and relative deviation mixed by the prompt's certainty",
+        "arXiv:2509.18849",
+        {"estimator": "mapo_certainty", "aggregate": _PER_ROLLOUT},
+    ),
+    "ace": Preset(
+        "GRPO with confident errors weighted up",
+        "arXiv:2602.21420",
+        {"modulators": ["ace"], "aggregate": _PER_ROLLOUT},
+    ),
+    "ace_dapo": Preset(
+        "DAPO with confident errors weighted up",
+        "arXiv:2602.21420",
+        {"modulators": ["ace"], "loss": _CLIP_HIGHER, "sample_plan": {"resample": True}},
+    ),
+    "lp_reg": Preset(
+        "GRPO that holds up unlikely but sensible tokens",
+        "arXiv:2510.03222",
+        {
+            "loss": {"name": "ppo_clip", "clip_low": 1.0, "clip_high": 9.0},
+            "regularizers": ["lp_reg"],
+        },
+    ),
+    "reinforce": Preset(
+        "policy gradient with the group mean as baseline",
+        "Williams 1992",
+        {"estimator": "reinforce", "loss": "reinforce"},
+    ),
+    "reinforce_pp": Preset(
+        "token returns whitened over the batch", "arXiv:2501.03262", {"estimator": "reinforce_pp"}
+    ),
+    "reinforce_pp_baseline": Preset(
+        "rewards less their group mean, whitened over the batch's tokens",
+        "arXiv:2501.03262",
+        {"estimator": {"name": "reinforce_pp", "baseline": True}},
+    ),
+    "rloo": Preset("leave-one-out baseline", "arXiv:2402.14740", {"estimator": "rloo"}),
+    "remax": Preset(
+        "a greedy rollout as baseline",
+        "arXiv:2310.10505",
+        {"estimator": "remax", "sample_plan": _GREEDY},
+    ),
+    "opo": Preset("length-weighted baseline", "arXiv:2505.23585", {"estimator": "opo"}),
+    "gpg": Preset(
+        "centred rewards scaled by how rare they are",
+        "arXiv:2504.02546",
+        {"estimator": "gpg", "loss": "reinforce"},
+    ),
+    "otb": Preset("a baseline for every timestep", "verl 0.9.1", {"estimator": "otb"}),
+    "grpo_process": Preset(
+        "GRPO with a reward for every step",
+        "arXiv:2402.03300",
+        {"estimator": "grpo_process", "aggregate": _PER_ROLLOUT},
+    ),
+    "pass_at_k": Preset(
+        "only the best rollout of a group learns", "arXiv:2503.19595", {"estimator": "pass_at_k"}
+    ),
+    "gspo": Preset(
+        "one ratio per rollout",
+        "arXiv:2507.18071",
+        {"loss": "gspo", "aggregate": _PER_ROLLOUT},
+    ),
+    "gspo_token": Preset(
+        "one ratio per rollout, gradient per token",
+        "arXiv:2507.18071",
+        {"loss": "gspo_token", "aggregate": _PER_ROLLOUT},
+    ),
+    "luspo": Preset(
+        "GSPO summed over tokens, as TRL 1.16 has it",
+        "TRL 1.16",
+        {
+            "loss": {"name": "gspo", "clip_low": 0.2, "clip_high": 0.2},
+            "aggregate": "seq-mean-token-sum",
+        },
+    ),
+    "cispo": Preset("clipped constant weights", "arXiv:2506.13585", {"loss": "cispo"}),
+    "gmpo": Preset(
+        "geometric mean of clipped token ratios",
+        "arXiv:2507.20673",
+        {"loss": "gmpo", "aggregate": {"name": _PER_ROLLOUT, "eps": 0.0}},
+    ),
+    "sapo": Preset(
+        "a smooth gate in place of the clip",
+        "arXiv:2511.20347",
+        {"loss": "sapo", "aggregate": _PER_ROLLOUT},
+    ),
+    "vespo": Preset("gamma-shaped rollout weights", "TRL 1.16", {"loss": "vespo"}),
+    "ppo_ewma": Preset("clip against an averaged policy", "arXiv:2110.00641", {"loss": "ppo_ewma"}),
+    "clip_cov": Preset(
+        "a few high-covariance tokens get no gradient",
+        "arXiv:2505.22617",
+        {"regularizers": ["clip_cov"]},
+    ),
+    "kl_cov": Preset(
+        "a few high-covariance tokens are held to the old policy",
+        "arXiv:2505.22617",
+        {
+            "loss": {"name": "ppo_clip", "clip_low": None, "clip_high": None},
+            "regularizers": ["kl_cov"],
+        },
+    ),
+    "top_entropy": Preset(
+        "DAPO's loss on the fifth of the tokens with most entropy",
+        "arXiv:2506.01939",
+        {"loss": _CLIP_HIGHER, "regularizers": ["top_entropy"]},
+    ),
+    "grpo@verl": Preset(
+        "advantages of verl 0.9.1, SkyRL, slime and ROLL (float32, eps 1e-6, raw singletons)",
+        "verl 0.9.1",
+        {"estimator": _compat(singleton="reward"), "loss": _VERL},
+    ),
+    "grpo@trl": Preset(
+        "advantages of TRL 1.16 and torchforge (float32, eps 1e-4)",
+        "TRL 1.16",
+        {"estimator": _compat(eps=1e-4)},
+    ),
+    "grpo@openrlhf": Preset(
+        "advantages of OpenRLHF 0.11 group_norm (float32, eps 1e-9)",
+        "OpenRLHF 0.11",
+        {"estimator": _compat(eps=1e-9)},
+    ),
+    "grpo@nemo_rl": Preset(
+        "advantages of NeMo-RL 0.6, leave-one-out mean and std (float32, eps 1e-6)",
+        "NeMo-RL 0.6",
+        {"estimator": _compat(baseline="leave_one_out")},
+    ),
+    "grpo@nemo_rl_no_loo": Preset(
+        "advantages of NeMo-RL 0.6 without leave-one-out (float32, eps 1e-6)",
+        "NeMo-RL 0.6",
+        {"estimator": _compat(baseline="matmul")},
+    ),
+    "grpo@prime_rl": Preset(
+        "advantages of prime-rl and tinker-cookbook: centred only (float32)",
+        "prime-rl 0.8",
+        {"estimator": _compat(scale="none")},
+    ),
+    "grpo@open_instruct": Preset(
+        "advantages of open-instruct, standard (population std, eps 1e-8)",
+        "open-instruct 2026-08",
+        {"estimator": _compat(eps=1e-8, ddof=0, dtype="float64")},
+    ),
+    "gdpo@verl": Preset(
+        "GDPO of verl 0.9.1: eps 1e-6, whitened over tokens, raw singletons",
+        "verl 0.9.1",
+        {
+            "estimator": {
+                "name": "gdpo",
+                "eps": 1e-6,
+                "batch_norm_weighting": "token",
+                "batch_eps": 1e-8,
+                "singleton": "reward",
+            },
+            "loss": _VERL,
+        },
+    ),
+}

@@ -1,0 +1,108 @@
+"""The columns each slot of an algorithm may name, and how its config entry becomes stages."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlnorm.regularizers import REGULARIZERS, SELECTORS
+from rlnorm.sampling import SamplePlan
+from rlnorm.stages import Stage, check_options, named_entry, options_of, resolve_stage, suggest
+
+SCORED = frozenset(
+    {
+        "entropy",
+        "old_logprobs",
+        "proximal_logprobs",
+        "proxy_logprobs",
+        "ref_logprobs",
+        "sum_p2",
+    }
+)
+"""Token columns that a scoring pass computes."""
+
+ROLLOUT_COLUMNS = frozenset(
+    {"greedy_rewards", "group_index", "lengths", "rewards", "truncated", "turn_rewards"}
+)
+DRIVER_COLUMNS = ROLLOUT_COLUMNS | {
+    "entropy",
+    "old_logprobs",
+    "positions",
+    "proxy_logprobs",
+    "ref_logprobs",
+    "rollout_index",
+    "sampler_logprobs",
+    "sum_p2",
+    "token_rewards",
+    "turn_index",
+}
+LEARNER_COLUMNS = frozenset(
+    {
+        "advantages",
+        "entropy",
+        "logprobs",
+        "old_logprobs",
+        "proximal_logprobs",
+        "proxy_logprobs",
+        "ref_logprobs",
+        "rollout_index",
+        "sampler_logprobs",
+    }
+)
+CORRECTION_COLUMNS = frozenset({"old_logprobs", "rollout_index", "sampler_logprobs"})
+
+
+def overridden(slot: str, preset: Any, value: Any) -> Any:
+    """A preset's slot with a config's value laid over it."""
+    if slot == "sample_plan":
+        return {**preset, **value}
+    if isinstance(preset, list) or not isinstance(value, Mapping):
+        return value
+    base = {"name": preset} if isinstance(preset, str) else dict(preset)
+    if value.get("name", base["name"]) != base["name"]:
+        return value
+    return {**base, **value}
+
+
+def entries(value: Any) -> list[Any]:
+    """A list slot may be given as its only entry."""
+    return [value] if isinstance(value, (str, Mapping)) else list(value)
+
+
+def stages(
+    slot: str, specs: Any, table: Mapping[str, Any], columns: frozenset[str] | set[str]
+) -> tuple[Stage, ...]:
+    """The stages of a list slot."""
+    return tuple(
+        resolve_stage(f"{slot}[{i}]", spec, table, columns) for i, spec in enumerate(entries(specs))
+    )
+
+
+def regularizer(position: int, spec: Any) -> tuple[Stage, Stage | None]:
+    """A regularizer and, where it has one, the function that selects its tokens."""
+    slot = f"regularizers[{position}]"
+    entry = named_entry(slot, spec, REGULARIZERS)
+    name, chosen = entry["name"], entry.pop("select", None)
+    selector = chosen or (name if name in SELECTORS else None)
+    if selector is None:
+        columns = LEARNER_COLUMNS | {"entropy_coef"}
+        return resolve_stage(slot, entry, REGULARIZERS, columns), None
+    marks = resolve_stage(f"{slot}.select", selector, SELECTORS, LEARNER_COLUMNS)
+    theirs = options_of(marks.function)
+    mine = {key: value for key, value in entry.items() if key not in theirs}
+    columns = LEARNER_COLUMNS | {"selected"}
+    token = resolve_stage(slot, {"name": name}, REGULARIZERS, columns)
+    known = {**options_of(token.function), **theirs}
+    for key, value in entry.items():
+        if key != "name" and key not in known:
+            raise ValueError(
+                f"{slot}.{key} = {value!r}: {name} takes {sorted(known)}{suggest(key, known)}"
+            )
+    given = {key: entry[key] for key in theirs if key in entry}
+    check_options(f"{slot}.", str(name), marks.function, given)
+    bound = Stage(marks.name, marks.function, given, marks.data, marks.optional)
+    return resolve_stage(slot, mine, REGULARIZERS, columns), bound
+
+
+def sample_plan(options: Mapping[str, Any]) -> SamplePlan:
+    """A checked SamplePlan."""
+    check_options("sample_plan.", "a sample plan", SamplePlan, options)
+    return SamplePlan(**options)
