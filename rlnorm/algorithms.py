@@ -102,6 +102,15 @@ class Algorithm:
                 return None if kappa is None else float(kappa)
         return None
 
+    @property
+    def silent_at_zero(self) -> bool:
+        """True when a rollout whose every advantage is 0 adds nothing to loss or gradient.
+
+        All shipped losses are multiples of the advantage; regularizers are not, and of a user's
+        own loss nothing is assumed.
+        """
+        return not self.regularizers and self.loss_stage.name in LOSSES
+
     def advantages(self, data: Mapping[str, Tensor]) -> Advantages:
         """Shape the rewards, estimate, modulate; over all rollouts of the step, in float64."""
         columns = dict(data)

@@ -1,15 +1,17 @@
 """From a config to the parts of a run; every mistake that can be found early is found here."""
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rlnorm.algorithms import Algorithm, resolve_algorithm
 
 from rewards.errors import InputError
 from rewards.registry import load_rewards
 from rewards.scorer import Scorer
+from rlnorm.algorithms import Algorithm, resolve_algorithm
+from rlnorm.stages import options_of
 from rlnorm.types import Prompt
 from trainers.checkpoint import LoopState, latest_checkpoint, load_state
 from trainers.collect import Collector
@@ -33,11 +35,22 @@ PROBED_PROMPTS = 8
 def build_algorithm(config: Config) -> Algorithm:
     """The five stages; a wrong name or option is told as bad input."""
     table = config.algorithm if isinstance(config.algorithm, dict) else {"name": config.algorithm}
-    overrides = {key: value for key, value in table.items() if key != "name"}
+    name = str(table.get("name", "grpo"))
+    slots = {key: value for key, value in table.items() if key != "name"}
+    if "group_size" in (slots.get("sample_plan") or {}):
+        raise InputError("algorithm.sample_plan.group_size: set rollout.group_size instead")
     try:
-        return resolve_algorithm(str(table.get("name", "grpo")), overrides)
+        algorithm = resolve_algorithm(name, slots)
+        options = options_of(algorithm.estimator.function)
+        if "weights" in options and "weights" not in algorithm.estimator.options:
+            weights = [r.weight for r in config.rewards for _ in r.components or [r.name]]
+            chosen = {"name": algorithm.estimator.name, **algorithm.estimator.options}
+            algorithm = resolve_algorithm(
+                name, {**slots, "estimator": {**chosen, "weights": weights}}
+            )
     except ValueError as error:
         raise InputError(f"algorithm: {error}") from None
+    return algorithm
 
 
 def build_scorer(config: Config) -> Scorer:
@@ -80,73 +93,97 @@ def seed_everything(config: Config) -> None:
     torch.use_deterministic_algorithms(config.deterministic)
 
 
-async def build_parts(
-    config: Config, run_dir: RunDir, display: Display, *, resume: bool
-) -> tuple[Parts, LoopState]:
-    """Everything a run needs, started, with the state to go on from."""
-    seed_everything(config)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What can be checked without touching the disk or starting anything."""
+
+    config: Config
+    algorithm: Algorithm
+    scorer: Scorer
+    tokenizer: Any
+    train: list[Prompt]
+    benchmarks: dict[str, list[Prompt]]
+
+
+def build_plan(config: Config) -> Plan:
+    """Algorithm, rewards, tokenizer and prompts; nothing is written, no process is started."""
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
     train, benchmarks = build_prompts(config, tokenizer)
-    run_dir.write_capsule(config, _hashes(config))
-    probe = [p.token_ids for p in train[:PROBED_PROMPTS]]
-    learner, pool, channel = await _systems(config, algorithm, tokenizer, run_dir, probe)
-    state, checkpoint = LoopState(), latest_checkpoint(run_dir.checkpoints) if resume else None
-    stream = PromptStream(train, config.seed)
-    if checkpoint is not None:
-        state = load_state(checkpoint)
-        await learner.load(checkpoint)
-        algorithm.load_state(state.algorithm or {})
-        stream.cursor = state.cursor
-        await channel.publish(learner, pool)
-    if resume:
-        run_dir.forget_after(state.step if checkpoint is not None else -1)
-        run_dir.log_event("resumed", step=state.step)
-    collector = Collector(
-        prompts=stream,
-        pool=pool,
-        scorer=scorer,
-        algorithm=algorithm,
-        config=config.rollout,
-        tokenizer=tokenizer,
-        seed=config.seed,
-    )
-    parts = Parts(
+    return Plan(
         config=config,
         algorithm=algorithm,
+        scorer=scorer,
         tokenizer=tokenizer,
-        collector=collector,
+        train=train,
+        benchmarks=benchmarks,
+    )
+
+
+async def build_parts(
+    plan: Plan, run_dir: RunDir, display: Display, *, resume: bool
+) -> tuple[Parts, LoopState]:
+    """Everything a run needs, started, with the state to go on from."""
+    config = plan.config
+    seed_everything(config)
+    run_dir.write_capsule(config, plan.algorithm.describe(), _hashes(config))
+    learner, pool, channel = await _systems(plan, run_dir)
+    stream = PromptStream(plan.train, config.seed)
+    parts = Parts(
+        config=config,
+        algorithm=plan.algorithm,
+        tokenizer=plan.tokenizer,
+        collector=Collector(
+            prompts=stream,
+            pool=pool,
+            scorer=plan.scorer,
+            algorithm=plan.algorithm,
+            config=config.rollout,
+            tokenizer=plan.tokenizer,
+            seed=config.seed,
+        ),
         pool=pool,
         learner=learner,
         channel=channel,
-        scorer=scorer,
-        benchmarks=benchmarks,
+        scorer=plan.scorer,
+        benchmarks=plan.benchmarks,
         run_dir=run_dir,
         sinks=Sinks(config, run_dir.path),
         display=display,
     )
-    return parts, state
+    return parts, await _continue(parts, stream) if resume else LoopState()
 
 
-async def _systems(
-    config: Config,
-    algorithm: Algorithm,
-    tokenizer: Any,
-    run_dir: RunDir,
-    probe: list[tuple[int, ...]],
-) -> tuple[Learner, RolloutPool, WeightChannel]:
+async def _continue(parts: Parts, stream: PromptStream) -> LoopState:
+    """Go back to the newest checkpoint, or to the start where there is none yet."""
+    checkpoint = latest_checkpoint(parts.run_dir.checkpoints)
+    state = LoopState()
+    if checkpoint is not None:
+        state = load_state(checkpoint)
+        await parts.learner.load(checkpoint)
+        parts.algorithm.load_state_dict(state.algorithm or {})
+        stream.cursor = state.cursor
+        await parts.channel.publish(parts.learner, parts.pool)
+    parts.run_dir.forget_after(state.step if checkpoint is not None else -1)
+    parts.run_dir.log_event("resumed", step=state.step)
+    return state
+
+
+async def _systems(plan: Plan, run_dir: RunDir) -> tuple[Learner, RolloutPool, WeightChannel]:
     """The learner, the pool and the channel between them, started."""
+    config, tokenizer = plan.config, plan.tokenizer
+    probe = [p.token_ids for p in plan.train[:PROBED_PROMPTS]]
     if config.needs_ray:
         from trainers.build_cluster import build_cluster_systems
 
-        return await build_cluster_systems(config, algorithm, tokenizer, run_dir, probe)
+        return await build_cluster_systems(plan, run_dir, probe)
     from trainers.rollout.local import LocalPool
     from trainers.sync import SharedMemoryChannel
 
     learner = EmbeddedLearner(
         config.model,
         config.learner,
-        algorithm,
+        plan.algorithm,
         tokenizer,
         seed=config.seed,
         device=build_device(),

@@ -1,15 +1,16 @@
 """Prompts of a step to scored groups: sample, score, keep or resample."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from rlnorm.algorithms import Algorithm
 
 from rewards.scorer import Scorer
 from rewards.types import Sample
+from rlnorm.algorithms import Algorithm
+from rlnorm.sampling import informative_groups
 from rlnorm.types import Completion, Prompt, Rollout, RolloutGroup, ScoredRollouts
 from trainers.config import RolloutConfig
 from trainers.errors import RunError
@@ -55,34 +56,34 @@ class Collector:
         seed: int,
     ) -> None:
         self.prompts, self._pool, self._scorer = prompts, pool, scorer
-        self._plan, self._algorithm = algorithm.sample_plan, algorithm
+        self._plan = algorithm.sample_plan
         self._config, self._tokenizer, self._seed = config, tokenizer, seed
 
     async def collect(self, step: int) -> tuple[list[ScoredGroup], Timings]:
         """The groups of one step; with a resampling plan, only informative ones."""
         timings, kept = Timings(), []
         wanted = self._config.prompts_per_step
-        while len(kept) < wanted:
-            if timings.rounds == self._plan.max_rounds:
-                raise RunError(
-                    f"step {step}: only {len(kept)} of {wanted} groups were informative after "
-                    f"{timings.rounds} rounds of sampling; raise sample_plan.max_rounds, or give "
-                    "prompts that are neither always nor never solved"
-                )
+        while len(kept) < wanted and timings.rounds < self._plan.max_rounds:
             timings.rounds += 1
             drawn = self.prompts.draw(wanted - len(kept))
             groups = await self._sample(drawn, step, timings)
             scored = await self._score(groups, timings)
-            informative = [g for g in scored if self._accepts(g)]
+            informative = self._informative(scored) if self._plan.resample else scored
             timings.dropped_groups += len(scored) - len(informative)
             kept += informative
+        if not kept:
+            raise RunError(
+                f"step {step}: no group's rewards differed in {timings.rounds} rounds of sampling; "
+                "raise algorithm.sample_plan.max_rounds, or give prompts that are neither always "
+                "nor never solved"
+            )
         return kept, timings
 
     async def _sample(
         self, prompts: Sequence[Prompt], step: int, timings: Timings
     ) -> list[RolloutGroup]:
         start = time.perf_counter()
-        count = self._config.group_size + (self._plan.extra == "pivot")
+        count = self._config.group_size + (self._plan.extra_kind == "pivot")
         sampling = sampling_params(self._config)
         requests = [
             GenerateRequest(
@@ -92,7 +93,7 @@ class Collector:
             )
             for p in prompts
         ]
-        if self._plan.extra == "greedy":
+        if self._plan.extra_kind == "greedy":
             greedy = sampling_params(self._config, temperature=0.0)
             requests += [
                 GenerateRequest(prompt_ids=p.token_ids, seeds=(0,), sampling=greedy)
@@ -102,7 +103,7 @@ class Collector:
         groups = []
         for index, prompt in enumerate(prompts):
             rollouts = self._rollouts(prompt, completions[index], step)
-            if self._plan.extra == "greedy":
+            if self._plan.extra_kind == "greedy":
                 [baseline] = completions[len(prompts) + index]
                 rollouts += self._rollouts(prompt, [baseline], step, extra="greedy")
             groups.append(
@@ -141,11 +142,11 @@ class Collector:
         timings.reward_s += time.perf_counter() - start
         return out
 
-    def _accepts(self, scored: ScoredGroup) -> bool:
-        if not self._plan.resample:
-            return True
-        table = score_table([scored], self._scorer.components)
-        return bool(self._plan.accepts(table.rewards, table.group_index).all())
+    def _informative(self, groups: Sequence[ScoredGroup]) -> list[ScoredGroup]:
+        table = score_table(groups, self._scorer.components)
+        weights = [self._scorer.weights[name] for name in table.reward_names]
+        keep = informative_groups(table.rewards, table.group_index, weights=weights)
+        return [group for group, good in zip(groups, keep.tolist(), strict=True) if good]
 
 
 def sampling_params(config: RolloutConfig, *, temperature: float | None = None) -> SamplingParams:
@@ -198,6 +199,29 @@ def score_table(groups: Sequence[ScoredGroup], names: Sequence[str]) -> ScoredRo
         truncated=torch.tensor([r.completion.finish_reason.is_truncated for _, r, _ in flat]),
         turn_rewards=_turn_table(turns) if any(turns) else None,
     )
+
+
+def split_greedy(
+    scored: ScoredRollouts, weights: Mapping[str, float]
+) -> tuple[ScoredRollouts, torch.Tensor | None]:
+    """The sampled rollouts, and for each the weighted reward of its prompt's greedy one (ReMax)."""
+    greedy = torch.tensor([r.extra == "greedy" for r in scored.rollouts])
+    if not greedy.any():
+        return scored, None
+    total = scored.rewards @ scored.rewards.new_tensor([weights[n] for n in scored.reward_names])
+    baseline = total.new_full((int(scored.group_index.max()) + 1,), torch.nan)
+    baseline[scored.group_index[greedy]] = total[greedy]
+    rows = (~greedy).nonzero()[:, 0]
+    kept = replace(
+        scored,
+        rollouts=tuple(scored.rollouts[i] for i in rows.tolist()),
+        rewards=scored.rewards[rows],
+        status=tuple(scored.status[i] for i in rows.tolist()),
+        group_index=scored.group_index[rows],
+        truncated=scored.truncated[rows],
+        turn_rewards=None if scored.turn_rewards is None else scored.turn_rewards[rows],
+    )
+    return kept, baseline[kept.group_index]
 
 
 def _turn_table(turns: Sequence[Sequence[float]]) -> torch.Tensor:

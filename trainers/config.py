@@ -146,7 +146,7 @@ class Config(Section):
     learner: LearnerConfig = LearnerConfig()
     logging: LoggingConfig = LoggingConfig()
     cluster: str | None = None
-    """Address of a running Ray cluster for the vllm and deepspeed backends; none starts one here."""
+    """Address of a running Ray cluster for vllm and deepspeed; none starts one here."""
     output_dir: str = "runs"
     """Folder that holds run directories."""
     run_name: str = "run"

@@ -7,10 +7,10 @@ weights and loss denominators are constants of the batch.
 from dataclasses import dataclass, replace
 
 import torch
-from rlnorm.algorithms import Algorithm
 from torch import Tensor
 
-from rlnorm.types import ScoredRollouts, TokenBatch
+from rlnorm.algorithms import Algorithm
+from rlnorm.types import ScoredRollouts, StepResult, TokenBatch
 from trainers.config import Config
 from trainers.learner.packing import count_denominators, pack, take_rollouts
 from trainers.learner.types import Learner
@@ -34,7 +34,11 @@ class Credit:
 
 
 async def assign_credit(
-    scored: ScoredRollouts, learner: Learner, algorithm: Algorithm, config: Config
+    scored: ScoredRollouts,
+    learner: Learner,
+    algorithm: Algorithm,
+    config: Config,
+    greedy_rewards: Tensor | None = None,
 ) -> Credit:
     """Score tokens where the algorithm asks for it, then estimate, modulate and correct."""
     batch = pack(
@@ -55,15 +59,18 @@ async def assign_credit(
     turn_index = torch.cat([r.completion.turn_index for r in scored.rollouts])
     turn_index = turn_index[torch.cat([r.completion.policy_mask for r in scored.rollouts])]
     data = driver_data(scored, columns, batch, turn_index)
+    if greedy_rewards is not None:
+        data["greedy_rewards"] = greedy_rewards
     result = algorithm.advantages(data)
     token_advantages = algorithm.token_advantages(result, rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)
-    weights = algorithm.correction_weights(
-        data["old_logprobs"], data["sampler_logprobs"], rollout_index
-    )
-    columns["correction"] = _spread(weights, mask)
-    columns.pop("sum_p2", None)
-    columns.pop("entropy", None)
+    if algorithm.correction:
+        weights = algorithm.correction_weights(
+            data["old_logprobs"], data["sampler_logprobs"], rollout_index
+        )
+        columns["correction"] = _spread(weights, mask)
+    for name in ("sum_p2", "entropy"):  # the estimator's inputs, of no use to a loss
+        columns.pop(name, None)
     kept = result.keep[batch.rollout_index] & mask
     batch = replace(batch, columns=columns, loss_mask=kept)
     return Credit(
@@ -87,8 +94,8 @@ def driver_data(
     data["group_index"] = scored.group_index
     data["truncated"] = scored.truncated
     n = len(scored.rollouts)
+    data["positions"] = batch.positions[mask]
     data["lengths"] = torch.bincount(data["rollout_index"], minlength=n).double()
-    data["is_greedy"] = torch.tensor([r.extra == "greedy" for r in scored.rollouts])
     if scored.turn_rewards is not None:
         data["turn_rewards"] = scored.turn_rewards
     return data
@@ -124,8 +131,8 @@ async def prepare_minibatch(
     columns = dict(batch.columns)
     if "proximal_logprobs" in algorithm.needs:
         columns |= await learner.score(batch, frozenset({"proximal_logprobs"}))
-    if algorithm.selects:
-        want = algorithm.needs & {"entropy"}
+    if algorithm.selector is not None:
+        want = set(algorithm.selector.data) & {"entropy"}
         if not fresh:
             want |= {"old_logprobs"}
         current = await learner.score(batch, frozenset(want)) if want else {}
@@ -135,7 +142,18 @@ async def prepare_minibatch(
         data["rollout_index"] = batch.rollout_index[batch.loss_mask]
         columns["selected"] = _spread(algorithm.select(data), batch.loss_mask)
     batch = replace(batch, columns=columns)
-    return drop_silent(batch) if algorithm.linear_in_advantage else batch
+    return drop_silent(batch) if algorithm.silent_at_zero else batch
+
+
+def rescale_metrics(result: StepResult, batch: TokenBatch) -> StepResult:
+    """Token means over the tokens that were run, where drop_silent left some out."""
+    ran = int(batch.loss_mask.sum())
+    factor = batch.denominators.tokens / max(ran, 1)
+    metrics = {
+        name: value if name.endswith("_loss") else value * factor
+        for name, value in result.metrics.items()
+    }
+    return replace(result, metrics=metrics)
 
 
 def drop_silent(batch: TokenBatch) -> TokenBatch:

@@ -23,15 +23,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rlnorm.algorithms import Algorithm
 
 from rewards.scorer import Scorer
+from rlnorm.algorithms import Algorithm
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
 from trainers.buffer import GroupBuffer
 from trainers.checkpoint import LoopState, save_checkpoint
-from trainers.collect import Collector, Timings, score_table
+from trainers.collect import Collector, Timings, score_table, split_greedy
 from trainers.config import Config
-from trainers.credit import Credit, assign_credit, minibatches, prepare_minibatch
+from trainers.credit import (
+    Credit,
+    assign_credit,
+    minibatches,
+    prepare_minibatch,
+    rescale_metrics,
+)
 from trainers.display import Display
 from trainers.evaluation import Problem, evaluate_all
 from trainers.learner.optimizer import lr_schedule
@@ -75,20 +81,21 @@ async def train(parts: Parts, state: LoopState) -> LoopState:
             groups, timings = await parts.collector.collect(step)
             buffer.put(groups)
             groups, dropped = await buffer.take(
-                config.rollout.prompts_per_step,
+                len(groups),
                 version=parts.learner.policy_version,
                 max_staleness=config.max_staleness,
                 deadline_s=config.rollout.deadline_s,
             )
             staleness = max(parts.learner.policy_version - g.policy_version for g in groups)
             scored = score_table(groups, parts.scorer.components)
+            scored, greedy = split_greedy(scored, parts.scorer.weights)
             with clock("time/learn_s"):
-                credit = await assign_credit(scored, parts.learner, parts.algorithm, config)
+                credit = await assign_credit(scored, parts.learner, parts.algorithm, config, greedy)
                 results = await _learn(parts, credit, step, lr(step - 1))
             with clock("time/sync_s"):
                 report = await parts.channel.publish(parts.learner, parts.pool)
         state = LoopState(
-            step=step, cursor=parts.collector.prompts.cursor, algorithm=parts.algorithm.state()
+            step=step, cursor=parts.collector.prompts.cursor, algorithm=parts.algorithm.state_dict()
         )
         row = {"step": step, "lr": lr(step - 1), "staleness/max": staleness}
         row |= {"staleness/dropped_groups": dropped, **clock.seconds}
@@ -112,14 +119,17 @@ async def _learn(parts: Parts, credit: Credit, step: int, lr: float) -> list[Ste
     results = []
     for index, batch in enumerate(minibatches(credit, parts.config, step)):
         batch = await prepare_minibatch(batch, parts.learner, parts.algorithm, fresh=index == 0)
-        result = await parts.learner.step(batch, lr)
+        if not len(batch.token_ids):
+            continue
+        result = rescale_metrics(await parts.learner.step(batch, lr), batch)
+        parts.algorithm.after_step({"entropy": result.metrics["policy/entropy"]})
         results.append(result)
         if result.skipped:
             parts.run_dir.log_event(
                 "step_skipped", step=step, minibatch=index, grad_norm=str(result.grad_norm)
             )
     if not results:
-        parts.run_dir.log_event("no_trained_tokens", step=step)
+        parts.run_dir.log_event("nothing_to_learn", step=step)
     return results
 
 

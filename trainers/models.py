@@ -50,10 +50,12 @@ def load_tokenizer(path: str) -> Any:
 def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -> Any:
     """The causal LM with rlnorm's attention, LoRA adapters added when asked for."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
     from trainers.learner import attention
 
     source = model_path(path or config.path)
+    disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=DTYPES[config.dtype], attn_implementation=attention.NAME
@@ -121,26 +123,29 @@ def merged_layer(layer: Any, weight: torch.Tensor) -> torch.Tensor:
     return merged.to(weight.dtype)
 
 
-def save_pretrained(
-    model: Any,
-    tokenizer: Any,
-    folder: Path,
-    *,
-    state: Mapping[str, torch.Tensor] | None = None,
-) -> None:
-    """A Hugging Face folder that transformers and vLLM load as it is.
+def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A Hugging Face folder that transformers and vLLM load as it is."""
+    write_model_folder(model, merged_weights(model), tokenizer, folder)
 
-    state: the plain weights where the model itself does not hold them whole (ZeRO-3).
-    """
+
+def write_model_folder(
+    model: Any, weights: Mapping[str, torch.Tensor], tokenizer: Any, folder: Path
+) -> None:
+    """Plain weights, config and tokenizer; a tensor that two names share is written once."""
+    from huggingface_hub import save_torch_state_dict
+
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    whole = merged_weights(model) if state is None else state
-    whole = {name: tensor.detach() for name, tensor in whole.items()}
-    implementation = plain.config._attn_implementation
-    plain.config._attn_implementation = "sdpa"  # rlnorm's name means nothing to other loaders
-    try:
-        plain.save_pretrained(folder, state_dict=whole, safe_serialization=True)
-    finally:
-        plain.config._attn_implementation = implementation
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: set[int] = set()
+    state = {}
+    for name, tensor in weights.items():
+        if tensor.data_ptr() not in seen:
+            state[name] = tensor.detach().cpu().contiguous()
+        seen.add(tensor.data_ptr())
+    save_torch_state_dict(state, folder, metadata={"format": "pt"})
+    plain.config.save_pretrained(folder)
+    if plain.generation_config is not None:
+        plain.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -6,7 +6,7 @@ import time
 import torch
 
 from rewards.errors import RewardError
-from trainers.build import build_algorithm, build_parts
+from trainers.build import build_parts, build_plan
 from trainers.config import Config
 from trainers.display import Display, sparkline
 from trainers.errors import RunError
@@ -19,11 +19,12 @@ async def run_training(
     config: Config, display: Display, *, resume: bool = False, overwrite: bool = False
 ) -> RunDir:
     """Train as the config says; the run directory it leaves is complete and resumable."""
-    build_algorithm(config)  # a wrong stage or option must not leave an empty run directory
-    run_dir = RunDir(config.run_dir)
-    run_dir.create(config, resume=resume, overwrite=overwrite)
     started = time.perf_counter()
-    parts, state = await build_parts(config, run_dir, display, resume=resume)
+    run_dir = RunDir(config.run_dir)
+    run_dir.check(config, resume=resume, overwrite=overwrite)
+    plan = build_plan(config)  # bad input must not leave an empty run directory
+    run_dir.create(config, overwrite=overwrite)
+    parts, state = await build_parts(plan, run_dir, display, resume=resume)
     try:
         display.start(completed=state.step)
         state = await train(parts, state)

@@ -29,11 +29,9 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
 
-    def create(self, config: Config, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder; an existing run needs --resume or --overwrite."""
-        exists = (self.path / "config.yaml").exists() or (
-            self.path.exists() and any(self.path.iterdir())
-        )
+    def check(self, config: Config, *, resume: bool, overwrite: bool) -> None:
+        """An existing run needs --resume or --overwrite; nothing is written here."""
+        exists = self.path.exists() and any(self.path.iterdir())
         if exists and not (resume or overwrite):
             raise InputError(
                 f"run directory {self.path} exists: add --resume to go on, --overwrite to start "
@@ -41,11 +39,15 @@ class RunDir:
             )
         if resume and not exists:
             raise InputError(f"--resume: no run at {self.path}")
-        if exists and overwrite and not resume:
-            _check_is_run(self.path)
-            shutil.rmtree(self.path)
         if resume:
             _check_same(self.path / "config.yaml", config)
+        if exists and overwrite and not (self.path / "config.yaml").is_file():
+            raise InputError(f"--overwrite: {self.path} is not a run directory (no config.yaml)")
+
+    def create(self, config: Config, *, overwrite: bool) -> None:
+        """Make the folder and write the resolved config."""
+        if overwrite and self.path.exists():
+            shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "config.yaml", dump_config(config))
 
@@ -71,13 +73,16 @@ class RunDir:
             if int(path.stem.removeprefix("step_")) > step:
                 path.unlink()
 
-    def write_capsule(self, config: Config, hashes: Mapping[str, str]) -> None:
+    def write_capsule(
+        self, config: Config, algorithm: Mapping[str, Any], hashes: Mapping[str, str]
+    ) -> None:
         """What it takes to run this again: versions, seed, git state, hashes of data and model."""
         capsule = {
             "versions": {name: _version(name) for name in VERSIONED},
             "python": platform.python_version(),
             "platform": platform.platform(),
             "seed": config.seed,
+            "algorithm": algorithm,
             "git": _git_state(),
             "sha256": dict(hashes),
         }
@@ -121,11 +126,6 @@ def hash_files(paths: Sequence[Path]) -> str:
 def _append(path: Path, row: Mapping[str, Any]) -> None:
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
-
-
-def _check_is_run(path: Path) -> None:
-    if not (path / "config.yaml").is_file():
-        raise InputError(f"--overwrite: {path} is not a run directory (no config.yaml)")
 
 
 def _check_same(path: Path, config: Config) -> None:

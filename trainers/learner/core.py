@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from rlnorm.algorithms import Algorithm
 from torch import Tensor, nn
 
+from rlnorm.algorithms import Algorithm
 from rlnorm.kernels import MinP, TokenStats, token_stats
 from rlnorm.types import TokenBatch
 from trainers.learner.attention import VarlenLayout
@@ -127,12 +127,13 @@ def microbatch_loss(
     data = {name: column[batch.loss_mask] for name, column in batch.columns.items()}
     data["logprobs"], data["entropy"] = stats.logprob, stats.entropy
     data["rollout_index"] = batch.rollout_index[batch.loss_mask]
+    if "selected" in data:
+        data["selected"] = data["selected"].bool()
     loss, metrics = algorithm.loss(data, batch.denominators)
     with torch.no_grad():
         gap = data["sampler_logprobs"] - stats.logprob
-        extra = {
-            "policy/entropy": stats.entropy.sum() / batch.denominators.tokens,
-            "policy/kl_sampler": (torch.exp(-gap) - 1 + gap).sum() / batch.denominators.tokens,
-            "policy/logprob_gap_mean": gap.abs().sum() / batch.denominators.tokens,
-        }
-    return loss, {**metrics, **extra}
+        tokens = batch.denominators.tokens
+        # k3 of the sampler against the learner: exp(d) - 1 - d with d = learner - sampler
+        metrics["kl_sampler"] = (torch.exp(-gap) - 1 + gap).sum() / tokens
+        metrics["logprob_gap_mean"] = gap.abs().sum() / tokens
+    return loss, {f"policy/{name}": value for name, value in metrics.items()}

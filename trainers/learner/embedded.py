@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rlnorm.algorithms import Algorithm
 from torch import Tensor
 
+from rlnorm.algorithms import Algorithm
 from rlnorm.types import StepResult, TokenBatch
 from trainers.config import LearnerConfig, ModelConfig
 from trainers.learner.core import microbatch_loss, score_batch, to_device
@@ -59,7 +59,7 @@ class EmbeddedLearner:
 
     async def score(self, batch: TokenBatch, want: frozenset[str]) -> dict[str, Tensor]:
         """Columns without gradient; see `Learner.score`."""
-        budget, kappa = self._config.tokens_per_microbatch, self._algorithm.proxy_kappa
+        budget, kappa = self._config.tokens_per_microbatch, self._algorithm.kappa
         columns = {}
         if "ref_logprobs" in want:
             only = frozenset({"ref_logprobs"})
