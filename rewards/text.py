@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_TOKENS = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_LAST_BOXES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,14 @@ def after_reasoning(completion: str) -> str | None:
 
 
 def find_boxes(text: str) -> list[Box]:
-    """All outermost boxes in order, in linear time however they nest."""
-    if "\\boxed" not in text and "\\fbox" not in text:
+    """The outermost boxes in order, at most the last 64, in linear time however they nest."""
+    begin = _scan_start(text)
+    if begin < 0:
         return []
     boxes: list[Box] = []
     stack: list[tuple[bool, int, int]] = []
     open_boxes = 0
-    for token in _TOKENS.finditer(text):
+    for token in _TOKENS.finditer(text, begin):
         kind = token.group()
         if kind == "{":
             stack.append((False, 0, 0))
@@ -50,3 +52,14 @@ def find_boxes(text: str) -> list[Box]:
         boxes = [box for box in boxes if box.start < cut]
         boxes.append(Box(cut, len(text), None))
     return boxes
+
+
+def _scan_start(text: str) -> int:
+    """Where the 64th box from the end begins; -1 without any."""
+    start, at = -1, len(text)
+    for _ in range(_LAST_BOXES):
+        at = max(text.rfind("\\boxed", 0, at), text.rfind("\\fbox", 0, at))
+        if at < 0:
+            break
+        start = at
+    return start

@@ -1,0 +1,165 @@
+"""The leaves of the grammar: literals, symbols, fences, fractions, matrices."""
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from rewards.math.budget import OverBudget, Unparsable, words
+from rewards.math.tokens import GREEK, Token
+
+if TYPE_CHECKING:
+    from rewards.math.parse import Node, Parser
+
+_MATRICES = words("matrix pmatrix bmatrix Bmatrix smallmatrix array vmatrix cases")
+_FENCES = {"\\lfloor": ("\\rfloor", "floor"), "\\lceil": ("\\rceil", "ceil")}
+CONSTANTS: dict[str, tuple[object, ...]] = {
+    "\\pi": ("pi",), "\\infty": ("inf",), "\\emptyset": ("set", ()), "\\varnothing": ("set", ()),
+    "\\exponentialE": ("e",), "\\imaginaryI": ("i",),
+}  # fmt: skip
+_MAX_SCALE = 20_000
+_LETTERS: dict[str, tuple[object, ...]] = {"e": ("e",), "i": ("i",), "I": ("i",)}
+
+
+def parse_number(text: str) -> Fraction:
+    """An int, decimal or scientific literal, exactly."""
+    mantissa, _, scale = text.lower().partition("e")
+    if scale and abs(int(scale[:8])) > _MAX_SCALE:
+        raise OverBudget(f"the literal {text[:20]}")
+    return Fraction(mantissa.rstrip(".") + (f"e{scale}" if scale else ""))
+
+
+def parse_atom(parser: "Parser") -> "Node":
+    """One literal, symbol, bracket or command."""
+    token = parser.peek()
+    if token.kind == "num":
+        parser.take()
+        return _number(parser, token)
+    if token.kind == "name":
+        parser.take()
+        return _symbol(parser, token.text)
+    if token.kind == "fn":
+        return parser.function()
+    if token.kind == "dots":
+        parser.take()
+        return ("dots",)
+    if token.text in ("(", "[", "{", "\\{", "\\langle"):
+        parser.depth += 1
+        if parser.depth > 2 * 40:
+            raise OverBudget("nested too deep")
+        node = parser.bracket()
+        parser.depth -= 1
+        return node
+    if token.text in ("|", "\\|"):
+        return _absolute(parser)
+    if token.kind == "cmd":
+        parser.take()
+        return _command(parser, token.text)
+    raise Unparsable(f"unexpected {token.text!r}")
+
+
+def _number(parser: "Parser", token: Token) -> "Node":
+    value = parse_number(token.text)
+    if parser.peek().text == "_" and token.text.isdigit():
+        parser.take()
+        base = parser.atom()
+        if base[0] != "num":
+            raise Unparsable("a number with a subscript that is no base")
+        return ("based", token.text.lstrip("0") or "0", int(base[1]))
+    return ("num", value, "." in token.text)
+
+
+def _subscript(parser: "Parser") -> str:
+    if not parser.accept("{"):
+        return parser.take().text
+    parts, depth = [], 1
+    while True:
+        token = parser.take()
+        if token.kind == "end":
+            raise Unparsable("an open subscript")
+        depth += {"{": 1, "}": -1}.get(token.text, 0)
+        if depth == 0:
+            return "".join(parts)
+        parts.append(token.text)
+
+
+def _symbol(parser: "Parser", name: str) -> "Node":
+    node: Node = _LETTERS.get(name, ("sym", name))
+    while True:
+        if parser.accept("_"):
+            name += "_" + _subscript(parser)
+        elif parser.accept("'"):
+            name += "'"
+        else:
+            return node if node != ("sym", name.split("_")[0]) else ("sym", name)
+
+
+def _absolute(parser: "Parser") -> "Node":
+    bar = parser.take().text
+    parser.bars += 1
+    inside = parser.sum()
+    parser.bars -= 1
+    parser.expect(bar)
+    return ("call", "abs", (inside,))
+
+
+def _command(parser: "Parser", name: str) -> "Node":
+    if name in CONSTANTS:
+        return CONSTANTS[name]
+    if name == "\\frac":
+        return ("div", parser.argument(), parser.argument())
+    if name in ("\\dbinom", "\\tbinom"):
+        return ("call", "binom", (parser.argument(), parser.argument()))
+    if name in _FENCES:
+        closing, function = _FENCES[name]
+        inside = parser.sum()
+        parser.expect(closing)
+        return ("call", function, (inside,))
+    if name == "\\begin":
+        return _environment(parser)
+    if name in ("\\overline", "\\vec", "\\hat", "\\bar", "\\overrightarrow", "\\widehat", "\\dot"):
+        return ("call", name, (parser.atom(),))
+    if name in ("\\boxed", "\\fbox", "\\ensuremath"):
+        return parser.atom()
+    if name in ("\\angle", "\\triangle"):
+        return ("call", name, (parser.product(),))
+    if name[1:] in GREEK:
+        return _symbol(parser, name)
+    raise Unparsable(f"command {name}")
+
+
+def _name_in_braces(parser: "Parser") -> str:
+    parser.expect("{")
+    letters = []
+    while not parser.accept("}"):
+        token = parser.take()
+        if token.kind == "end":
+            raise Unparsable("an open environment name")
+        letters.append(token.text)
+    return "".join(letters)
+
+
+def _environment(parser: "Parser") -> "Node":
+    name = _name_in_braces(parser)
+    if name not in _MATRICES:
+        raise Unparsable(f"environment {name}")
+    if name == "array":
+        _name_in_braces(parser)
+    rows: list[tuple[Node, ...]] = []
+    row: list[Node] = []
+    while True:
+        if parser.accept("\\end"):
+            break
+        if parser.accept("&"):
+            continue
+        if parser.accept("\\\\"):
+            rows.append(tuple(row))
+            row = []
+            continue
+        row.append(parser.statements())
+    if _name_in_braces(parser) != name:
+        raise Unparsable(f"environment {name} ends in another name")
+    rows = [r for r in (*rows, tuple(row)) if r]
+    if name == "vmatrix":
+        return ("call", "det", (("matrix", tuple(rows)),))
+    if name == "cases":
+        return ("set", tuple(item for r in rows for item in r))
+    return ("matrix", tuple(rows))

@@ -1,0 +1,57 @@
+"""How much a verdict may cost, and the errors that say an answer is beyond it."""
+
+import threading
+
+MAX_ANSWER_CHARS = 4000
+"""Longer answers are only compared as text."""
+MAX_TOKENS = 1500
+MAX_DEPTH = 40
+MAX_DIGITS = 4000
+"""Of one number literal; Python refuses text to int beyond 4300."""
+MAX_BITS = 1 << 17
+"""Of any exact integer met on the way."""
+MAX_FACTORIAL = 5000
+MAX_EXPONENT = 1.0e6
+"""Of |exponent * log2(base)| and of any argument of exp or a circular function, in numerics."""
+MAX_ITEMS = 64
+"""Of a list that is compared regardless of order."""
+
+
+MAX_WORK = 20_000
+"""Of one verdict: one unit a node visited, more for long integers; about 0.2 s."""
+
+
+class Unparsable(Exception):
+    """The text is no expression of the allowed language."""
+
+
+class OverBudget(Exception):
+    """Evaluating it could cost too much; only structural equality may decide."""
+
+
+class Undefined(Exception):
+    """The expression has no value (0/0, log 0); it equals nothing."""
+
+
+class _Meter(threading.local):
+    work = 0.0
+
+
+_meter = _Meter()
+
+
+def start_work() -> None:
+    """Begin counting for a new verdict."""
+    _meter.work = 0.0
+
+
+def spend(bits: int = 0) -> None:
+    """Count one visited node and the integers it needed."""
+    _meter.work += 1.0 + (bits / 2000) ** 2
+    if _meter.work > MAX_WORK:
+        raise OverBudget("too much work")
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text as a set: how the allow-lists are written."""
+    return frozenset(text.split())

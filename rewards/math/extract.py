@@ -1,0 +1,157 @@
+r"""The strict extractor: what in a response is the answer. Never "the last number".
+
+After the reasoning; the last box, or boxes joined in one sentence; else `####`, `<answer>`,
+`Answer:`, "the answer is"; else a response that is nothing but one expression or one formula.
+"""
+
+import re
+from dataclasses import dataclass
+
+from rewards.math.tokens import FUNCTIONS, PERCENT, UNITS
+from rewards.text import Box, after_reasoning, find_boxes
+
+_TAIL_CHARS = 20_000
+_SHORT_CHARS = 300
+_JOINT = re.compile(
+    r"(?:\s|\$|\\[()\[\],;]|\\quad|\\qquad|[,;&]|\\text\s*\{\s*(?:and|or|,)\s*\}|\band\b|\bor\b"
+    r"|[A-Za-z](?:_\{?\w{1,3}\}?)?\s*(?:=|\\in)\s*)*"
+)
+_JOINER = re.compile(r"[,;&]|\band\b|\bor\b")
+_MINERVA = re.compile(
+    r"final answer[^\n]{0,20}?:\s*[^\n]{0,200}?\bis:?\s+(?P<a>[^\n]+?)\.?\s*I hope it is correct",
+    re.I,
+)
+_MARKERS = re.compile(
+    r"(?:final\s+answer|answer|solution)\s*(?:\*\*|__)?\s*(?:is\b\s*:?|:|=)\s*(?:\*\*|__)?\s*"
+    r"(?P<a>[^\n]+)",
+    re.I,
+)
+_HASHES = re.compile(r"####[ \t]*(?P<a>[^\n]*)")
+_FORMULA = re.compile(
+    r"\$\$(?P<a>(?:[^$\\]|\\.)+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$"
+    r"|\\\((?P<c>(?:[^\\]|\\[^)])+)\\\)|\\\[(?P<d>(?:[^\\]|\\[^\]])+)\\\]",
+    re.DOTALL,
+)
+_PROSE = re.compile(r"[A-Za-z]{4,}")
+_PLAIN_WORDS = UNITS | PERCENT | FUNCTIONS
+_DENIAL = re.compile(
+    r"\b(?:not|none|no|wrong|isn't|never|cannot|unsure|sure|maybe|guess)\b|\?", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """answer None: nothing claims to be one (`why` says so); rejected: it is there but void."""
+
+    answer: str | None
+    why: str = ""
+    rejected: bool = False
+
+
+def extract(completion: str) -> Extraction:
+    """The answer text of a model's response."""
+    text = after_reasoning(completion)
+    if text is None:
+        return Extraction(None, "the reasoning never ends")
+    boxes = find_boxes(text)
+    if boxes:
+        return _from_boxes(text, boxes)
+    return _from_text(text[-_TAIL_CHARS:].strip())
+
+
+def extract_gold(gold: str) -> str:
+    """A gold is its box when it has one, else what follows `####`, else all of it."""
+    boxes = find_boxes(gold)
+    if boxes:
+        return _from_boxes(gold, boxes).answer or ""
+    hashes = _HASHES.findall(gold)
+    return hashes[-1].strip() if hashes else gold.strip()
+
+
+def _joined(text: str, boxes: list[Box]) -> list[Box]:
+    """The last box and those before it that belong to the same sentence."""
+    first = len(boxes) - 1
+    while first > 0:
+        between = text[boxes[first - 1].end : boxes[first].start]
+        if len(between) > 80 or not _JOINT.fullmatch(between) or not _JOINER.search(between):
+            break
+        first -= 1
+    return boxes[first:]
+
+
+def _inner(content: str) -> str:
+    """A box in a box stands for its content."""
+    for _ in range(8):
+        inner = find_boxes(content)
+        if len(inner) != 1 or inner[0].content is None:
+            return content
+        content = content[: inner[0].start] + inner[0].content + content[inner[0].end :]
+    return content
+
+
+def _from_boxes(text: str, boxes: list[Box]) -> Extraction:
+    last = boxes[-1].content
+    if last is None or not last.strip():
+        return Extraction(None, "the last box is empty or cut off", rejected=True)
+    parts = [_inner(box.content or "") for box in _joined(text, boxes)]
+    if len(parts) == 1:
+        return Extraction(parts[0] + _percent_after(text[boxes[-1].end :]))
+    return Extraction(" , ".join(dict.fromkeys(part.strip() for part in parts)))
+
+
+def _percent_after(rest: str) -> str:
+    match = re.match(r"[\s$]*(?:\\?%|percent\b|pct\b)", rest[:40])
+    return "\\%" if match else ""
+
+
+def _tagged(text: str) -> str | None:
+    _, opened, rest = text.rpartition("<answer>")
+    inside, closed, _ = rest.partition("</answer>")
+    return inside if opened and closed else None
+
+
+def _from_text(text: str) -> Extraction:
+    for found in (_tagged(text), _last(_HASHES, text), _last(_MINERVA, text)):
+        if found is not None and found.strip():
+            return Extraction(found.strip())
+    marked = _last(_MARKERS, text)
+    if marked is not None:
+        return Extraction(_one_formula(marked) or _first_sentence(marked))
+    if len(text) <= _SHORT_CHARS:
+        formula = _one_formula(text)
+        if formula is not None:
+            return Extraction(formula)
+        words = _PROSE.findall(re.sub(r"\\[A-Za-z]+", "", text))
+        if text and (" " not in text or all(w in _PLAIN_WORDS for w in words)):
+            return Extraction(text)
+    return Extraction(None, "no box, marker or lone expression")
+
+
+def _last(pattern: re.Pattern[str], text: str) -> str | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match
+    return found["a"] if found is not None else None
+
+
+def _one_formula(text: str) -> str | None:
+    """The content of the only formula in a short sentence that affirms it."""
+    if len(text) > _SHORT_CHARS:
+        return None
+    formulas = list(_FORMULA.finditer(text))
+    if len(formulas) == 1:
+        match = formulas[0]
+        around = text[: match.start()] + " " + text[match.end() :]
+        if not _DENIAL.search(around) and not re.search(r"\d", around):
+            return next(g for g in match.groups() if g is not None) + _percent_after(
+                text[match.end() :]
+            )
+    elif formulas and _JOINT.fullmatch(_FORMULA.sub(" ", text)):
+        return text
+    return None
+
+
+def _first_sentence(text: str) -> str:
+    """Up to the end of the sentence: a full stop before a space or the end, as in `is 4 4/9.`"""
+    end = re.search(r"\.(?=\s|$|\*)|I hope it is correct|<\||,? (?:because|since)\b", text)
+    return (text[: end.start()] if end else text).strip()

@@ -1,0 +1,133 @@
+"""Unicode and LaTeX spelling variants brought to one form, by table and linear regex only."""
+
+import re
+import unicodedata
+
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+_SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
+_SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SUBSCRIPTS = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_VULGAR = re.compile("[¼½¾⅐-⅞]")
+_SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "－": "-",
+    "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "∗": "*",
+    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ",
+    "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "∞": r"\infty ",
+    "√": r"\sqrt ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ",
+    "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ ",
+    "…": r"\ldots ", "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
+    "⌈": r"\lceil ", "⌉": r"\rceil ", "ℝ": r"\mathbb{R}", "∧": r"\text{ and }",
+    "∨": r"\text{ or }", "⁄": "/", "∕": "/", "′": "'", "€": "", "£": "", "¥": "",
+}  # fmt: skip
+_TRANSLATE = str.maketrans(_SYMBOLS)
+
+
+def _vulgar(match: re.Match[str]) -> str:
+    return " " + unicodedata.normalize("NFKC", match.group()).replace("⁄", "/")
+
+
+def _visible(char: str) -> str:
+    if char in "\n\t\r":
+        return " "
+    category = unicodedata.category(char)
+    return {"Cs": "\ufffd", "Cf": "", "Cc": "", "Zs": " "}.get(category, char)
+
+
+def clean_unicode(text: str) -> str:
+    """NFKC with powers and fractions kept; invisible characters dropped, surrogates replaced."""
+    if text.isascii():
+        return text if text.isprintable() else "".join(map(_visible, text))
+    text = "".join(map(_visible, text))
+    text = _SUPERSCRIPTS.sub(lambda m: "^{" + m.group().translate(_SUPERSCRIPT) + "}", text)
+    text = _SUBSCRIPTS.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPT) + "}", text)
+    text = _VULGAR.sub(_vulgar, text).translate(_TRANSLATE)
+    return unicodedata.normalize("NFKC", text).translate(_TRANSLATE)
+
+
+_SIZED = re.compile(r"\\(?:left|right|mleft|mright|[bB]igg?[lrm]?)(?![A-Za-z])(?:\s*\.(?!\d))?")
+_DROPPED = re.compile(
+    r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|boldsymbol|bm"
+    r"|hspace\*?\{[^{}]*\}|hskip|phantom\{[^{}]*\})(?![A-Za-z])"
+)
+_SPACES = re.compile(r"(?P<row>\\\\)|\\(?:q?quad|(?:enspace|thinspace)(?![A-Za-z])|[,;: ])|~")
+_FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_DELIMITERS = {
+    r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]",
+    r"\lgroup": "(", r"\rgroup": ")", r"\lparen": "(", r"\rparen": ")",
+    r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\mid": "|",
+}  # fmt: skip
+_DELIMITER = re.compile("|".join(re.escape(d) + "(?![A-Za-z])" for d in _DELIMITERS))
+_DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])")
+_REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s*\{(\d{1,20})\}")
+_EDGE = re.compile(r"^(?:\*\*|__|`|\s)+|(?:\*\*|__|`|\s)+$")
+_TRAILING = re.compile(r"(?:[\s.,;:!]|\\\\)*$")
+_GROUPED = re.compile(
+    r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\,|\\!|\\ |[ \u00a0])\d{3})+(?!\d)"
+)
+_ENDS_NUMBER = re.compile(r"\d\.$")
+_BRACKETS = re.compile(r"\\[{}]|[()\[\]]")
+_OPENERS = frozenset((r"\{", "(", "["))
+
+
+def join_thousands(text: str) -> str:
+    """`12,345`, `12\\,345`, `12{,}345` and `12 345` as 12345; commas inside brackets separate."""
+    if not _GROUPED.search(text):
+        return text
+    depth, last, inside = 0, 0, []
+    for bracket in _BRACKETS.finditer(text):
+        inside.append((bracket.start(), depth))
+        depth = max(0, depth + (1 if bracket.group() in _OPENERS else -1))
+    inside.append((len(text), depth))
+    is_set = text.lstrip().startswith("{")
+
+    def joined(match: re.Match[str]) -> str:
+        nonlocal last
+        while inside[last][0] < match.start():
+            last += 1
+        found = match.group()
+        plain_comma = "," in re.sub(r"\{\s*,\s*\}|,\\!", "", found)
+        if plain_comma and (inside[last][1] > 0 or is_set):
+            return found
+        return re.sub(r"\D", "", found)
+
+    return _GROUPED.sub(joined, text)
+
+
+def strip_dollars(text: str) -> str:
+    r"""Math delimiters and currency signs removed: `$`, `\$`, `\(`, `\)`, `\[`, `\]`."""
+    text = text.replace("\\$", "").replace("$", " ")
+    return re.sub(r"(?<!\\)\\[()\[\]]", " ", text)
+
+
+def normalize(answer: str, *, thousands: bool = True) -> str:
+    """The spelling the tokenizer reads; no meaning is added or lost but layout and currency."""
+    text = clean_unicode(answer)
+    text = _EDGE.sub("", strip_dollars(text))
+    if "\\" in text:
+        text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
+        text = _SIZED.sub("", text)
+        text = _DROPPED.sub(" ", text)
+        text = _REPEATING.sub(_repeating, text)
+        text = _FRACS.sub(r"\\frac", text)
+        text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], text)
+        text = _DEGREES.sub(r"\\degree ", text).replace("\\%", "%")
+    if thousands:
+        text = join_thousands(text)
+    if "\\" in text:
+        text = text.replace("{,}", ",").replace("\\!", "")
+        text = _SPACES.sub(lambda m: m["row"] or " ", text)
+    return _strip_end(text)
+
+
+def _repeating(match: re.Match[str]) -> str:
+    whole, fixed, period = match.groups()
+    top = int(whole + fixed + period) - int(whole + fixed or "0")
+    return f"{{\\frac{{{top}}}{{{(10 ** len(period) - 1) * 10 ** len(fixed)}}}}}"
+
+
+def _strip_end(text: str) -> str:
+    end = _TRAILING.search(text)
+    kept = text[: end.start()] if end else text
+    # 5! keeps its factorial; 3. is 3 either way
+    tail = text[len(kept) :].lstrip()
+    return (kept + "!" if tail.startswith("!") else kept).strip()

@@ -1,0 +1,214 @@
+"""Equality of answers that have a shape: lists, sets, tuples, intervals, relations, matrices."""
+
+from collections.abc import Sequence
+
+from rewards.math.budget import Undefined
+from rewards.math.compare import (
+    Policy,
+    has_sign_choice,
+    is_plain,
+    match_unordered,
+    values_equal,
+)
+from rewards.math.evaluate import exact, has_kind, symbols
+from rewards.math.intervals import REALS, as_region, pieces
+from rewards.math.parse import Node, is_unit
+from rewards.math.relations import is_label, labelled_value, relations_equal
+
+_GROUPING = ("list", "set")
+
+
+def equal(gold: Node, pred: Node, policy: Policy) -> bool:
+    """True when the two answers mean the same. Raises OverBudget when that costs too much."""
+    if gold == pred:
+        return True
+    gold, pred, agree = _without_units(_bare(gold), _bare(pred), policy)
+    if not agree:
+        return False
+    if gold == pred:
+        return True
+    if "rel" in (gold[0], pred[0]):
+        return _with_relation(gold, pred, policy)
+    if REALS in (gold, pred) and "tuple" in (gold[0], pred[0]):
+        return _regions_equal(gold, pred, policy)
+    if _is_collection(gold) or _is_collection(pred):
+        return _collections_equal(gold, pred, policy)
+    if is_plain(gold) and is_plain(pred):
+        return _plain_equal(gold, pred, policy)
+    return _shaped_equal(gold, pred, policy)
+
+
+def _bare(node: Node) -> Node:
+    """Without what means nothing at the top: degrees, one-element brackets, text labels."""
+    while True:
+        if node[0] == "deg" or (node[0] == "unit" and not node[2]):
+            node = node[1]
+        elif node[0] == "tuple" and len(node[3]) == 1 and node[1] + node[2] in ("()", "[]"):
+            node = node[3][0]
+        elif node[0] == "groups":
+            node = ("list", tuple(("tuple", "(", ")", _values(group)) for group in node[1]))
+        elif node[0] == "neg" and node[1][0] == "inf":
+            return ("neginf",)
+        else:
+            return node
+
+
+def _values(items: Sequence[Node]) -> tuple[Node, ...]:
+    return tuple(v if (v := labelled_value(item)) is not None else item for item in items)
+
+
+def _split_unit(node: Node) -> tuple[Node, str, bool]:
+    name = ""
+    if node[0] == "unit":
+        node, name = node[1], node[2]
+    if node[0] == "pct":
+        return node[1], name, True
+    return node, name if is_unit(name) else "", False
+
+
+def _without_units(gold: Node, pred: Node, policy: Policy) -> tuple[Node, Node, bool]:
+    left, left_unit, left_percent = _split_unit(gold)
+    right, right_unit, right_percent = _split_unit(pred)
+    if policy.units == "agree" and left_unit and right_unit and left_unit != right_unit:
+        return left, right, False
+    if left_percent != right_percent:
+        if policy.percent == "strict":
+            return left, right, False
+        if policy.percent == "value" and not equal(left, right, Policy()):
+            left = ("pct", left) if left_percent else left
+            right = ("pct", right) if right_percent else right
+    return _bare(left), _bare(right), True
+
+
+def _is_collection(node: Node) -> bool:
+    return node[0] in _GROUPING or (has_sign_choice(node) and is_plain(node))
+
+
+def _members(node: Node) -> tuple[Node, ...]:
+    if node[0] in _GROUPING:
+        return tuple(m for item in node[1] for m in _members_of_item(item))
+    return _members_of_item(node)
+
+
+def _members_of_item(node: Node) -> tuple[Node, ...]:
+    if has_sign_choice(node) and is_plain(node):
+        return (("signed", node, 1), ("signed", node, -1))
+    return (node,)
+
+
+def _item_equal(a: Node, b: Node, policy: Policy) -> bool:
+    if "signed" in (a[0], b[0]):
+        left, s = (a[1], a[2]) if a[0] == "signed" else (a, 1)
+        right, t = (b[1], b[2]) if b[0] == "signed" else (b, 1)
+        left, right = labelled_value(left) or left, labelled_value(right) or right
+        return is_plain(left) and is_plain(right) and _plain_equal(left, right, policy, (s, t))
+    return equal(a, b, policy)
+
+
+def _collections_equal(gold: Node, pred: Node, policy: Policy) -> bool:
+    if "union" in (gold[0], pred[0]) or "builder" in (gold[0], pred[0]):
+        return _regions_equal(gold, pred, policy)
+    if "tuple" in (gold[0], pred[0]):
+        grouped, other = (gold, pred) if pred[0] == "tuple" else (pred, gold)
+        ordered = other[1] + other[2] == "()" and grouped[0] == "list"
+        return ordered and _in_order(grouped[1], other[3], policy)
+    left, right = _members(gold), _members(pred)
+    if any(m[0] == "dots" for m in (*left, *right)):
+        return _in_order(left, right, policy)
+    return match_unordered(left, right, lambda a, b: _item_equal(a, b, policy))
+
+
+def _in_order(left: Sequence[Node], right: Sequence[Node], policy: Policy) -> bool:
+    return len(left) == len(right) and all(
+        _item_equal(a, b, policy) for a, b in zip(left, right, strict=True)
+    )
+
+
+def _plain_equal(gold: Node, pred: Node, policy: Policy, signs: tuple[int, int] = (1, 1)) -> bool:
+    try:
+        return values_equal(gold, pred, policy, signs)
+    except Undefined:
+        return False
+
+
+def _regions_equal(gold: Node, pred: Node, policy: Policy) -> bool:
+    left, right = as_region(gold), as_region(pred)
+    if left is None or right is None:
+        return False
+    return match_unordered(pieces(left), pieces(right), lambda a, b: _piece_equal(a, b, policy))
+
+
+def _piece_equal(a: Node, b: Node, policy: Policy) -> bool:
+    if a[0] == b[0] == "tuple":
+        return a[1:3] == b[1:3] and _in_order(a[3], b[3], policy)
+    return a[0] != "tuple" and b[0] != "tuple" and equal(a, b, policy)
+
+
+def _shaped_equal(gold: Node, pred: Node, policy: Policy) -> bool:
+    kinds = (gold[0], pred[0])
+    if kinds == ("tuple", "tuple"):
+        return gold[1:3] == pred[1:3] and _in_order(gold[3], pred[3], policy)
+    if "union" in kinds or "builder" in kinds:
+        return _regions_equal(gold, pred, policy)
+    if kinds == ("matrix", "matrix"):
+        return len(gold[1]) == len(pred[1]) and all(
+            _in_order(a, b, policy) for a, b in zip(gold[1], pred[1], strict=True)
+        )
+    if sorted(kinds) == ["matrix", "tuple"]:
+        grid, point = (gold, pred) if kinds[0] == "matrix" else (pred, gold)
+        column = [row[0] for row in grid[1]]
+        flat = column if all(len(row) == 1 for row in grid[1]) else list(grid[1][0])
+        is_vector = len(flat) == sum(len(row) for row in grid[1])
+        return is_vector and point[1] + point[2] == "()" and _in_order(flat, point[3], policy)
+    if kinds == ("ratio", "ratio"):
+        return _ratios_equal(gold[1], pred[1], policy)
+    if kinds[0] == kinds[1] and kinds[0] in ("inter", "minus", "add", "mul", "div", "neg", "call"):
+        return len(gold) == len(pred) and all(
+            _parts_equal(a, b, policy) for a, b in zip(gold[1:], pred[1:], strict=True)
+        )
+    return False
+
+
+def _parts_equal(a: object, b: object, policy: Policy) -> bool:
+    if a == b:
+        return True
+    if not (isinstance(a, tuple) and isinstance(b, tuple)) or not a or not b:
+        return False
+    if isinstance(a[0], str) and isinstance(b[0], str):
+        return equal(a, b, policy)
+    return len(a) == len(b) and all(_parts_equal(x, y, policy) for x, y in zip(a, b, strict=True))
+
+
+def _ratios_equal(left: Sequence[Node], right: Sequence[Node], policy: Policy) -> bool:
+    if _in_order(left, right, policy):
+        return True
+    a, b = [exact(n) for n in left], [exact(n) for n in right]
+    if len(a) != len(b) or None in a or None in b or 0 in a or 0 in b:
+        return False
+    return len({x / y for x, y in zip(a, b, strict=True)}) == 1  # type: ignore[operator]
+
+
+def _with_relation(gold: Node, pred: Node, policy: Policy) -> bool:
+    if gold[0] == pred[0] == "rel":
+        if relations_equal(gold, pred, lambda a, b: equal(a, b, policy)):
+            return True
+        if symbols(gold) != symbols(pred):
+            return False
+        left, right = as_region(gold), as_region(pred)
+        both = left is not None and right is not None and "rel" not in (left[0], right[0])
+        return both and _regions_equal(gold, pred, policy)
+    relation, other = (gold, pred) if gold[0] == "rel" else (pred, gold)
+    value = labelled_value(relation)
+    if value is not None:
+        pair = (value, other) if relation is gold else (other, value)
+        return equal(*pair, policy)
+    if set(relation[1]) == {"="} and not symbols(relation) and is_plain(relation[2][-1]):
+        return equal(relation[2][-1], other, policy)
+    if other[0] in ("tuple", "union", "builder") or has_kind(other, "union"):
+        return _regions_equal(relation, other, policy)
+    if other[0] in _GROUPING and len(other[1]) == 1:
+        return equal(relation, other[1][0], policy)
+    return False
+
+
+__all__ = ["equal", "is_label"]
