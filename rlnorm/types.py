@@ -123,8 +123,8 @@ class TokenBatch:
     """Position of each token in its own rollout, from 0."""
     rollout_index: Int[Tensor, " t"]
     """Which of the n rollouts owns each token; non-decreasing."""
-    cu_seqlens: Int[Tensor, " n+1"]
-    """Where each rollout starts; the last entry is t."""
+    cu_seqlens: Int[Tensor, " starts"]
+    """[n + 1]: where each rollout starts; the last entry is t."""
     loss_mask: Bool[Tensor, " t"]
     """True where the policy chose the token and it trains; never at a rollout's first token."""
     columns: Mapping[str, Float[Tensor, " t"]]

@@ -35,7 +35,7 @@ class VarlenLayout:
 
 
 class _Pad(torch.autograd.Function):
-    """[t, ...] -> [n * longest, ...]; its gradient is the inverse gather, so nothing is added up."""
+    """[t, ...] -> [n * longest, ...]; its gradient is the inverse gather: nothing is added up."""
 
     @staticmethod
     def forward(ctx, packed: Tensor, cell: Tensor, cells: int) -> Tensor:
