@@ -257,9 +257,9 @@ class Algorithm:
         tokens = max(counts.tokens, 1)
         metrics = {}
         if result.clipped is not None:
-            metrics["clip_frac"] = result.clipped.sum() / tokens
+            metrics["clip_frac"] = result.clipped.to(result.values.dtype).sum() / tokens
         if result.clipped_low is not None:
-            metrics["clip_frac_low"] = result.clipped_low.sum() / tokens
+            metrics["clip_frac_low"] = result.clipped_low.to(result.values.dtype).sum() / tokens
         if (old := columns.get("old_logprobs")) is not None:
             difference = (old - columns["logprobs"]).detach()
             metrics["approx_kl"] = difference.sum() / tokens
@@ -268,9 +268,9 @@ class Algorithm:
             metrics["entropy"] = entropy.detach().sum() / tokens
         if (weights := columns.get("correction")) is not None:
             metrics["correction_mean"] = weights.sum() / tokens
-            metrics["correction_dropped_frac"] = (weights == 0).sum() / tokens
+            metrics["correction_dropped_frac"] = (weights == 0).to(weights.dtype).sum() / tokens
         if self.selector is not None:
-            metrics["selected_frac"] = columns["selected"].sum() / tokens
+            metrics["selected_frac"] = columns["selected"].to(result.values.dtype).sum() / tokens
         return metrics
 
     def _adaptive_options(self) -> dict[str, Any]:

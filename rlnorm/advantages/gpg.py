@@ -34,6 +34,6 @@ def gpg(
     if f_norm == 0.0:
         raise ValueError("gpg: f_norm = 0: needs another number")
     total, groups = scalar_rewards("gpg", rewards, group_index, weights, missing)
-    present = (~total.isnan()).sum()
+    present = (~total.isnan()).double().sum()
     rewarded = (total.nan_to_num(0.0) != 0).sum().clamp(min=1)
     return zero_missing(group_centred(total, groups) * (present / rewarded) / f_norm)

@@ -66,13 +66,13 @@ def kl_cov(
 def select_kl_cov(
     logprobs: Float[Tensor, " t"], advantages: Float[Tensor, " t"], *, share: float = 2e-4
 ) -> Bool[Tensor, " t"]:
-    """The max(1, int(share * tokens)) tokens of largest cov, the first of equal ones.
+    """The max(1, int(share * tokens)) tokens of largest cov, any of equal ones.
 
     Raises ValueError unless share is in (0, 1].
     """
     _check_share("kl_cov", share)
-    order = covariance(advantages, logprobs).argsort(descending=True, stable=True)
-    return _mask_of(order[: max(1, int(share * logprobs.numel()))], logprobs)
+    count = max(1, int(share * logprobs.numel()))
+    return _mask_of(covariance(advantages, logprobs).topk(count).indices, logprobs)
 
 
 def covariance(
