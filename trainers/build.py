@@ -1,6 +1,7 @@
 """From a config to the parts of a run; every mistake that can be found early is found here."""
 
 import random
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,16 @@ def build_plan(config: Config) -> Plan:
 
 
 async def build_parts(
-    plan: Plan, run_dir: RunDir, display: Display, *, resume: bool
+    plan: Plan, run_dir: RunDir, display: Display, stack: AsyncExitStack, *, resume: bool
 ) -> tuple[Parts, LoopState]:
-    """Everything a run needs, started, with the state to go on from."""
+    """Everything a run needs, started, with the state to go on from; `stack` closes it again."""
     config = plan.config
     seed_everything(config)
     run_dir.write_capsule(config, plan.algorithm.describe(), _hashes(config))
-    learner, pool, channel = await _systems(plan, run_dir)
+    stack.push_async_callback(plan.scorer.close)
+    learner, pool, channel = await _systems(plan, run_dir, stack)
+    sinks = Sinks(config, run_dir.path)
+    stack.callback(sinks.close)
     stream = PromptStream(plan.train, config.seed)
     parts = Parts(
         config=config,
@@ -148,7 +152,7 @@ async def build_parts(
         scorer=plan.scorer,
         benchmarks=plan.benchmarks,
         run_dir=run_dir,
-        sinks=Sinks(config, run_dir.path),
+        sinks=sinks,
         display=display,
     )
     return parts, await _continue(parts, stream) if resume else LoopState()
@@ -169,35 +173,47 @@ async def _continue(parts: Parts, stream: PromptStream) -> LoopState:
     return state
 
 
-async def _systems(plan: Plan, run_dir: RunDir) -> tuple[Learner, RolloutPool, WeightChannel]:
+async def _systems(
+    plan: Plan, run_dir: RunDir, stack: AsyncExitStack
+) -> tuple[Learner, RolloutPool, WeightChannel]:
     """The learner, the pool and the channel between them, started."""
     config, tokenizer = plan.config, plan.tokenizer
     probe = [p.token_ids for p in plan.train[:PROBED_PROMPTS]]
     if config.needs_ray:
         from trainers.build_cluster import build_cluster_systems
 
-        return await build_cluster_systems(plan, run_dir, probe)
+        return await build_cluster_systems(plan, run_dir, probe, stack)
     from trainers.rollout.local import LocalPool
     from trainers.sync import SharedMemoryChannel
 
-    learner = EmbeddedLearner(
-        config.model,
-        config.learner,
-        plan.algorithm,
-        tokenizer,
-        seed=config.seed,
-        device=build_device(),
-        faults=run_dir.path / "faults",
-    )
-    await learner.start()
+    learner = await start_embedded_learner(plan, run_dir, stack)
     copies = config.model.lora_rank > 0
     source = load_model(plain_model(config.model)).to(learner.device) if copies else learner.model
     pool = LocalPool(source, tokenizer=tokenizer, deadline_s=config.rollout.deadline_s)
+    stack.push_async_callback(pool.close)
     await pool.start()
     channel = SharedMemoryChannel(
         copies=copies, probe=probe, temperature=config.rollout.temperature
     )
     return learner, pool, channel
+
+
+async def start_embedded_learner(
+    plan: Plan, run_dir: RunDir, stack: AsyncExitStack
+) -> EmbeddedLearner:
+    """The learner of this process, started."""
+    learner = EmbeddedLearner(
+        plan.config.model,
+        plan.config.learner,
+        plan.algorithm,
+        plan.tokenizer,
+        seed=plan.config.seed,
+        device=build_device(),
+        faults=run_dir.path / "faults",
+    )
+    stack.push_async_callback(learner.close)
+    await learner.start()
+    return learner
 
 
 def _hashes(config: Config) -> dict[str, str]:

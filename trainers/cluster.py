@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Self
 
+from trainers.errors import RunError
+
 Bundle = Mapping[str, float]
 EventSink = Callable[[Mapping[str, Any]], None]
 
@@ -27,7 +29,7 @@ _QUIET = {
 }
 
 
-class ClusterError(RuntimeError):
+class ClusterError(RunError):
     """A part of the cluster failed or kept silent past its deadline; one line, with the cause."""
 
 
@@ -128,6 +130,13 @@ class Cluster:
             where = address or "a cluster on this machine"
             raise ClusterError(f"Ray: cannot use {where}: {one_line(error)}") from error
         return cls(str(context.address_info["address"]), owned=address is None)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all nodes."""
+        import ray
+
+        return float(ray.cluster_resources().get("GPU", 0.0))
 
     def reserve(
         self,

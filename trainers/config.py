@@ -125,6 +125,11 @@ class LearnerConfig(Section):
     """Keep DeepSpeed's optimizer state in CPU memory."""
 
 
+class ClusterConfig(Section):
+    address: str | None = None
+    """host:port of a running Ray cluster for vllm and deepspeed; none starts one here."""
+
+
 class LoggingConfig(Section):
     wandb: str | None = None
     """Weights & Biases project; WANDB_MODE=offline works."""
@@ -145,8 +150,7 @@ class Config(Section):
     rollout: RolloutConfig = RolloutConfig()
     learner: LearnerConfig = LearnerConfig()
     logging: LoggingConfig = LoggingConfig()
-    cluster: str | None = None
-    """Address of a running Ray cluster for vllm and deepspeed; none starts one here."""
+    cluster: ClusterConfig = ClusterConfig()
     output_dir: str = "runs"
     """Folder that holds run directories."""
     run_name: str = "run"
@@ -318,6 +322,14 @@ def _allowed_keys(loc: Sequence[int | str]) -> list[str]:
 
 def count_keys() -> int:
     """How many keys a user can set in all; kept small on purpose."""
-    sections = (ModelConfig, DataConfig, RewardConfig, RolloutConfig, LearnerConfig, LoggingConfig)
+    sections: tuple[type[BaseModel], ...] = (
+        ModelConfig,
+        DataConfig,
+        RewardConfig,
+        RolloutConfig,
+        LearnerConfig,
+        ClusterConfig,
+        LoggingConfig,
+    )
     own = len(Config.model_fields) - len(sections)
     return own + sum(len(section.model_fields) for section in sections)

@@ -2,6 +2,7 @@
 
 import errno
 import time
+from contextlib import AsyncExitStack
 
 import torch
 
@@ -10,7 +11,7 @@ from trainers.build import build_parts, build_plan
 from trainers.config import Config
 from trainers.display import Display, sparkline
 from trainers.errors import RunError
-from trainers.loop import Parts, train
+from trainers.loop import train
 from trainers.report import write_report
 from trainers.run_dir import RunDir, read_jsonl
 
@@ -24,16 +25,18 @@ async def run_training(
     run_dir.check(config, resume=resume, overwrite=overwrite)
     plan = build_plan(config)  # bad input must not leave an empty run directory
     run_dir.create(config, overwrite=overwrite)
-    parts, state = await build_parts(plan, run_dir, display, resume=resume)
     try:
-        display.start(completed=state.step)
-        state = await train(parts, state)
-        report = write_report(run_dir, f"rlnorm run {config.run_name}")
+        async with AsyncExitStack() as stack:
+            parts, state = await build_parts(plan, run_dir, display, stack, resume=resume)
+            stack.callback(display.stop)
+            display.start(completed=state.step)
+            state = await train(parts, state)
+            report = write_report(run_dir, f"rlnorm run {config.run_name}")
     except (OSError, RewardError) as error:
         raise RunError(_advice(error, config)) from error
     finally:
-        display.stop()
-        await _close(parts)
+        torch.use_deterministic_algorithms(False)
+        run_dir.discard_if_empty()
     stopped = state.step < config.steps
     lines = summary_lines(run_dir, config, time.perf_counter() - started)
     lines += [("report", str(report)), ("sinks", "; ".join(parts.sinks.failures))]
@@ -61,14 +64,6 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
     lines.append(("run directory", str(run_dir.path)))
     lines.append(("model", str(run_dir.checkpoints)))
     return lines
-
-
-async def _close(parts: Parts) -> None:
-    parts.sinks.close()
-    await parts.scorer.close()
-    await parts.pool.close()
-    await parts.learner.close()
-    torch.use_deterministic_algorithms(False)
 
 
 def _advice(error: Exception, config: Config) -> str:

@@ -51,6 +51,11 @@ class RunDir:
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "config.yaml", dump_config(config))
 
+    def discard_if_empty(self) -> None:
+        """Remove a run that ended before its first row of metrics: there is nothing to resume."""
+        if (self.path / "config.yaml").is_file() and not self.metrics.exists():
+            shutil.rmtree(self.path)
+
     def log_metrics(self, row: Mapping[str, float]) -> None:
         """Append one step's metrics."""
         _append(self.metrics, row)

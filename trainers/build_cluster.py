@@ -1,0 +1,84 @@
+"""The parts of a run that live in Ray actors: vLLM engines, DeepSpeed ranks, the channel."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+from trainers.build import Plan, start_embedded_learner
+from trainers.cluster import Cluster
+from trainers.learner.types import Learner
+from trainers.models import model_path
+from trainers.rollout.types import RolloutPool
+from trainers.run_dir import RunDir
+from trainers.sync import ClusterChannel, WeightChannel
+
+
+async def build_cluster_systems(
+    plan: Plan, run_dir: RunDir, probe: list[tuple[int, ...]], stack: AsyncExitStack
+) -> tuple[Learner, RolloutPool, WeightChannel]:
+    """Learner, pool and channel, started side by side; `stack` closes them in reverse."""
+    config = plan.config
+    started = time.monotonic()
+    cluster = await asyncio.to_thread(Cluster.connect, address=config.cluster.address)
+    stack.callback(cluster.close)
+    use_gpu = cluster.gpus > 0
+    pool = _pool(plan, run_dir, cluster, use_gpu)
+    if config.learner.backend == "deepspeed":
+        learner = _ranks(plan, run_dir, cluster, use_gpu)
+        stack.push_async_callback(learner.close)
+        stack.push_async_callback(pool.close)
+        await asyncio.gather(learner.start(), pool.start())
+    else:
+        learner = await start_embedded_learner(plan, run_dir, stack)
+        stack.push_async_callback(pool.close)
+        await pool.start()
+    run_dir.log_event("cluster_started", seconds=time.monotonic() - started)
+    channel = ClusterChannel(
+        probe=probe, temperature=config.rollout.temperature, on_event=_events(run_dir)
+    )
+    return learner, pool, channel
+
+
+def _pool(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
+    from trainers.rollout.vllm_pool import VllmPool
+
+    config = plan.config
+    return VllmPool(
+        model_path(config.model.path),
+        cluster=cluster,
+        engines=config.rollout.engines,
+        tensor_parallel_size=config.rollout.tensor_parallel_size,
+        dtype=config.model.dtype,
+        engine_options=config.rollout.engine_options,
+        use_gpu=use_gpu,
+        transfer="nccl" if use_gpu else "object_store",
+        start_deadline_s=config.rollout.deadline_s,
+        call_deadline_s=config.rollout.deadline_s,
+        on_event=_events(run_dir),
+    )
+
+
+def _ranks(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
+    from trainers.learner.deepspeed_learner import DeepSpeedLearner
+
+    config = plan.config
+    return DeepSpeedLearner(
+        config.model,
+        config.learner,
+        plan.algorithm,
+        cluster=cluster,
+        seed=config.seed,
+        faults=run_dir.path / "faults",
+        use_gpu=use_gpu,
+        start_deadline_s=config.rollout.deadline_s,
+        step_deadline_s=config.rollout.deadline_s,
+    )
+
+
+def _events(run_dir: RunDir) -> Any:
+    def log(event: Any) -> None:
+        fields = dict(event)
+        run_dir.log_event(fields.pop("event"), **fields)
+
+    return log
