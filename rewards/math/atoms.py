@@ -3,7 +3,7 @@
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from rewards.math.budget import OverBudget, Unparsable, words
+from rewards.math.budget import OverBudget, UnknownCommand, Unparsable, words
 from rewards.math.tokens import GREEK, Token
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _command(parser: "Parser", name: str) -> "Node":
         return ("call", name, (parser.product(),))
     if name[1:] in GREEK:
         return _symbol(parser, name)
-    raise Unparsable(f"command {name}")
+    raise UnknownCommand(f"command {name}")
 
 
 def _name_in_braces(parser: "Parser") -> str:

@@ -25,6 +25,10 @@ class Unparsable(Exception):
     """The text is no expression of the allowed language."""
 
 
+class UnknownCommand(Unparsable):
+    """A LaTeX command outside the grammar; math-verify may know it."""
+
+
 class OverBudget(Exception):
     """Evaluating it could cost too much; only structural equality may decide."""
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from rewards.math.atoms import CONSTANTS, parse_atom
-from rewards.math.budget import MAX_DEPTH, OverBudget, Unparsable
+from rewards.math.budget import MAX_DEPTH, OverBudget, UnknownCommand, Unparsable
 from rewards.math.tokens import GREEK, UNITS, Token, tokenize
 
 Node = tuple[Any, ...]
@@ -62,7 +62,9 @@ class Parser:
         """The whole text."""
         node = self.statements()
         if self.peek().kind != "end":
-            raise Unparsable(f"unexpected {self.peek().text!r}")
+            token = self.peek()
+            kind = UnknownCommand if token.kind == "cmd" else Unparsable
+            raise kind(f"unexpected {token.text!r}")
         return node
 
     def statements(self) -> Node:
@@ -197,7 +199,8 @@ class Parser:
     def juxtaposed(self, node: Node, token: Token) -> Node:
         """A product without a sign, or a mixed number."""
         mixed = node[0] == "num" and not node[2] and node[1].denominator == 1
-        if token.kind == "num":
+        last = node[1][-1] if node[0] == "mul" else node
+        if token.kind == "num" and last[0] == "num":
             if not mixed or not token.spaced:
                 raise Unparsable("two numbers side by side")
             numerator = self.factor()

@@ -44,6 +44,11 @@ class MathVerifier:
             start = time.perf_counter()
             verdict = verify(gold, completion, policy)
             out.append((verdict, time.perf_counter() - start))
+        return await self.settle(out)
+
+    async def settle(self, found: Sequence[tuple[Verdict, float]]) -> list[tuple[Verdict, float]]:
+        """Ask the pool about those that layers 1 to 3 left undecided."""
+        out = list(found)
         open_ = {
             i: pair
             for i, (verdict, _) in enumerate(out)

@@ -24,12 +24,13 @@ _COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
 _PLAIN = re.compile(r"[-+*/^_=<>!|%()\[\]{}:,;&'. A-Za-z0-9]*")
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 _WORDS_ALLOWED = words("matrix pmatrix bmatrix vmatrix cases array trace rank")
+_TOWER = re.compile(r"\^\s*\{[^{}]*\^\s*\{?[^{}]*\^")
 _LITERAL = re.compile(r"\d+")
 
 
 def allowed(text: str) -> bool:
     """Short, made of known commands, with no number or tower that is a bomb at first sight."""
-    if len(text) > MAX_CHARS or text.count("^") > 12:
+    if len(text) > MAX_CHARS or text.count("^") > 12 or _TOWER.search(text):
         return False
     if any(c not in _COMMANDS for c in _COMMAND.findall(text)):
         return False

@@ -11,7 +11,14 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rewards.errors import InputError
-from rewards.math.budget import MAX_ANSWER_CHARS, OverBudget, Undefined, Unparsable, start_work
+from rewards.math.budget import (
+    MAX_ANSWER_CHARS,
+    OverBudget,
+    Undefined,
+    UnknownCommand,
+    Unparsable,
+    start_work,
+)
 from rewards.math.choice import choice_letter, labelled_letter, stated_letter
 from rewards.math.compare import Policy, rationals_equal
 from rewards.math.extract import Extraction, extract, extract_gold
@@ -77,13 +84,20 @@ def text_key(normalized: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parsed(answer: str, thousands: bool) -> Node | str:
-    """The node, or a text that starts with `!` when over budget and `?` when not readable."""
+    """The node, or a text that starts with ! over budget, ? unknown command, . unreadable."""
     try:
         return parse(normalize(answer, thousands=thousands))
     except OverBudget as error:
         return f"!{error}"
-    except (Unparsable, ValueError) as error:
+    except UnknownCommand as error:
         return f"?{error}"
+    except (Unparsable, ValueError) as error:
+        return f".{error}"
+
+
+def reads_as_math(answer: str) -> bool:
+    """True when a bare answer parses, so that other spellings of it can match."""
+    return plain_number(answer) is not None or isinstance(_parsed(answer, True), tuple)
 
 
 def _readings(answer: str) -> list[bool]:

@@ -1,0 +1,255 @@
+"""`rlnorm grade`: verdicts on (gold, pred) rows from a file, and the audit of golds.
+
+Grading shards rows over worker processes when there is more than one worker and enough to do; the
+verdict of a row depends on that row alone, so any worker count gives the same file.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rewards.audit import audit
+from rewards.errors import InputError
+from rewards.math.compare import Policy
+from rewards.math.reward import MathVerifier
+from rewards.math.verify import check_policy
+from rewards.pool import Outcome, WorkerPool
+from rewards.statistics import quantile
+
+__all__ = ["GradeReport", "audit", "grade", "print_report", "read_cases"]
+
+_NEEDED = ("id", "gold", "pred")
+_MAX_ERRORS = 5
+_IN_PARENT = 2000
+"""Up to this many rows a second process costs more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class GradeReport:
+    """What a grading run found; `expected` columns are counted where rows carry one."""
+
+    rows: int
+    correct: int
+    seconds: float
+    status: Counter[str] = field(default_factory=Counter)
+    by_category: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """category -> rows, false positives, false negatives, over rows with `expected`."""
+    p50_s: float = 0.0
+    p99_s: float = 0.0
+    max_s: float = 0.0
+
+
+def read_cases(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Rows of a JSONL file; raises InputError that names up to five bad lines."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    rows: list[dict[str, Any]] = []
+    bad: list[str] = []
+    # split on \n alone: other line separators may stand inside a string
+    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_checked_row(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            bad.append(f"line {number}: {error}")
+    if bad:
+        more = f" (and {len(bad) - _MAX_ERRORS} more)" if len(bad) > _MAX_ERRORS else ""
+        raise InputError(f"{file}: {'; '.join(bad[:_MAX_ERRORS])}{more}")
+    if not rows:
+        raise InputError(f"{file}: has no rows")
+    return rows
+
+
+def _checked_row(row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise ValueError(f"needs an object with {', '.join(_NEEDED)}")
+    missing = [name for name in _NEEDED if name not in row]
+    if missing:
+        raise ValueError(f"has no {', '.join(missing)}")
+    for name in ("gold", "pred"):
+        if isinstance(row[name], bool) or not isinstance(row[name], str | int | float):
+            raise ValueError(f"{name} = {row[name]!r}: needs text or a number")
+    check_policy(row.get("policy") or {}, "policy")
+    return row
+
+
+class GradeRows:
+    """The worker's side: a chunk of (gold, pred, policy) -> statuses; layer 4 left open."""
+
+    def __call__(self, rows: Any) -> list[tuple[Any, float]]:
+        """Verdict and seconds of each row."""
+        return asyncio.run(MathVerifier().verify(rows))
+
+
+async def _grade_rows(
+    items: Sequence[tuple[str, str, Policy]],
+    pool: WorkerPool,
+    deadline_s: float,
+    advance: Callable[[int], None],
+) -> list[tuple[bool, str, float]]:
+    verifier = MathVerifier(pool, deadline_s=0.75 * deadline_s)
+    if len(items) <= _IN_PARENT or pool.workers == 1:
+        found = []
+        for start in range(0, len(items), 256):
+            found += await verifier.verify(items[start : start + 256])
+            advance(len(items[start : start + 256]))
+        return [_line(v, s) for v, s in found]
+    shards = [items[i : i + 256] for i in range(0, len(items), 256)]
+    call = pool.register("rewards.grade:GradeRows")
+    found = []
+    for start in range(0, len(shards), 4 * pool.workers):
+        part = shards[start : start + 4 * pool.workers]
+        outcomes = await pool.map(call, part, deadline_s=deadline_s * 256, chunk=1)
+        for shard, outcome in zip(part, outcomes, strict=True):
+            found += await _finish_shard(verifier, shard, outcome)
+            advance(len(shard))
+    return [_line(v, s) for v, s in found]
+
+
+async def _finish_shard(
+    verifier: MathVerifier, shard: Sequence[tuple[str, str, Policy]], outcome: Outcome
+) -> list[tuple[Any, float]]:
+    if outcome.kind != "ok":  # a lost worker must not lose rows
+        return await verifier.verify(shard)
+    return await verifier.settle(outcome.value)
+
+
+def _line(verdict: Any, seconds: float) -> tuple[bool, str, float]:
+    return verdict.status == "correct", str(verdict.status), seconds
+
+
+def grade(
+    cases: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    workers: int = 2,
+    deadline: float = 2.0,
+    *,
+    show: bool = True,
+) -> GradeReport:
+    """Write `{"id","correct","status","seconds"}` lines to `out`, in input order.
+
+    deadline: seconds a row may take; what is undecided by then is not correct. show: progress and
+    a summary table on the terminal.
+    """
+    if not 1 <= workers <= 256:
+        raise InputError(f"workers = {workers}: needs 1 to 256")
+    if not 0.05 <= deadline <= 3600:
+        raise InputError(f"deadline = {deadline}: needs 0.05 to 3600 seconds")
+    rows = read_cases(cases)
+    target = Path(out)
+    if not target.parent.is_dir():
+        raise InputError(f"{target}: its folder does not exist")
+    items = [
+        (str(r["gold"]), str(r["pred"]), check_policy(r.get("policy") or {}, "policy"))
+        for r in rows
+    ]
+    start = time.perf_counter()
+    with _progress(len(rows), show) as advance:
+        verdicts = asyncio.run(_with_pool(items, workers, deadline, advance))
+    seconds = time.perf_counter() - start
+    partial = target.with_name(target.name + ".part")
+    with partial.open("w", encoding="utf-8") as f:
+        for row, (correct, status, took) in zip(rows, verdicts, strict=True):
+            line = {
+                "id": row["id"],
+                "correct": correct,
+                "status": status,
+                "seconds": round(took, 6),
+            }
+            f.write(json.dumps(line) + "\n")
+    partial.replace(target)
+    report = _report(rows, verdicts, seconds)
+    if show:
+        print_report(report)
+    return report
+
+
+async def _with_pool(
+    items: Sequence[tuple[str, str, Policy]],
+    workers: int,
+    deadline: float,
+    advance: Callable[[int], None],
+) -> list[tuple[bool, str, float]]:
+    pool = WorkerPool(workers, deadline_s=deadline)
+    try:
+        return await _grade_rows(items, pool, deadline, advance)
+    finally:
+        await asyncio.to_thread(pool.close)
+
+
+def _report(
+    rows: Sequence[dict[str, Any]], verdicts: Sequence[tuple[bool, str, float]], seconds: float
+) -> GradeReport:
+    table: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for row, (correct, _, _) in zip(rows, verdicts, strict=True):
+        if isinstance(row.get("expected"), bool):
+            counts = table[str(row.get("category", "all"))]
+            counts[0] += 1
+            counts[1] += correct and not row["expected"]
+            counts[2] += row["expected"] and not correct
+    times = [t for _, _, t in verdicts]
+    return GradeReport(
+        rows=len(rows),
+        correct=sum(correct for correct, _, _ in verdicts),
+        seconds=seconds,
+        status=Counter(status for _, status, _ in verdicts),
+        by_category={name: (n[0], n[1], n[2]) for name, n in sorted(table.items())},
+        p50_s=quantile(times, 0.5),
+        p99_s=quantile(times, 0.99),
+        max_s=max(times),
+    )
+
+
+def _progress(total: int, show: bool) -> Any:
+    """A context manager that gives `advance(count)`; silent unless it writes to a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not (show and console.is_terminal):
+        return nullcontext(lambda count: None)
+    from contextlib import contextmanager
+
+    from rich.progress import Progress
+
+    @contextmanager
+    def bar() -> Iterable[Callable[[int], None]]:  # type: ignore[misc]
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("grading", total=total)
+            yield lambda count: progress.advance(task, count)
+
+    return bar()
+
+
+def print_report(report: GradeReport) -> None:
+    """The summary on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{report.rows} rows, {report.correct} correct, {report.seconds:.2f} s")
+    for column in ("status", "rows", "share"):
+        table.add_column(column, justify="left" if column == "status" else "right")
+    for status, count in report.status.most_common():
+        table.add_row(status, str(count), f"{count / report.rows:.1%}")
+    console.print(table)
+    rate = report.rows / max(report.seconds, 1e-9)
+    console.print(
+        f"{rate:,.0f} verdicts/s; a row took p50 {report.p50_s * 1e3:.2f} ms,"
+        f" p99 {report.p99_s * 1e3:.1f} ms, at most {report.max_s:.2f} s"
+    )
+    if report.by_category:
+        checked = Table(title="against `expected`")
+        for column in ("category", "rows", "false positive", "false negative"):
+            checked.add_column(column, justify="left" if column == "category" else "right")
+        for name, (count, positive, negative) in report.by_category.items():
+            checked.add_row(name, str(count), str(positive), str(negative))
+        console.print(checked)
