@@ -14,17 +14,21 @@ from rewards.spec import RewardSpec, component_weights, parse_spec, suggest
 BUILTINS: dict[str, str] = {
     "boxed_exact": "rewards.match:boxed_exact",
     "boxed_format": "rewards.format:boxed_format",
+    "code": "rewards.code:CodeReward",
     "exact": "rewards.match:exact",
     "given": "rewards.given:given",
+    "judge": "rewards.judges.judge:JudgeReward",
     "json_schema": "rewards.schema:JsonSchema",
     "math": "rewards.math.reward:MathReward",
     "choice": "rewards.math.reward:choice",
     "countdown": "rewards.math.reward:countdown",
     "cosine_length": "rewards.length:cosine_length",
     "overlong": "rewards.length:overlong",
+    "polar": "rewards.judges.polar:PolarReward",
     "regex": "rewards.match:Regex",
     "repetition": "rewards.length:repetition",
     "think_format": "rewards.format:think_format",
+    "tool_calls": "rewards.tool_calls:ToolCallReward",
 }
 
 
