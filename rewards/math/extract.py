@@ -12,15 +12,12 @@ from rewards.text import Box, after_reasoning, find_boxes
 
 _TAIL_CHARS = 20_000
 _SHORT_CHARS = 300
+# possessive throughout: each character can be read in one way only, so no backtracking
 _JOINT = re.compile(
-    r"(?:\s|\$|\\[()\[\],;]|\\quad|\\qquad|[,;&]|\\text\s*\{\s*(?:and|or|,)\s*\}|\band\b|\bor\b"
-    r"|[A-Za-z](?:_\{?\w{1,3}\}?)?\s*(?:=|\\in)\s*)*"
+    r"(?:\s|\$|\\[()\[\],;]|\\quad|\\qquad|[,;&]|\\text\s*+\{\s*+(?:and|or|,)\s*+\}|\band\b|\bor\b"
+    r"|[A-Za-z](?:_\{?+\w{1,3}\}?+)?+\s*+(?:=|\\in)\s*+)*+"
 )
 _JOINER = re.compile(r"[,;&]|\band\b|\bor\b")
-_MINERVA = re.compile(
-    r"final answer[^\n]{0,20}?:\s*[^\n]{0,200}?\bis:?\s+(?P<a>[^\n]+?)\.?\s*I hope it is correct",
-    re.I,
-)
 _MARKERS = re.compile(
     r"(?:final\s+answer|answer|solution)\s*(?:\*\*|__)?\s*(?:is\b\s*:?|:|=)\s*(?:\*\*|__)?\s*"
     r"(?P<a>[^\n]+)",
@@ -111,7 +108,7 @@ def _tagged(text: str) -> str | None:
 
 
 def _from_text(text: str) -> Extraction:
-    for found in (_tagged(text), _last(_HASHES, text), _last(_MINERVA, text)):
+    for found in (_tagged(text), _last(_HASHES, text), _hoped(text)):
         if found is not None and found.strip():
             return Extraction(found.strip())
     marked = _last(_MARKERS, text)
@@ -132,6 +129,17 @@ def _last(pattern: re.Pattern[str], text: str) -> str | None:
     for match in pattern.finditer(text):
         found = match
     return found["a"] if found is not None else None
+
+
+def _hoped(text: str) -> str | None:
+    """x of `Final Answer: ... is x. I hope it is correct`."""
+    end = text.rfind("I hope it is correct")
+    if end < 0:
+        return None
+    sentence = text[max(0, end - 400) : end].rpartition("\n")[2]
+    start = sentence.lower().find("final answer")
+    subject, found, answer = sentence[start:].rpartition(" is ") if start >= 0 else ("", "", "")
+    return answer.strip().removesuffix(".") if found and ":" in subject + answer else None
 
 
 def _one_formula(text: str) -> str | None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rewards.math.budget import Undefined
-from rewards.math.evaluate import Numeric, exact, symbols
+from rewards.math.evaluate import Numeric, symbols
 from rewards.math.parse import Node
 
 _INF: Node = ("inf",)
@@ -33,12 +33,9 @@ def pieces(region: Node) -> tuple[Node, ...]:
 
 
 def _place(node: Node) -> Any:
-    """A comparable position; None when it has none."""
+    """A comparable position on the line; None when it has none."""
     if node in (_INF, _NEG_INF):
         return float("inf") if node == _INF else float("-inf")
-    value = exact(node) if not symbols(node) else None
-    if value is not None:
-        return value
     try:
         number = None if symbols(node) else Numeric({})(node)
     except Undefined:

@@ -59,12 +59,10 @@ _DELIMITERS = {
 _DELIMITER = re.compile("|".join(re.escape(d) + "(?![A-Za-z])" for d in _DELIMITERS))
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])")
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s*\{(\d{1,20})\}")
-_EDGE = re.compile(r"^(?:\*\*|__|`|\s)+|(?:\*\*|__|`|\s)+$")
-_TRAILING = re.compile(r"(?:[\s.,;:!]|\\\\)*$")
+_MARKUP = ("**", "__", "`")
 _GROUPED = re.compile(
     r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\,|\\!|\\ |[ \u00a0])\d{3})+(?!\d)"
 )
-_ENDS_NUMBER = re.compile(r"\d\.$")
 _BRACKETS = re.compile(r"\\[{}]|[()\[\]]")
 _OPENERS = frozenset((r"\{", "(", "["))
 
@@ -102,7 +100,7 @@ def strip_dollars(text: str) -> str:
 def normalize(answer: str, *, thousands: bool = True) -> str:
     """The spelling the tokenizer reads; no meaning is added or lost but layout and currency."""
     text = clean_unicode(answer)
-    text = _EDGE.sub("", strip_dollars(text))
+    text = _strip_markup(strip_dollars(text))
     if "\\" in text:
         text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
         text = _SIZED.sub("", text)
@@ -125,9 +123,18 @@ def _repeating(match: re.Match[str]) -> str:
     return f"{{\\frac{{{top}}}{{{(10 ** len(period) - 1) * 10 ** len(fixed)}}}}}"
 
 
+def _strip_markup(text: str) -> str:
+    """Without Markdown emphasis around the whole; `9**9` in the middle stays a power."""
+    text = text.strip()
+    while text.startswith(_MARKUP) or text.endswith(_MARKUP):
+        for mark in _MARKUP:
+            text = text.removeprefix(mark).removesuffix(mark).strip()
+    return text
+
+
 def _strip_end(text: str) -> str:
-    end = _TRAILING.search(text)
-    kept = text[: end.start()] if end else text
-    # 5! keeps its factorial; 3. is 3 either way
-    tail = text[len(kept) :].lstrip()
-    return (kept + "!" if tail.startswith("!") else kept).strip()
+    """Without closing punctuation; 5! keeps its factorial, 3. is 3 either way."""
+    kept = text.rstrip(" .,;:")
+    while kept.endswith("\\\\"):
+        kept = kept[:-2].rstrip(" .,;:")
+    return kept.lstrip()

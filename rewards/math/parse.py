@@ -40,7 +40,9 @@ class Parser:
         return self.tokens[self.at]
 
     def take(self) -> Token:
-        """Consume the next token."""
+        """Consume the next token; the end is never consumed."""
+        if self.peek().kind == "end":
+            raise Unparsable("ends too early")
         self.at += 1
         return self.tokens[self.at - 1]
 

@@ -42,7 +42,10 @@ class MathVerifier:
             if index % 256 == 255:
                 await asyncio.sleep(0)
             start = time.perf_counter()
-            verdict = verify(gold, completion, policy)
+            try:
+                verdict = verify(gold, completion, policy)
+            except Exception as error:  # a fault of ours: recorded and counted, never a 0
+                verdict = Verdict(Status.INFRA_ERROR, "text", f"{type(error).__name__}: {error}")
             out.append((verdict, time.perf_counter() - start))
         return await self.settle(out)
 
