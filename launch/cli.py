@@ -92,6 +92,46 @@ def evaluate(
     _quietly(run)
 
 
+@app.command()
+def compare(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    algorithms: Annotated[
+        str,
+        typer.Option(help="Names, comma-separated; `config` is the config's own algorithm."),
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="Runs of each algorithm.")] = 3,
+    baseline: Annotated[
+        str, typer.Option(help="The one the others are measured against.")
+    ] = "grpo",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the page and summaries; the runs' by default.")
+    ] = None,
+) -> None:
+    """Compare algorithms by paired runs: verdicts with intervals, one page, resumable.
+
+    Example: rlnorm compare graded --algorithms grpo,dr_grpo,gdpo --seeds 5
+    """
+    from trainers.config import load_config
+
+    settings = load_config(config, overrides or [])
+    train_command = [sys.executable, "-m", "launch.cli", "train"]
+
+    def run() -> None:
+        from trainers.compare_command import run_comparison
+
+        run_comparison(
+            settings,
+            algorithms.split(","),
+            seeds=seeds,
+            baseline=baseline,
+            out=out,
+            train=train_command,
+        )
+
+    _quietly(run)
+
+
 def _quietly(run: Callable[[], None]) -> None:
     """Keep third-party chatter off the terminal; errors pass through."""
     import logging
@@ -113,8 +153,8 @@ def main() -> None:
         _fail(error, 2)
     except typer.Exit as error:
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail(RuntimeError("interrupted; go on with --resume"), 130)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _fail(RuntimeError(str(error) or "interrupted; go on with --resume"), 130)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
             error.show()

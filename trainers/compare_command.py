@@ -1,0 +1,46 @@
+"""`rlnorm compare`: check, run what is missing, report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainers.compare import (
+    check_buildable,
+    open_comparison,
+    plan_comparison,
+    raise_for_failures,
+    run_all,
+)
+from trainers.compare_display import CompareDisplay
+from trainers.compare_report import print_table, write_reports
+from trainers.compare_results import collect_results
+from trainers.config import Config
+from trainers.errors import RunError
+
+
+def run_comparison(
+    config: Config,
+    algorithms: Sequence[str],
+    *,
+    seeds: int,
+    baseline: str,
+    out: Path | None,
+    train: Sequence[str],
+) -> Path:
+    """All runs, then table, page and summaries; returns the page. A failed run is told at the end.
+
+    train: the command that trains a config file.
+    """
+    comparison = plan_comparison(config, algorithms, seeds, baseline)
+    check_buildable(comparison)
+    with open_comparison(comparison) as lock:
+        with CompareDisplay(comparison) as display:
+            outcome = run_all(comparison, train, lock, display)
+        results = collect_results(comparison, outcome)
+        if not results.compared:
+            why = "; ".join(f"{name}: {cause}" for name, cause in results.left_out.items())
+            raise RunError(f"nothing to compare with {baseline}: {why}; then the same command")
+        page = write_reports(results, out or comparison.folder)
+    print_table(results, display.console)
+    display.note(f"page: {page}\nsummaries: {page.parent}/summary.md, summary.json")
+    raise_for_failures(outcome, page)
+    return page
