@@ -41,7 +41,7 @@ def token_stats(
 
     softcap: cap of cap * tanh(logit / cap). vocab_size: rows of weight beyond it are padding.
     tp_group: ranks hold disjoint rows of weight, from vocab_start on here; hidden, targets and
-    the loss must be the same on all of them. workspace_bytes: room for logits, 64 MiB on a CPU
+    the loss must be the same on all of them. workspace_bytes: room for logits, 96 MiB on a CPU
     and 512 MiB elsewhere unless given; when all logits fit they are kept for backward.
     Raises ValueError naming the argument, RuntimeError for a backend that cannot serve.
     """

@@ -12,8 +12,8 @@ from rlnorm.kernels import validation, vocab_parallel
 from rlnorm.kernels.chunked import Operands, compute_dtype
 from rlnorm.kernels.types import HeadOptions, MinP, TokenStats
 
-# a CPU's cache, not its memory, sets the useful size
-CPU_WORKSPACE_BYTES = 64 << 20
+# on a CPU larger ones gain nothing (docs/performance_kernels.md)
+CPU_WORKSPACE_BYTES = 96 << 20
 DEVICE_WORKSPACE_BYTES = 512 << 20
 
 
