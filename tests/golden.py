@@ -1,8 +1,8 @@
 """Run golden cases through the public functions: python tests/golden.py DIR.
 
 Every case of every JSON file in DIR goes through an adapter of its method (golden_advantages.py,
-golden_losses.py), which maps inputs and params to a call and the result to the names under
-`expected`. Adapters never see a case's name. Where the official code crashes, returns NaN or has a
+golden_tokens.py, golden_losses.py), which maps inputs and params to a call and the result to the
+names under `expected`. Adapters never see a case's name. Where the official code crashes, returns NaN or has a
 listed defect, the adapter says what is recommended instead and why; such a case is counted apart.
 """
 
@@ -14,12 +14,13 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-import torch
-from golden_advantages import ADVANTAGES
-from golden_common import Case, Result, numbers
-from golden_losses import LOSSES
+import torch  # noqa: E402
+from golden_advantages import ADVANTAGES  # noqa: E402
+from golden_common import Case, Result, numbers  # noqa: E402
+from golden_losses import LOSSES  # noqa: E402
+from golden_tokens import TOKENS  # noqa: E402
 
-ADAPTERS = {**ADVANTAGES, **LOSSES}
+ADAPTERS = {**ADVANTAGES, **TOKENS, **LOSSES}
 
 
 def difference(got: Any, want: Any, where: str = "") -> tuple[float, str]:

@@ -121,7 +121,7 @@ def with_departures(
     scalar = rewards if rewards.dim() == 1 else rewards.sum(dim=1)
     for label in groups.unique():
         rows = groups == label
-        if rows.sum() == 1 and want[rows].abs().max() > tolerance:
+        if rows.sum() == 1 and not want[rows].abs().max() <= tolerance:
             want[rows] = 0.0
             reasons.append(SINGLETON)
         elif (scalar[rows] == scalar[rows][0]).all() and want[rows].abs().max() > tolerance:

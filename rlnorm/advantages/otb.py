@@ -61,7 +61,8 @@ def otb(
     baseline = baseline[cells.index]
     if zero_tail:
         lengths = rollout_lengths(rollout_index, n).double().where(~total.isnan(), torch.nan)
-        tail = steps >= second_longest(lengths, groups)[groups.index][rollout_index]
+        second = second_longest(lengths, groups)[groups.index]
+        tail = (lengths > second)[rollout_index] & (steps >= second[rollout_index])
         baseline = baseline.where(~tail, 0.0)
     advantages = (returns - baseline).where(~returns.isnan(), 0.0)
     return advantages.where(~_without_contrast(total, groups, token_rewards)[rollout_index], 0.0)
