@@ -76,6 +76,12 @@ class Rollout:
     """"" for a normal sample, "greedy" for the untrained baseline rollout of ReMax."""
     turn_rewards: tuple[float, ...] = ()
     """Rewards an environment gave per turn; NaN where a turn has none."""
+    turns: tuple[Mapping[str, Any], ...] = ()
+    """What an environment logged of each turn."""
+    final: float | None = None
+    """An environment's reward of the whole rollout."""
+    failure: str = ""
+    """Why an environment's rollout failed (timeout, infra_error): all its rewards are masked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

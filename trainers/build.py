@@ -3,11 +3,13 @@
 import random
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rewards.environments.chat import ChatTokenizer
 from rewards.errors import InputError
 from rewards.registry import load_rewards
 from rewards.scorer import Scorer
@@ -22,9 +24,10 @@ from trainers.learner.embedded import EmbeddedLearner
 from trainers.learner.types import Learner
 from trainers.loop import Parts
 from trainers.models import load_model, load_tokenizer, model_path, plain_model
-from trainers.prompts import PromptStream, context_left, load_rows, render
+from trainers.prompts import PromptStream, context_left, load_prompts, problem_prompts
 from trainers.rollout.types import RolloutPool
 from trainers.run_dir import RunDir, hash_files
+from trainers.sampler import MultiTurn, Sampler, SingleTurn, environment_spec
 from trainers.sinks import Sinks
 from trainers.sync import WeightChannel
 
@@ -59,18 +62,23 @@ def build_scorer(config: Config) -> Scorer:
     return load_rewards([r.model_dump(exclude_none=True) for r in config.rewards])
 
 
-def build_prompts(config: Config, tokenizer: Any) -> tuple[list[Prompt], dict[str, list[Prompt]]]:
+async def build_prompts(
+    config: Config, tokenizer: Any
+) -> tuple[list[Prompt], dict[str, list[Prompt]]]:
     """Training prompts and benchmarks, rendered; a training prompt in a benchmark is an error."""
     from transformers import AutoConfig
 
+    sources = config.data.eval
+    if config.rollout.environment is not None:
+        # an environment keeps its own splits apart
+        spec, chat = environment_spec(config), ChatTokenizer(tokenizer)
+        train = (await problem_prompts(spec, chat, config.data.train))[: config.data.train_limit]
+        return train, {n: await problem_prompts(spec, chat, s) for n, s in sources.items()}
     model_config = AutoConfig.from_pretrained(model_path(config.model.path))
     longest = context_left(model_config, config.rollout.max_tokens)
-    rows = load_rows(config.data.train, config.data.fields)[: config.data.train_limit]
-    train = render(rows, tokenizer, config.data, longest=longest)
-    benchmarks = {
-        name: render(load_rows(source, config.data.fields), tokenizer, config.data, longest=longest)
-        for name, source in config.data.eval.items()
-    }
+    load = partial(load_prompts, config=config.data, tokenizer=tokenizer, longest=longest)
+    train = load(config.data.train)[: config.data.train_limit]
+    benchmarks = {name: load(source) for name, source in sources.items()}
     seen = {p.token_ids for p in train}
     for name, prompts in benchmarks.items():
         shared = [p.prompt_id for p in prompts if p.token_ids in seen]
@@ -80,6 +88,13 @@ def build_prompts(config: Config, tokenizer: Any) -> tuple[list[Prompt], dict[st
                 f"too, for example {', '.join(shared[:REPORTED_PROBLEMS])}"
             )
     return train, benchmarks
+
+
+def build_sampler(config: Config, pool: RolloutPool, tokenizer: Any) -> Sampler:
+    """One turn, or many through the config's environment."""
+    if config.rollout.environment is None:
+        return SingleTurn(pool)
+    return MultiTurn(pool, tokenizer, environment_spec(config))
 
 
 def build_device() -> torch.device:
@@ -106,11 +121,11 @@ class Plan:
     benchmarks: dict[str, list[Prompt]]
 
 
-def build_plan(config: Config) -> Plan:
+async def build_plan(config: Config) -> Plan:
     """Algorithm, rewards, tokenizer and prompts; nothing is written, no process is started."""
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
-    train, benchmarks = build_prompts(config, tokenizer)
+    train, benchmarks = await build_prompts(config, tokenizer)
     return Plan(
         config=config,
         algorithm=algorithm,
@@ -133,13 +148,14 @@ async def build_parts(
     sinks = Sinks(config, run_dir.path)
     stack.callback(sinks.close)
     stream = PromptStream(plan.train, config.seed)
+    sampler = build_sampler(config, pool, plan.tokenizer)
     parts = Parts(
         config=config,
         algorithm=plan.algorithm,
         tokenizer=plan.tokenizer,
         collector=Collector(
             prompts=stream,
-            pool=pool,
+            sampler=sampler,
             scorer=plan.scorer,
             algorithm=plan.algorithm,
             config=config.rollout,
@@ -147,6 +163,7 @@ async def build_parts(
             seed=config.seed,
         ),
         pool=pool,
+        sampler=sampler,
         learner=learner,
         channel=channel,
         scorer=plan.scorer,

@@ -1,5 +1,6 @@
 """Prompts of a step to scored groups: sample, score, keep or resample."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,15 +8,17 @@ from typing import Any
 
 import torch
 
+from rewards.results import ComponentScore
 from rewards.scorer import Scorer
-from rewards.types import Sample
+from rewards.types import Sample, Status
 from rlnorm.algorithms import Algorithm
 from rlnorm.sampling import informative_groups
-from rlnorm.types import Completion, Prompt, Rollout, RolloutGroup, ScoredRollouts
+from rlnorm.types import Prompt, Rollout, RolloutGroup, ScoredRollouts
 from trainers.config import RolloutConfig
 from trainers.errors import RunError
 from trainers.prompts import PromptStream
-from trainers.rollout.types import GenerateRequest, RolloutPool, SamplingParams
+from trainers.rollout.types import SamplingParams
+from trainers.sampler import Sampled, Sampler
 from trainers.seeds import derive_seed
 
 
@@ -42,20 +45,20 @@ class Timings:
 
 
 class Collector:
-    """Draws prompts, samples them from the pool and scores the completions."""
+    """Draws prompts, samples completions and scores them."""
 
     def __init__(
         self,
         *,
         prompts: PromptStream,
-        pool: RolloutPool,
+        sampler: Sampler,
         scorer: Scorer,
         algorithm: Algorithm,
         config: RolloutConfig,
         tokenizer: Any,
         seed: int,
     ) -> None:
-        self.prompts, self._pool, self._scorer = prompts, pool, scorer
+        self.prompts, self._sampler, self._scorer = prompts, sampler, scorer
         self._plan = algorithm.sample_plan
         self._config, self._tokenizer, self._seed = config, tokenizer, seed
 
@@ -84,52 +87,39 @@ class Collector:
     ) -> list[RolloutGroup]:
         start = time.perf_counter()
         count = self._config.group_size + (self._plan.extra_kind == "pivot")
-        sampling = sampling_params(self._config)
-        requests = [
-            GenerateRequest(
-                prompt_ids=p.token_ids,
-                seeds=tuple(derive_seed(self._seed, step, p.prompt_id, i) for i in range(count)),
-                sampling=sampling,
-            )
-            for p in prompts
+        seeds = [
+            [derive_seed(self._seed, step, p.prompt_id, i) for i in range(count)] for p in prompts
         ]
+        samples = await self._sampler.sample(prompts, seeds, sampling_params(self._config))
         if self._plan.extra_kind == "greedy":
             greedy = sampling_params(self._config, temperature=0.0)
-            requests += [
-                GenerateRequest(prompt_ids=p.token_ids, seeds=(0,), sampling=greedy)
-                for p in prompts
-            ]
-        completions = await self._pool.generate(requests)
+            extras = await self._sampler.sample(prompts, [[0]] * len(prompts), greedy)
+        else:
+            extras = [[] for _ in prompts]
         groups = []
-        for index, prompt in enumerate(prompts):
-            rollouts = self._rollouts(prompt, completions[index], step)
-            if self._plan.extra_kind == "greedy":
-                [baseline] = completions[len(prompts) + index]
-                rollouts += self._rollouts(prompt, [baseline], step, extra="greedy")
-            groups.append(
-                RolloutGroup(group_id=f"{step}/{prompt.prompt_id}", rollouts=tuple(rollouts))
+        for prompt, own, extra in zip(prompts, samples, extras, strict=True):
+            names = [*(str(i) for i in range(len(own))), *("greedy" for _ in extra)]
+            rollouts = tuple(
+                self._rollout(prompt, sampled, f"{step}/{prompt.prompt_id}/{name}")
+                for name, sampled in zip(names, [*own, *extra], strict=True)
             )
+            groups.append(RolloutGroup(group_id=f"{step}/{prompt.prompt_id}", rollouts=rollouts))
         timings.rollout_s += time.perf_counter() - start
         return groups
 
-    def _rollouts(
-        self, prompt: Prompt, completions: Sequence[Completion], step: int, extra: str = ""
-    ) -> list[Rollout]:
-        return [
-            Rollout(
-                rollout_id=f"{step}/{prompt.prompt_id}/{extra or index}",
-                prompt=prompt,
-                completion=completion,
-                text=decode(self._tokenizer, completion),
-                extra=extra,
-            )
-            for index, completion in enumerate(completions)
-        ]
+    def _rollout(self, prompt: Prompt, sampled: Sampled, rollout_id: str) -> Rollout:
+        return make_rollout(
+            prompt,
+            sampled,
+            rollout_id,
+            self._tokenizer,
+            extra="greedy" if rollout_id.endswith("/greedy") else "",
+        )
 
     async def _score(self, groups: Sequence[RolloutGroup], timings: Timings) -> list[ScoredGroup]:
         start = time.perf_counter()
-        samples = [as_sample(r, g.group_id) for g in groups for r in g.rollouts]
-        scores = iter(await self._scorer.score(samples))
+        flat = [(r, g.group_id) for g in groups for r in g.rollouts]
+        scores = iter(await score_rollouts(self._scorer, flat))
         out = [
             ScoredGroup(
                 group=group,
@@ -161,14 +151,45 @@ def sampling_params(config: RolloutConfig, *, temperature: float | None = None) 
     )
 
 
-def decode(tokenizer: Any, completion: Completion) -> str:
-    """The completion as text, special tokens left out."""
-    return str(tokenizer.decode(completion.token_ids.tolist(), skip_special_tokens=True))
+def make_rollout(
+    prompt: Prompt, sampled: Sampled, rollout_id: str, tokenizer: Any, *, extra: str = ""
+) -> Rollout:
+    """A completion with its identity and its text: what the policy wrote, special tokens out."""
+    completion = sampled.completion
+    written = completion.token_ids[completion.policy_mask]
+    return Rollout(
+        rollout_id=rollout_id,
+        prompt=prompt,
+        completion=completion,
+        text=str(tokenizer.decode(written.tolist(), skip_special_tokens=True)),
+        extra=extra,
+        turn_rewards=sampled.turn_rewards,
+        turns=sampled.turns or (),
+        final=sampled.final,
+        failure=str(sampled.failure or ""),
+    )
+
+
+async def score_rollouts(
+    scorer: Scorer, rollouts: Sequence[tuple[Rollout, str]]
+) -> list[dict[str, ComponentScore]]:
+    """Scores of each (rollout, group id); one that failed in its environment is masked."""
+    good = [(r, group) for r, group in rollouts if not r.failure]
+    scores = iter(await scorer.score([as_sample(r, group) for r, group in good]))
+    return [
+        next(scores)
+        if not r.failure
+        else {c: ComponentScore(math.nan, Status(r.failure)) for c in scorer.components}
+        for r, _ in rollouts
+    ]
 
 
 def as_sample(rollout: Rollout, group_id: str) -> Sample:
     """What a reward sees of a rollout."""
     prompt = rollout.prompt
+    meta = {"source": prompt.source, "level": prompt.level, **prompt.extras}
+    if rollout.final is not None:
+        meta["final"] = rollout.final
     return Sample(
         id=rollout.rollout_id,
         group=group_id,
@@ -177,7 +198,8 @@ def as_sample(rollout: Rollout, group_id: str) -> Sample:
         token_ids=rollout.completion.token_ids.tolist(),
         finish=rollout.completion.finish_reason.value,
         messages=prompt.messages,
-        meta={"source": prompt.source, "level": prompt.level, **prompt.extras},
+        meta=meta,
+        turns=rollout.turns or None,
     )
 
 

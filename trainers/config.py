@@ -80,8 +80,8 @@ class RolloutConfig(Section):
     """Most tokens of one completion."""
     stop: list[str] = []
     """Strings that end a completion."""
-    environment: str | None = None
-    """Multi-turn environment: a shipped name or `module:Class`; none for single-turn prompts."""
+    environment: dict[str, Any] | None = None
+    """Multi-turn environment: {name: chain or module:Class, its options, its limits}."""
     engines: int = Field(1, ge=1)
     """Number of vLLM engines."""
     tensor_parallel_size: int = Field(1, ge=1)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rewards.errors import InputError
-from trainers.build import build_prompts, build_scorer, seed_everything
+from trainers.build import build_prompts, build_sampler, build_scorer, seed_everything
 from trainers.config import Config
 from trainers.evaluation import Problem, evaluate_all
 from trainers.models import load_model, load_tokenizer
@@ -26,13 +26,14 @@ async def run_evaluation(
         config = config.model_copy(update={"model": model})
     seed_everything(config)
     scorer, tokenizer = build_scorer(config), load_tokenizer(config.model.path)
-    _, benchmarks = build_prompts(config, tokenizer)
+    _, benchmarks = await build_prompts(config, tokenizer)
     pool = build_local_pool(config, tokenizer)
     await pool.start()
+    sampler = build_sampler(config, pool, tokenizer)
     console = console or Console()
     with console.status("sampling and scoring"):
         try:
-            metrics, problems = await evaluate_all(benchmarks, pool, scorer, tokenizer, config)
+            metrics, problems = await evaluate_all(benchmarks, sampler, scorer, tokenizer, config)
         finally:
             await pool.close()
             await scorer.close()

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewards.scorer import Scorer
-from rewards.types import Sample
-from rlnorm.types import Completion, Prompt
-from trainers.collect import decode, sampling_params
+from rlnorm.types import Prompt
+from trainers.collect import make_rollout, sampling_params, score_rollouts
 from trainers.config import Config
-from trainers.rollout.types import GenerateRequest, RolloutPool
+from trainers.sampler import Sampler
 from trainers.seeds import derive_seed
 
 
@@ -42,7 +41,7 @@ class Problem:
 
 async def evaluate(
     prompts: Sequence[Prompt],
-    pool: RolloutPool,
+    sampler: Sampler,
     scorer: Scorer,
     tokenizer: Any,
     config: Config,
@@ -53,35 +52,29 @@ async def evaluate(
     reward component decides what is right: a value above 0.
     """
     k = config.eval_samples
-    greedy = sampling_params(config.rollout, temperature=0.0)
-    sampled = sampling_params(config.rollout)
-    requests = [
-        GenerateRequest(prompt_ids=p.token_ids, seeds=(0,), sampling=greedy) for p in prompts
+    seeds = [[derive_seed(config.seed, "eval", p.prompt_id, i) for i in range(k)] for p in prompts]
+    best = sampling_params(config.rollout, temperature=0.0)
+    greedy = await sampler.sample(prompts, [[0]] * len(prompts), best)
+    sampled = await sampler.sample(prompts, seeds, sampling_params(config.rollout))
+    flat = [
+        (make_rollout(p, s, f"{p.prompt_id}/{i}", tokenizer), p.prompt_id)
+        for p, first, rest in zip(prompts, greedy, sampled, strict=True)
+        for i, s in enumerate([*first, *rest])
     ]
-    requests += [
-        GenerateRequest(
-            prompt_ids=p.token_ids,
-            seeds=tuple(derive_seed(config.seed, "eval", p.prompt_id, i) for i in range(k)),
-            sampling=sampled,
-        )
-        for p in prompts
-    ]
-    completions = await pool.generate(requests)
-    flat = [(p, c) for p, cs in zip([*prompts, *prompts], completions, strict=True) for c in cs]
-    scores = await scorer.score([_sample(p, c, tokenizer) for p, c in flat])
-    verdicts = [row[scorer.components[0]].value for row in scores]
-    texts = [decode(tokenizer, c) for _, c in flat]
-    n, out = len(prompts), []
+    scores = await score_rollouts(scorer, flat)
+    verdicts = [_right(row[scorer.components[0]].value) for row in scores]
+    out = []
     for i, prompt in enumerate(prompts):
-        first = n + i * k
-        lengths = [len(c.token_ids) for _, c in flat[first : first + k]]
+        own = slice(i * (k + 1), (i + 1) * (k + 1))
+        rollouts, (first, *rest) = [r for r, _ in flat[own]], verdicts[own]
+        lengths = [int(r.completion.policy_mask.sum()) for r in rollouts[1:]]
         out.append(
             Problem(
                 prompt=prompt,
-                greedy=_right(verdicts[i]),
-                sampled=tuple(_right(v) for v in verdicts[first : first + k]),
-                greedy_text=texts[i],
-                sampled_text=texts[first],
+                greedy=first,
+                sampled=tuple(rest),
+                greedy_text=rollouts[0].text,
+                sampled_text=rollouts[1].text,
                 tokens_mean=sum(lengths) / k,
             )
         )
@@ -112,7 +105,7 @@ def summarize(problems: Sequence[Problem], name: str) -> dict[str, float]:
 
 async def evaluate_all(
     benchmarks: Mapping[str, Sequence[Prompt]],
-    pool: RolloutPool,
+    sampler: Sampler,
     scorer: Scorer,
     tokenizer: Any,
     config: Config,
@@ -122,23 +115,10 @@ async def evaluate_all(
     metrics: dict[str, float] = {}
     problems: dict[str, list[Problem]] = {}
     for name, prompts in benchmarks.items():
-        problems[name] = await evaluate(prompts, pool, scorer, tokenizer, config)
+        problems[name] = await evaluate(prompts, sampler, scorer, tokenizer, config)
         metrics |= summarize(problems[name], name)
     metrics["time/eval_s"] = time.perf_counter() - start
     return metrics, problems
-
-
-def _sample(prompt: Prompt, completion: Completion, tokenizer: Any) -> Sample:
-    return Sample(
-        id=prompt.prompt_id,
-        group=prompt.prompt_id,
-        completion=decode(tokenizer, completion),
-        gold=prompt.answer,
-        token_ids=completion.token_ids.tolist(),
-        finish=completion.finish_reason.value,
-        messages=prompt.messages,
-        meta={"source": prompt.source, "level": prompt.level, **prompt.extras},
-    )
 
 
 def _right(value: float) -> float:

@@ -45,6 +45,7 @@ from trainers.learner.types import Learner
 from trainers.rollout.types import RolloutPool
 from trainers.rollout_log import write_rollouts
 from trainers.run_dir import RunDir
+from trainers.sampler import Sampler
 from trainers.sinks import Sinks
 from trainers.sync import SyncReport, WeightChannel
 
@@ -58,6 +59,7 @@ class Parts:
     tokenizer: Any
     collector: Collector
     pool: RolloutPool
+    sampler: Sampler
     learner: Learner
     channel: WeightChannel
     scorer: Scorer
@@ -136,7 +138,7 @@ async def _learn(parts: Parts, credit: Credit, step: int, lr: float) -> list[Ste
 async def _evaluate(parts: Parts, step: int) -> dict[str, float]:
     """Evaluate, keep every verdict in `eval/step_*/`, show a few rollouts."""
     metrics, problems = await evaluate_all(
-        parts.benchmarks, parts.pool, parts.scorer, parts.tokenizer, parts.config
+        parts.benchmarks, parts.sampler, parts.scorer, parts.tokenizer, parts.config
     )
     folder = parts.run_dir.path / "eval" / f"step_{step:06d}"
     for name, rows in problems.items():

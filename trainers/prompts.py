@@ -1,24 +1,50 @@
 """Rows of a data source to rendered prompts, in a seeded order that a checkpoint can continue."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewards.datasets import ProblemRow, load_problems
-
+from rewards.data import ProblemRow, load_problems
+from rewards.environments.chat import ChatTokenizer
 from rewards.errors import InputError
 from rlnorm.types import Prompt
 from trainers.config import DataConfig
+from trainers.sampler import EnvironmentSpec
 from trainers.seeds import shuffled
 from trainers.tasks import TASKS, generate_split
 
+log = logging.getLogger(__name__)
+ENV_SIZES = {"train": 4096, "test": 256}
+"""How many problem seeds an `env:` source holds of each split."""
 TASK_SIZES = {"train": 8192, "heldout": 512, "hard": 512}
 """How many problems a `task:` source draws of each split."""
 
 
-def load_rows(source: str, fields: dict[str, str]) -> list[ProblemRow]:
-    """The rows of `task:NAME[:SPLIT]`, or of any source rewards.datasets knows."""
-    if not source.startswith("task:"):
-        return load_problems(source, fields=fields)
+def load_prompts(
+    source: str, *, config: DataConfig, tokenizer: Any, longest: int | None
+) -> list[Prompt]:
+    """The rendered prompts of one data source; rows left out are named in the log."""
+    return render(load_rows(source, config.fields), tokenizer, config, longest=longest)
+
+
+def load_rows(source: str, fields: Mapping[str, str]) -> list[ProblemRow]:
+    """The rows of `task:NAME[:SPLIT]`, `hf:ID[:SPLIT]`, `PRESET=FILE`, or a .jsonl or .parquet."""
+    if source.startswith("task:"):
+        return _task_rows(source)
+    if source.startswith("hf:"):
+        name, _, split = source.removeprefix("hf:").partition(":")
+        rows, report = load_problems(name, fields=fields, split=split or None)
+    else:
+        preset, equals, path = source.partition("=")
+        rows, report = load_problems(
+            path if equals else source, preset=preset if equals else None, fields=fields
+        )
+    if report.dropped:
+        log.warning("%s: %s", source, report.summary())
+    return rows
+
+
+def _task_rows(source: str) -> list[ProblemRow]:
     _, name, *rest = source.split(":")
     split = rest[0] if rest else "train"
     if name not in TASKS:
@@ -36,6 +62,30 @@ def load_rows(source: str, fields: dict[str, str]) -> list[ProblemRow]:
         )
         for p in generate_split(name, split, TASK_SIZES[split])
     ]
+
+
+async def problem_prompts(
+    environment: EnvironmentSpec, tokenizer: ChatTokenizer, source: str
+) -> list[Prompt]:
+    """`env:train` or `env:test`: one prompt a problem of the environment."""
+    split = source.removeprefix("env:")
+    if split not in ENV_SIZES or not source.startswith("env:"):
+        raise InputError(
+            f"data source {source!r}: with rollout.environment choose env:train or env:test"
+        )
+    prompts = []
+    for seed in range(ENV_SIZES[split]):
+        messages = tuple(await environment.make(split).reset(seed))
+        prompts.append(
+            Prompt(
+                prompt_id=f"{split}-{seed:05d}",
+                token_ids=tuple(tokenizer.open(messages)),
+                source=source,
+                messages=messages,
+                extras={"split": split, "problem_seed": seed},
+            )
+        )
+    return prompts
 
 
 def render(

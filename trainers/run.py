@@ -23,7 +23,7 @@ async def run_training(
     started = time.perf_counter()
     run_dir = RunDir(config.run_dir)
     run_dir.check(config, resume=resume, overwrite=overwrite)
-    plan = build_plan(config)  # bad input must not leave an empty run directory
+    plan = await build_plan(config)  # bad input must not leave an empty run directory
     run_dir.create(config, overwrite=overwrite)
     try:
         async with AsyncExitStack() as stack:

@@ -23,7 +23,27 @@ SMALL = (
     "deterministic=true",
     "checkpoint_every=2",
 )
-REQUIRED = ["step", "reward/mean", "reward/correct", "reward/format", "loss", "grad_norm", "policy/entropy", "policy/clip_frac", "policy/kl_sampler", "completion/tokens_mean", "completion/truncated_frac", "group/zero_signal_frac", "staleness/max", "time/step_s", "time/rollout_s", "time/reward_s", "time/learn_s", "time/sync_s", "throughput/tokens_per_s"]
+REQUIRED = [
+    "step",
+    "reward/mean",
+    "reward/correct",
+    "reward/format",
+    "loss",
+    "grad_norm",
+    "policy/entropy",
+    "policy/clip_frac",
+    "policy/kl_sampler",
+    "completion/tokens_mean",
+    "completion/truncated_frac",
+    "group/zero_signal_frac",
+    "staleness/max",
+    "time/step_s",
+    "time/rollout_s",
+    "time/reward_s",
+    "time/learn_s",
+    "time/sync_s",
+    "throughput/tokens_per_s",
+]
 
 
 def rlnorm(*arguments: str, **options) -> subprocess.CompletedProcess[str]:

@@ -21,6 +21,7 @@ SHAPE = {
     "num_key_value_heads": 2,
     "head_dim": 20,
     "max_position_embeddings": 96,
+    "rms_norm_eps": 0.05,  # large, so that leaving it out shows
     # large weights, so that the logits differ by more than rounding
     "initializer_range": 0.25,
 }
