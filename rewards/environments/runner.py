@@ -1,0 +1,191 @@
+"""Roll a policy out through environments, all at once on one event loop.
+
+    roll_out: reset -> [ generate -> step -> extend ]* -> EnvRollout
+
+Each rollout waits for its own turn and its own tool only; whoever waits lets the others run.
+Ended by whichever comes first: the environment, the token budget, the turn limit, the wall clock.
+"""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rewards.environments.types import (
+    Env,
+    EnvError,
+    EnvRollout,
+    Finish,
+    Generate,
+    RolloutLimits,
+    RolloutStatus,
+    Step,
+    TurnTokenizer,
+)
+
+_DEFAULT_LIMITS = RolloutLimits()
+
+
+def turn_seed(seed: int, turn: int) -> int:
+    """The sampling seed of one turn, in 0 to 2**63 - 1."""
+    digest = hashlib.sha256(f"{seed}/{turn}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+@dataclass
+class _Tape:
+    """The tokens so far; grows at its end only."""
+
+    prompt_ids: list[int]
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    policy_mask: list[bool] = field(default_factory=list)
+    turn_index: list[int] = field(default_factory=list)
+    turns: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def append(self, ids: Sequence[int], logprobs: Sequence[float] | None) -> None:
+        """A policy turn with its logprobs, or what the environment said with None."""
+        if logprobs is not None and len(ids) != len(logprobs):
+            raise ValueError(f"generate: {len(ids)} tokens with {len(logprobs)} logprobs")
+        self.token_ids += ids
+        self.logprobs += [0.0] * len(ids) if logprobs is None else logprobs
+        self.policy_mask += [logprobs is not None] * len(ids)
+        self.turn_index += [max(0, len(self.turns) - (logprobs is None))] * len(ids)
+
+    @property
+    def context(self) -> list[int]:
+        return self.prompt_ids + self.token_ids
+
+
+async def roll_out(
+    env: Env,
+    generate: Generate,
+    tokenizer: TurnTokenizer,
+    limits: RolloutLimits = _DEFAULT_LIMITS,
+    *,
+    problem_seed: int,
+    seed: int,
+) -> EnvRollout:
+    """One rollout. problem_seed chooses the problem (one a group), seed the samples of the policy.
+
+    A rollout over a limit and one whose environment raised EnvError come back as failures with
+    what they had; any other exception passes through.
+    """
+    began = time.monotonic()
+    tape = _Tape([])
+    finish: Finish = "abort"
+    error = ""
+    try:
+        async with asyncio.timeout(limits.wall_s) as clock:
+            status, finish = await _run(env, generate, tokenizer, limits, problem_seed, seed, tape)
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        status, error = RolloutStatus.WALL_CLOCK, f"not over after {limits.wall_s:g} s"
+    except EnvError as failed:
+        status, error = RolloutStatus.ENV_ERROR, str(failed)
+    if status is RolloutStatus.TURN_LIMIT:
+        error = f"not over after {limits.max_turns} turns"
+    rewards = (math.nan if status.is_failure else float(turn["reward"]) for turn in tape.turns)
+    return EnvRollout(
+        prompt_ids=tuple(tape.prompt_ids),
+        token_ids=tuple(tape.token_ids),
+        logprobs=tuple(tape.logprobs),
+        policy_mask=tuple(tape.policy_mask),
+        turn_index=tuple(tape.turn_index),
+        turn_rewards=tuple(rewards),
+        finish=finish,
+        status=status,
+        error=error,
+        turns=tuple(tape.turns),
+        seconds=time.monotonic() - began,
+    )
+
+
+async def _run(
+    env: Env,
+    generate: Generate,
+    tokenizer: TurnTokenizer,
+    limits: RolloutLimits,
+    problem_seed: int,
+    seed: int,
+    tape: _Tape,
+) -> tuple[RolloutStatus, Finish]:
+    tape.prompt_ids += tokenizer.open(await env.reset(problem_seed))
+    seen: list[int] = []
+    for turn in range(limits.max_turns):
+        context = tape.context
+        if context[: len(seen)] != seen:
+            raise AssertionError(f"turn {turn}: its prompt does not extend the turn before")
+        room = min(limits.tokens_per_turn, limits.total_tokens - len(tape.token_ids))
+        if room <= 0:
+            return RolloutStatus.TRUNCATED, "length"
+        began = time.monotonic()
+        ids, logprobs, finish = await generate(context, room, turn_seed(seed, turn), env.stop)
+        if not 0 < len(ids) <= room:
+            raise ValueError(f"generate: {len(ids)} tokens where 1 to {room} were asked for")
+        tape.append(list(ids), list(logprobs))
+        seen = tape.context
+        text = tokenizer.decode(ids)
+        step = await env.step(text)
+        tape.turns.append(_log(text, step, time.monotonic() - began))
+        if finish == "length":
+            return RolloutStatus.TRUNCATED, "length"
+        if step.done:
+            return RolloutStatus.FINISHED, "stop"
+        if not step.messages:
+            raise ValueError(f"{type(env).__name__}.step: not done, so it must say something")
+        tape.append(tokenizer.extend(step.messages, ids[-1]), None)
+    return RolloutStatus.TURN_LIMIT, "abort"
+
+
+def _log(text: str, step: Step, seconds: float) -> Mapping[str, Any]:
+    return {
+        "text": text,
+        "reward": step.reward,
+        "info": dict(step.info),
+        "messages": [dict(message) for message in step.messages],
+        "seconds": seconds,
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One rollout to do; an Env holds the state of one rollout, so none may be in two jobs."""
+
+    env: Env
+    problem_seed: int
+    seed: int
+
+
+async def roll_out_many(
+    jobs: Sequence[Job],
+    generate: Generate,
+    tokenizer: TurnTokenizer,
+    limits: RolloutLimits = _DEFAULT_LIMITS,
+    *,
+    concurrency: int | None = None,
+) -> list[EnvRollout]:
+    """All rollouts in order, `concurrency` at a time (None: all); the wall clock of each begins
+    with its own start. The first exception that is no failure ends them all."""
+    if len({id(job.env) for job in jobs}) != len(jobs):
+        raise ValueError("roll_out_many: an Env is in two jobs; each needs its own")
+    slots = asyncio.Semaphore(concurrency or max(1, len(jobs)))
+
+    async def one(job: Job) -> EnvRollout:
+        async with slots:
+            return await roll_out(
+                job.env,
+                generate,
+                tokenizer,
+                limits,
+                problem_seed=job.problem_seed,
+                seed=job.seed,
+            )
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(job)) for job in jobs]
+    return [task.result() for task in tasks]
