@@ -51,7 +51,7 @@ class DeepSpeedLearner:
         self.policy_version = 0
         self.nodes: tuple[str, ...] = ()
         self._config, self._dtype = learner, DTYPES[model.dtype]
-        self._cluster, self._faults = cluster, faults
+        self._algorithm, self._cluster, self._faults = algorithm, cluster, faults
         self._options = {
             "model": model,
             "learner": learner,
@@ -106,7 +106,8 @@ class DeepSpeedLearner:
     async def step(self, batch: TokenBatch, lr: float) -> StepResult:
         """See `Learner.step`."""
         shares = self._shares(batch, deal(batch, self._config.ranks))
-        results = await self._all("step", [(share, lr) for share in shares])
+        state = self._algorithm.state_dict()
+        results = await self._all("step", [(share, lr, state) for share in shares])
         first = results[0]
         if first.skipped:
             self._faults.mkdir(parents=True, exist_ok=True)

@@ -26,14 +26,14 @@ from transformers.integrations import HfDeepSpeedConfig
 
 from rlnorm.algorithms import Algorithm
 from rlnorm.types import TokenBatch
-from trainers.buckets import bucket_digests, pack_buckets, sample_names, shapes_of
+from trainers.buckets import bucket_digests, pack_buckets, sample_names
 from trainers.config import LearnerConfig, ModelConfig
 from trainers.learner.core import head_of, microbatch_loss, score_batch, to_device
 from trainers.learner.embedded import PROXIMAL_DECAY
 from trainers.learner.optimizer import build_optimizer
 from trainers.learner.packing import microbatches, take_rollouts, token_index
 from trainers.learner.shares import RankResult, RankShare
-from trainers.models import load_model, load_tokenizer, merged_layer, save_pretrained
+from trainers.models import load_model, load_tokenizer, merged_layer, write_model_folder
 
 
 class Wrapped(nn.Module):
@@ -135,7 +135,7 @@ class Rank:
         columns: dict[str, Tensor] = {}
         own = want - {"ref_logprobs", "proximal_logprobs"}
         if own:
-            columns |= self._score(self._engine, share, own, self._algorithm.proxy_kappa)
+            columns |= self._score(self._engine, share, own, self._algorithm.kappa)
         if "proximal_logprobs" in want:
             columns |= self._score(self._proximal, share, frozenset({"proximal_logprobs"}))
         if "ref_logprobs" in want:
@@ -160,8 +160,12 @@ class Rank:
                     columns[name][tokens] = column
         return columns
 
-    def step(self, share: RankShare, lr: float) -> RankResult:
-        """One optimizer step; DeepSpeed itself drops a step whose gradient norm is not finite."""
+    def step(self, share: RankShare, lr: float, algorithm: Mapping[str, Any]) -> RankResult:
+        """One optimizer step; DeepSpeed itself drops a step whose gradient norm is not finite.
+
+        algorithm: the state of the driver's Algorithm, whose coefficients may adapt.
+        """
+        self._algorithm.load_state_dict(algorithm)
         for group in self._engine.optimizer.param_groups:
             group["lr"] = lr
         loss, metrics = self._backward(share)
@@ -276,17 +280,21 @@ class Rank:
             for _ in weights:
                 pass
             return [], {}
-        buckets = list(pack_buckets(weights, bucket_mb=bucket_mb, dtype=dtype))
-        names = sample_names(list(shapes_of(buckets)), version)
-        return [ray.put(b) for b in buckets], bucket_digests(buckets, names)
+        names = sample_names([unit.name for unit in _units(self._model)], version)
+        refs, digests = [], dict[str, str]()
+        for bucket in pack_buckets(weights, bucket_mb=bucket_mb, dtype=dtype):
+            refs.append(ray.put(bucket))
+            digests |= bucket_digests([bucket], names)
+        return refs, digests
 
     def save(self, folder: str, state: Mapping[str, Any]) -> None:
         """`model/` by rank 0, `trainer_state/` by every rank."""
-        whole = {name: w.cpu() for name, w in self.whole_weights(bucket_mb=256.0)}
+        # clones: under ZeRO the weights are views of one flat storage, which safetensors refuses
+        whole = {name: w.cpu().clone() for name, w in self.whole_weights(bucket_mb=256.0)}
         here = Path(folder)
         if self._rank == 0:
             tokenizer = load_tokenizer(self._tokenizer_path)
-            save_pretrained(self._model, tokenizer, here / "model", state=whole)
+            write_model_folder(self._model, whole, tokenizer, here / "model")
             (here / "trainer_state").mkdir()
             facts = {**state, "world_size": self._world_size, "zero_stage": self._config.zero_stage}
             (here / "trainer_state" / "learner.json").write_text(json.dumps(facts))
