@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from trainers.rollout.types import SamplingParams
@@ -32,6 +33,19 @@ class Sampled:
     logprobs: Tensor
     stopped: bool
     """False where the token budget ended it."""
+
+
+def unpack(tokens: Tensor, logprobs: Tensor, lengths: Tensor, stopped: Tensor) -> list[Sampled]:
+    """The rows of padded outputs [b m], each cut to its length."""
+    used = torch.arange(tokens.shape[1])[None] < lengths[:, None]
+    sizes = lengths.tolist()
+    rows = zip(
+        tokens[used].long().split(sizes),
+        logprobs[used].split(sizes),
+        stopped.bool().tolist(),
+        strict=True,
+    )
+    return [Sampled(*row) for row in rows]
 
 
 class Deadline:

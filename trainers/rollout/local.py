@@ -166,7 +166,7 @@ class LocalPool:
         self._started()
         groups = [self._resolve(request, i) for i, request in enumerate(requests)]
         sampled = await self._call(self._generate, groups)
-        return [[self._completion(s) for s in group] for group in sampled]
+        return self._completions(sampled)
 
     def _generate(self, groups: list[Group], deadline: Deadline) -> list[list[Sampled]]:
         return self._started().generate(groups, deadline, self._stop)
@@ -204,16 +204,25 @@ class LocalPool:
             bad = next(t for t in token_ids if not 0 <= t < size)
             raise ValueError(f"{where}: token id {bad}: the model knows 0 .. {size - 1}")
 
-    def _completion(self, sampled: Sampled) -> Completion:
-        size = len(sampled.token_ids)
-        return Completion(
-            token_ids=sampled.token_ids,
-            sampler_logprobs=sampled.logprobs,
-            policy_mask=torch.ones(size, dtype=torch.bool),
-            turn_index=torch.zeros(size, dtype=torch.int64),
-            finish_reason=FinishReason.STOP if sampled.stopped else FinishReason.LENGTH,
-            policy_versions=((0, self.policy_version),),
-        )
+    def _completions(self, groups: list[list[Sampled]]) -> list[list[Completion]]:
+        sizes = [len(s.token_ids) for group in groups for s in group]
+        # one tensor cut into views: a tensor of its own for each completion takes longer
+        masks = iter(torch.ones(sum(sizes), dtype=torch.bool).split(sizes))
+        turns = iter(torch.zeros(sum(sizes), dtype=torch.int64).split(sizes))
+        return [
+            [
+                Completion(
+                    token_ids=sampled.token_ids,
+                    sampler_logprobs=sampled.logprobs,
+                    policy_mask=next(masks),
+                    turn_index=next(turns),
+                    finish_reason=FinishReason.STOP if sampled.stopped else FinishReason.LENGTH,
+                    policy_versions=((0, self.policy_version),),
+                )
+                for sampled in group
+            ]
+            for group in groups
+        ]
 
     async def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[Tensor]:
         """Log-probability of tokens 1.. of each fixed sequence, by the engine that samples."""

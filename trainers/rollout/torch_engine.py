@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from trainers.rollout.engine import Deadline, Group, Sampled, StopStrings, not_finite
+from trainers.rollout.engine import Deadline, Group, Sampled, StopStrings, not_finite, unpack
 from trainers.rollout.sampling import RowSampling, sample, uniforms
 
 _LOGITS_AT_ONCE = 1 << 26
@@ -132,19 +132,10 @@ class _Wave:
 
     def results(self) -> Iterator[tuple[int, list[Sampled]]]:
         """(index of the group in the call, its completions) for every group of the wave."""
-        tokens, logprobs = self.tokens.cpu(), self.logprobs.cpu()
-        lengths, stopped = self.lengths.tolist(), self.stopped.tolist()
-        row = 0
+        columns = (self.tokens, self.logprobs, self.lengths, self.stopped)
+        rows = iter(unpack(*(c.cpu() for c in columns)))
         for index, group in self.groups:
-            rows = range(row, row + len(group.seeds))
-            row += len(group.seeds)
-            yield (
-                index,
-                [
-                    Sampled(tokens[r, : lengths[r]].clone(), logprobs[r, : lengths[r]].clone(), s)
-                    for r, s in zip(rows, stopped[rows.start : rows.stop], strict=True)
-                ],
-            )
+            yield index, [next(rows) for _ in group.seeds]
 
 
 class TorchEngine:

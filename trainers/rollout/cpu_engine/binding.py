@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.rollout.cpu_engine.build import library
-from trainers.rollout.engine import Deadline, Group, Sampled, StopStrings, not_finite
+from trainers.rollout.engine import Deadline, Group, Sampled, StopStrings, not_finite, unpack
 
 log = logging.getLogger(__name__)
 
@@ -150,9 +150,8 @@ class CompiledEngine:
         if not owner:
             return [[] for _ in groups]
         stride = max(g.max_tokens for g in groups)
-        tokens = torch.zeros(len(owner), stride, dtype=torch.int32)
         outputs = {
-            "tokens": tokens,
+            "tokens": torch.zeros(len(owner), stride, dtype=torch.int32),
             "lengths": torch.zeros(len(owner), dtype=torch.int32),
             "stopped": torch.zeros(len(owner), dtype=torch.int32),
             "logprobs": torch.zeros(len(owner), stride),
@@ -162,13 +161,9 @@ class CompiledEngine:
         status, job = self._run(groups, outputs, deadline, found)
         if errors:
             raise errors[0]
-        lengths, stopped = outputs["lengths"].tolist(), outputs["stopped"].tolist()
-        unfinished = sum(n == 0 for n in lengths)
+        unfinished = int((outputs["lengths"] == 0).sum())
         _raise_for(status, job, deadline, f"{unfinished} of {len(owner)} completions")
-        rows = (
-            Sampled(tokens[r, :n].long(), outputs["logprobs"][r, :n].clone(), bool(stopped[r]))
-            for r, n in enumerate(lengths)
-        )
+        rows = iter(unpack(*(outputs[n] for n in ("tokens", "logprobs", "lengths", "stopped"))))
         return [[next(rows) for _ in g.seeds] for g in groups]
 
     def score(
