@@ -87,6 +87,18 @@ def add_lora(model: Any, config: ModelConfig, seed: int) -> Any:
     )
 
 
+def enable_checkpointing(model: Any) -> None:
+    """Recompute activations in the backward pass. Transformers does so in training mode only, so
+    every dropout is set to 0 instead of being switched off by evaluation mode."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
 def end_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Every token id that ends a completion: the generation config's and the tokenizer's."""
     generation = getattr(model, "generation_config", None)

@@ -12,12 +12,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import deepspeed
-import psutil
 import torch
 import torch.distributed as dist
 from deepspeed.utils import safe_get_full_grad
@@ -26,14 +24,16 @@ from transformers.integrations import HfDeepSpeedConfig
 
 from rlnorm.algorithms import Algorithm
 from rlnorm.types import TokenBatch
-from trainers.buckets import bucket_digests, pack_buckets, sample_names
+from trainers.buckets import bucket_digests, digest, pack_buckets, sample_names
 from trainers.config import LearnerConfig, ModelConfig
 from trainers.learner.core import head_of, microbatch_loss, score_batch, to_device
+from trainers.learner.deepspeed_config import engine_config, interface_of
 from trainers.learner.embedded import PROXIMAL_DECAY
 from trainers.learner.optimizer import build_optimizer
 from trainers.learner.packing import microbatches, take_rollouts, token_index
 from trainers.learner.shares import RankResult, RankShare
-from trainers.models import load_model, load_tokenizer, merged_layer, write_model_folder
+from trainers.learner.weight_units import WeightUnit, weight_units
+from trainers.models import enable_checkpointing, load_model, load_tokenizer, write_model_folder
 
 
 class Wrapped(nn.Module):
@@ -87,7 +87,7 @@ class Rank:
             if lora:
                 raise ValueError("proximal_logprobs with model.lora_rank > 0: train full weights")
             self._proximal = self._frozen_copy(model, config)
-        self._sender: Any = None
+        self._sampled: dict[str, str] = {}
 
     def _join(self, node: str, master: tuple[str, int], use_gpu: bool, deadline_s: float) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_of(node))
@@ -251,9 +251,9 @@ class Rank:
     def whole_weights(self, bucket_mb: float) -> Iterator[tuple[str, Tensor]]:
         """Every weight by Hugging Face name, LoRA merged into copies; under ZeRO-3 all ranks gather
         a whole bucket together, and only then is any of it used."""
-        held: list[_Unit] = []
+        held: list[WeightUnit] = []
         size, limit = 0, bucket_mb * 2**20
-        for unit in _units(self._model):
+        for unit in weight_units(self._model):
             if held and size + unit.nbytes > limit:
                 yield from self._gathered(held)
                 held, size = [], 0
@@ -262,7 +262,7 @@ class Rank:
         yield from self._gathered(held)
 
     @torch.no_grad()
-    def _gathered(self, units: Sequence["_Unit"]) -> list[tuple[str, Tensor]]:
+    def _gathered(self, units: Sequence[WeightUnit]) -> list[tuple[str, Tensor]]:
         parameters = [p for unit in units for p in unit.parameters]
         with deepspeed.zero.GatheredParameters(parameters, enabled=self._zero3):
             whole = [(u.name, u.value()) for u in units]
@@ -280,12 +280,44 @@ class Rank:
             for _ in weights:
                 pass
             return [], {}
-        names = sample_names([unit.name for unit in _units(self._model)], version)
+        names = sample_names([unit.name for unit in weight_units(self._model)], version)
         refs, digests = [], dict[str, str]()
         for bucket in pack_buckets(weights, bucket_mb=bucket_mb, dtype=dtype):
             refs.append(ray.put(bucket))
             digests |= bucket_digests([bucket], names)
         return refs, digests
+
+    def connect_device(self, options: Mapping[str, Any]) -> None:
+        """Join the group in which vLLM's own transfer sends weights to the engines' GPUs."""
+        from trainers.rollout.vllm_engine import DeviceSender
+
+        self._wire_dtype = options["dtype"]
+        self._shapes = {u.name: u.shape for u in weight_units(self._model)}
+        rest = {name: value for name, value in options.items() if name != "dtype"}
+        self._sender = DeviceSender(
+            rank=self._rank,
+            described=[(name, self._wire_dtype, shape) for name, shape in self._shapes.items()],
+            replay=self._replay,
+            **rest,
+        )
+
+    def send_device(self, version: int) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+        """Send all weights; digests and shapes of the sampled tensors, as they were sent."""
+        finite = [
+            torch.isfinite(getattr(p, "ds_tensor", p)).all() for p in self._model.parameters()
+        ]
+        if not self._all_finite(0.0 if bool(torch.stack(finite).all()) else float("nan")):
+            raise FloatingPointError("weights: NaN or infinity, nothing was sent")
+        self._sampled = dict.fromkeys(sample_names(list(self._shapes), version), "")
+        self._sender.send()
+        return self._sampled, {name: self._shapes[name] for name in self._sampled}
+
+    def _replay(self) -> Iterator[tuple[str, Tensor]]:
+        for name, weight in self.whole_weights(bucket_mb=256.0):
+            sent = weight.to(self._wire_dtype)
+            if name in self._sampled:
+                self._sampled[name] = digest(sent)
+            yield name, sent
 
     def save(self, folder: str, state: Mapping[str, Any]) -> None:
         """`model/` by rank 0, `trainer_state/` by every rank."""
@@ -318,87 +350,6 @@ class Rank:
             for p, tensor in zip(self._proximal.parameters(), kept["tensors"], strict=True):
                 getattr(p, "ds_tensor", p).copy_(tensor)
             self._proximal_weight = kept["weight"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """One weight of the plain model: a parameter, or a LoRA layer's base with its adapters."""
-
-    name: str
-    layer: nn.Module | None
-    base: nn.Parameter
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        if self.layer is None:
-            return [self.base]
-        adapters = [p for n, p in self.layer.named_parameters() if n.startswith("lora_")]
-        return [self.base, *adapters]
-
-    @property
-    def nbytes(self) -> int:
-        return int(getattr(self.base, "ds_numel", self.base.numel())) * self.base.element_size()
-
-    def value(self) -> Tensor:
-        weight = self.base.detach()
-        return weight if self.layer is None else merged_layer(self.layer, weight)
-
-
-def _units(model: nn.Module) -> Iterator[_Unit]:
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    layers = {name: m for name, m in plain.named_modules() if hasattr(m, "lora_A")}
-    for name, parameter in plain.named_parameters():
-        if ".lora_" in name:
-            continue
-        owner = None
-        if name.endswith(".base_layer.weight"):
-            owner = layers.get(name.removesuffix(".base_layer.weight"))
-        yield _Unit(name.replace(".base_layer.", "."), owner, parameter)
-
-
-def engine_config(model: ModelConfig, learner: LearnerConfig) -> dict[str, Any]:
-    """DeepSpeed's own configuration."""
-    # vectors stay whole on every rank, matrices are sharded
-    zero: dict[str, Any] = {
-        "stage": learner.zero_stage,
-        "stage3_param_persistence_threshold": 10_000,
-    }
-    if learner.offload and learner.zero_stage:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    config: dict[str, Any] = {
-        # sizes that DeepSpeed insists on; microbatches here are token budgets
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": learner.grad_clip,
-        "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": 2**31,
-    }
-    if model.dtype == "bfloat16":
-        config["bf16"] = {"enabled": True, "check_grad_overflow": True}
-        config["data_types"] = {"grad_accum_dtype": "fp32"}
-    return config
-
-
-def enable_checkpointing(model: Any) -> None:
-    """Recompute activations in the backward pass. Transformers does so in training mode only, so
-    every dropout is set to 0 instead of being switched off by evaluation mode."""
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
-
-
-def interface_of(address: str) -> str:
-    """Name of the network interface that carries an IP address of this node."""
-    for name, entries in psutil.net_if_addrs().items():
-        if any(entry.address == address for entry in entries):
-            return name
-    raise RuntimeError(f"no network interface of this node has the address {address}")
 
 
 def _share_head(engine: Any) -> None:

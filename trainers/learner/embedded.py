@@ -15,7 +15,7 @@ from trainers.config import LearnerConfig, ModelConfig
 from trainers.learner.core import microbatch_loss, score_batch, to_device
 from trainers.learner.optimizer import build_optimizer
 from trainers.learner.packing import microbatches, take_rollouts
-from trainers.models import load_model, merged_weights, save_pretrained
+from trainers.models import enable_checkpointing, load_model, merged_weights, save_pretrained
 
 PROXIMAL_DECAY = 0.889
 """beta of PPO-EWMA (arXiv 2110.00641)."""
@@ -47,7 +47,7 @@ class EmbeddedLearner:
         """Load the weights, the optimizer, and the reference where the algorithm needs one."""
         self.model = load_model(self._model_config, seed=self._seed).to(self.device)
         if self._config.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            enable_checkpointing(self.model)
         self._optimizer = build_optimizer(self.model, self._config)
         needs, lora = self._algorithm.needs, bool(self._model_config.lora_rank)
         self._reference = None

@@ -1,12 +1,13 @@
 """The actor side of the vLLM pool, and the only module that imports vllm (tried with 0.32).
 
-What it leans on inside vLLM, each checked when the engine starts: the V1 sampler's `forward` and
-`compute_logprobs` (`FullVocabSampler`), `Worker.reload_weights`, and the weight-transfer layer.
+What it leans on inside vLLM: the V1 sampler's `forward` and `compute_logprobs` (`FullVocabSampler`,
+checked when an engine starts), `Worker.reload_weights`, and the weight-transfer layer. The GPU
+transfer (`DeviceSender`) follows vLLM's protocol but has not been run here: no GPU was at hand.
 """
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,13 @@ import numpy as np
 import torch
 import vllm
 from torch import Tensor
+from vllm.distributed.weight_transfer import (
+    ParamMeta,
+    WeightSource,
+    WeightTransferTrainerFactory,
+)
+from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 from vllm.v1.sample.sampler import Sampler
 
 from trainers.buckets import Bucket, bucket_digests, digest, shapes_of, unpack
@@ -215,6 +223,92 @@ class Engine:
         field = {"init_weight_transfer_engine": "init_info", "update_weights": "update_info"}
         kwargs = {field[stage]: payload} if stage in field else {}
         self._llm.collective_rpc(stage, kwargs=kwargs)
+
+
+class EngineClient:
+    """vLLM's control protocol over our actors; each engine has its own place in the NCCL group,
+    where vLLM's own Ray client would give all of them the same."""
+
+    def __init__(
+        self, engines: Sequence[Any], tensor_parallel_size: int, deadline_s: float
+    ) -> None:
+        self._engines, self._tp = engines, tensor_parallel_size
+        self._deadline_s = deadline_s
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Let every engine join."""
+        infos = [dict(init_info) for _ in self._engines]
+        if "rank_offset" in init_info:
+            for i, info in enumerate(infos):
+                info["rank_offset"] += i * self._tp
+        self._all("init_weight_transfer_engine", infos)
+
+    def start_weight_update(self) -> None:
+        """Prepare the engines' layers for new weights."""
+        self._all("start_weight_update", [None] * len(self._engines))
+
+    def update_weights(self, update_info: Any) -> None:
+        """Let every engine receive what is being sent."""
+        self._all("update_weights", [update_info] * len(self._engines))
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Process the received layers."""
+        self._all("finish_weight_update", [None] * len(self._engines))
+
+    def _all(self, stage: str, payloads: Sequence[Any]) -> None:
+        import ray
+
+        pairs = zip(self._engines, payloads, strict=True)
+        refs = [engine.call.remote("transfer", stage, payload) for engine, payload in pairs]
+        ray.get(refs, timeout=self._deadline_s)
+
+
+class _Weights(WeightSource):
+    """A learner rank's weights as vLLM wants them: described first, then replayed each round."""
+
+    def __init__(self, described: Sequence[ParamMeta], replay: Callable[[], Any]) -> None:
+        self._described, self._replay = list(described), replay
+
+    def metadata(self) -> list[ParamMeta]:
+        return self._described
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        return iter(self._replay())
+
+
+class DeviceSender:
+    """The learner's end of vLLM's own transfer (start, update, finish); one on every rank, rank 0
+    sends, the others take part in gathering."""
+
+    def __init__(
+        self,
+        *,
+        rank: int,
+        backend: str,
+        engines: Sequence[Any],
+        tensor_parallel_size: int,
+        master: tuple[str, int],
+        deadline_s: float,
+        described: Sequence[tuple[str, torch.dtype, tuple[int, ...]]],
+        replay: Callable[[], Any],
+    ) -> None:
+        """described: name, dtype on the wire and shape of every tensor that replay() yields."""
+        self._engine = WeightTransferTrainerFactory.trainer_init(
+            IPCTrainerInitInfo(rank=rank, packed=True)
+            if backend == "ipc"
+            else NCCLTrainerInitInfo(
+                master_address=master[0],
+                master_port=master[1],
+                world_size=1 + len(engines) * tensor_parallel_size,
+                rank=rank,
+            ),
+            client=EngineClient(engines, tensor_parallel_size, deadline_s),
+            source=_Weights([ParamMeta(*one) for one in described], replay),
+        )
+
+    def send(self) -> None:
+        """One round; every rank calls it."""
+        self._engine.send_weights()
 
 
 def _vllm_sampling(sampling: SamplingParams) -> vllm.SamplingParams:

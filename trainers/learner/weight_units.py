@@ -1,0 +1,53 @@
+"""The weights of a plain model, one by one, whatever shards or adapts them in the learner."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from trainers.models import merged_layer
+
+
+@dataclass(frozen=True, slots=True)
+class WeightUnit:
+    """One weight of the plain model: a parameter, or a LoRA layer's base with its adapters."""
+
+    name: str
+    layer: nn.Module | None
+    base: nn.Parameter
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What must be whole before `value` is asked."""
+        if self.layer is None:
+            return [self.base]
+        adapters = [p for n, p in self.layer.named_parameters() if n.startswith("lora_")]
+        return [self.base, *adapters]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole weight."""
+        return int(getattr(self.base, "ds_numel", self.base.numel())) * self.base.element_size()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole weight, also while ZeRO-3 holds a shard of it."""
+        return tuple(getattr(self.base, "ds_shape", self.base.shape))
+
+    def value(self) -> Tensor:
+        """The whole weight; with adapters a merged copy, without the parameter's own memory."""
+        weight = self.base.detach()
+        return weight if self.layer is None else merged_layer(self.layer, weight)
+
+
+def weight_units(model: nn.Module) -> Iterator[WeightUnit]:
+    """Every weight by its Hugging Face name; a tensor that two names share comes once."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    layers = {name: m for name, m in plain.named_modules() if hasattr(m, "lora_A")}
+    for name, parameter in plain.named_parameters():
+        if ".lora_" in name:
+            continue
+        owner = None
+        if name.endswith(".base_layer.weight"):
+            owner = layers.get(name.removesuffix(".base_layer.weight"))
+        yield WeightUnit(name.replace(".base_layer.", "."), owner, parameter)
