@@ -1,0 +1,202 @@
+import asyncio
+import math
+from pathlib import Path
+
+import pytest
+
+from rewards import InputError, RewardError, Sample, Status, load_rewards
+
+
+@pytest.fixture(autouse=True)
+def _user_code(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "user_code"))
+
+
+def samples(*texts, gold="aa"):
+    return [
+        Sample(id=str(i), group="g", completion=t, gold=gold, token_ids=tuple(range(len(t))))
+        for i, t in enumerate(texts)
+    ]
+
+
+def score(specs, batch, **kwargs):
+    async def run():
+        kwargs.setdefault("workers", 1)
+        scorer = load_rewards(specs, on_alarm=lambda alarm: None, **kwargs)
+        try:
+            return await scorer.score(batch), scorer
+        finally:
+            await scorer.close()
+
+    return asyncio.run(run())
+
+
+def test_plain_function_with_options_runs_in_a_worker_in_order():
+    spec = {"name": "n", "function": "my_rewards:length", "options": {"scale": 2.0}}
+    rows, scorer = score([spec], samples("a", "bbb", ""))
+    assert [row["n"].value for row in rows] == [2.0, 6.0, 0.0]
+    assert [row["n"].status for row in rows] == [Status.CORRECT, Status.CORRECT, Status.WRONG]
+    assert scorer.pool.pids() == []
+
+
+def test_declared_components_stay_apart_with_their_own_weights():
+    spec = {
+        "name": "both",
+        "function": "my_rewards:two",
+        "components": ["same", "short"],
+        "weight": {"same": 1.0, "short": 0.1},
+    }
+    rows, scorer = score([spec], samples("aa", "abcdefg"))
+    assert scorer.components == ("same", "short")
+    assert scorer.weights == {"same": 1.0, "short": 0.1}
+    assert [(r["same"].value, r["short"].value) for r in rows] == [(1.0, 1.0), (0.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("my_rewards:wrong_names", "must be exactly the components"),
+        ("my_rewards:not_finite", "needs a finite number"),
+        ("my_rewards:text", "needs a finite number"),
+        ("my_rewards:fails", "KeyError: 'no such column'"),
+        ("my_rewards:too_few", "1 scores for 2 samples"),
+        ("my_rewards:unpicklable", "does not pickle"),
+        ("my_rewards:BrokenImport", "only fails inside a worker"),
+    ],
+)
+def test_a_broken_contract_stops_the_run_at_once(function, message):
+    with pytest.raises(RewardError, match=message):
+        score([{"name": "x", "function": function}], samples("a", "b"))
+
+
+def test_a_later_exception_is_recorded_until_the_cap():
+    async def run():
+        scorer = load_rewards([{"name": "x", "function": "my_rewards:fails_on_bad"}], workers=1)
+        try:
+            await scorer.score(samples("ok"))
+            later = await scorer.score(samples("ok", "bad"))
+            with pytest.raises(RewardError, match="2 of 3 samples"):
+                await scorer.score(samples("ok", "bad", "bad"))
+            return later
+        finally:
+            await scorer.close()
+
+    ok, bad = (row["x"] for row in asyncio.run(run()))
+    assert (ok.value, ok.status) == (1.0, Status.CORRECT)
+    assert math.isnan(bad.value)
+    assert bad.status is Status.INFRA_ERROR
+    assert "user bug" in bad.detail["error"]
+
+
+def test_the_first_batch_does_not_excuse_an_exception():
+    with pytest.raises(RewardError, match="user bug"):
+        score([{"name": "x", "function": "my_rewards:fails_on_bad"}], samples("ok", "bad"))
+
+
+def test_async_batch_and_class_rewards():
+    specs = [
+        {"name": "w", "function": "my_rewards:waits"},
+        {"name": "b", "function": "my_rewards:batch_of_lengths"},
+        {"name": "judge", "function": "my_rewards:Judge", "options": {"bonus": 1.0}},
+    ]
+    rows, scorer = score(specs, samples("xyz", ""))
+    assert scorer.components == ("w", "b", "clear", "kind")
+    assert [r["w"].value for r in rows] == [1.0, 0.0]
+    assert [r["b"].value for r in rows] == [3.0, 0.0]
+    assert (rows[0]["clear"].value, rows[0]["kind"].value) == (2.0, 0.5)
+    assert rows[0]["clear"].per_turn == (0.25, 0.75)
+
+
+def test_gate_zeroes_a_component_and_passes_failures_on():
+    gated = {"name": "n", "function": "my_rewards:length", "gate": "correct"}
+    exact = {"name": "correct", "function": "exact"}
+    rows, _ = score([gated, exact], samples("aa", "bbbb"))
+    assert [(r["correct"].value, r["n"].value) for r in rows] == [(1.0, 2.0), (0.0, 0.0)]
+    assert rows[1]["n"].detail["gated"] == 4.0
+    unreachable = {"name": "correct", "function": "my_rewards:Unreachable"}
+    rows, _ = score([gated, unreachable], samples("aa"))
+    assert math.isnan(rows[0]["n"].value)
+    assert rows[0]["n"].status is Status.INFRA_ERROR
+
+
+def test_scores_of_other_components_as_data():
+    specs = [
+        {"name": "late", "function": "my_rewards:relative"},
+        {"name": "base", "function": "my_rewards:length"},
+    ]
+    rows, scorer = score(specs, samples("ab"))
+    assert scorer.components == ("late", "base")
+    assert rows[0]["late"].value == 20.0
+
+
+def test_a_timeout_marks_only_its_sample_and_raises_the_alarm():
+    alarms = []
+
+    async def run():
+        spec = {"name": "x", "function": "my_rewards:behaves"}
+        scorer = load_rewards([spec], workers=2, deadline_s=0.5, on_alarm=alarms.append)
+        try:
+            rows = await scorer.score(samples("a", "hang", "ccc"))
+            return rows, scorer.statistics["x"], scorer.metrics()
+        finally:
+            await scorer.close()
+
+    rows, statistics, metrics = asyncio.run(run())
+    assert [r["x"].status for r in rows] == [Status.CORRECT, Status.TIMEOUT, Status.CORRECT]
+    assert math.isnan(rows[1]["x"].value)
+    # verdicts 1 and 3: mean 2, population std 1; one of three timed out
+    assert (statistics.mean, statistics.std) == (2.0, 1.0)
+    assert statistics.valid_frac == pytest.approx(2 / 3)
+    assert metrics["reward/x/timeout_frac"] == pytest.approx(1 / 3)
+    assert [alarm.kind for alarm in alarms] == ["timeouts"]
+
+
+def test_constant_scores_raise_an_alarm():
+    alarms = []
+
+    async def run():
+        scorer = load_rewards([{"name": "e", "function": "exact"}], on_alarm=alarms.append)
+        await scorer.score(samples("aa", "aa"))
+        await scorer.close()
+        return scorer.examples("e", Status.CORRECT)
+
+    assert len(asyncio.run(run())) == 2
+    assert [(a.component, a.kind) for a in alarms] == [("e", "constant")]
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        ([], "at least one reward"),
+        ([{"name": "x", "function": "boxed_exakt"}], "did you mean 'boxed_exact'"),
+        ([{"name": "x", "function": "my_rewards:lenth"}], "did you mean 'length'"),
+        ([{"name": "x", "function": "no_such_module:f"}], "no module named 'no_such_module'"),
+        ([{"name": "x", "function": "exact", "wieght": 1}], "did you mean 'weight'"),
+        ([{"name": "x", "function": "exact", "weight": math.nan}], "finite number"),
+        ([{"name": "x", "function": "my_rewards:length", "options": {"scal": 1}}], "'scale'"),
+        ([{"name": "x", "function": "regex"}], "pattern: is needed"),
+        ([{"name": "x", "function": "exact"}] * 2, "appears 2 times"),
+        ([{"name": "x", "function": "exact", "gate": "y"}], "gate = 'y'"),
+        ([{"name": "x", "function": "exact", "deadline_s": 0}], "above 0"),
+        ([{"name": "x", "function": "exact", "weight": {"z": 1.0}}], "components are"),
+    ],
+)
+def test_bad_specs_are_named_before_anything_starts(specs, message):
+    with pytest.raises(InputError, match=message):
+        load_rewards(specs)
+
+
+def test_a_local_function_is_refused_since_no_worker_can_import_it():
+    with pytest.raises(InputError, match="does not pickle"):
+        load_rewards([{"name": "x", "function": lambda sample: 1.0}])
+
+
+def test_environment_rewards_are_handed_on():
+    batch = [
+        Sample(id="1", group="g", completion="", meta={"r": 0.5}, turns=[{"r": 0.2}, {"tool": "x"}])
+    ]
+    rows, _ = score([{"name": "env", "function": "given", "options": {"key": "r"}}], batch)
+    assert rows[0]["env"].value == 0.5
+    assert rows[0]["env"].per_turn is not None
+    assert rows[0]["env"].per_turn[0] == 0.2
+    assert math.isnan(rows[0]["env"].per_turn[1])
