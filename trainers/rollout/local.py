@@ -66,6 +66,7 @@ class LocalPool:
         tokenizer: Any = None,
         end_token_ids: Sequence[int] = (),
         device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
         engine: str = "auto",
         threads: int | None = None,
         deadline_s: float = 600.0,
@@ -73,6 +74,8 @@ class LocalPool:
     ) -> None:
         """model: a Hugging Face causal LM, whose parameters are shared, or a folder or id to load.
 
+        device, dtype: of a model that is loaded; None for the CPU, and for float32 there and the
+        folder's own dtype on CUDA.
         tokenizer: decodes for stop strings and adds its end token to the model's own.
         engine: auto takes the compiled engine for small Llama and Qwen models on a CPU.
         threads: of the compiled engine; None for torch.get_num_threads().
@@ -81,7 +84,7 @@ class LocalPool:
             raise ValueError(f"LocalPool: engine = {engine!r}: choose from {list(ENGINES)}")
         self.policy_version = 0
         self.deadline_s = deadline_s
-        self._source, self._device = model, device
+        self._source, self._device, self._dtype = model, device, dtype
         self._tokenizer, self._end_token_ids = tokenizer, tuple(end_token_ids)
         self._engine_choice, self._threads, self._cache_bytes = engine, threads, cache_bytes
         self._stop = StopStrings(tokenizer.decode) if tokenizer is not None else None
@@ -105,8 +108,9 @@ class LocalPool:
         if isinstance(source, str | Path):
             from transformers import AutoModelForCausalLM
 
-            source = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
-            source.to(self._device or "cpu")
+            device = torch.device(self._device or "cpu")
+            dtype = self._dtype or (torch.float32 if device.type == "cpu" else "auto")
+            source = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device)
             self._owns_weights = True
         self._bind(source)
 
@@ -194,7 +198,9 @@ class LocalPool:
         )
 
     def _context(self) -> int:
-        return int(self._model.config.get_text_config().max_position_embeddings)
+        # a few architectures have no table of positions, and no limit
+        config = self._model.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None) or 1 << 31
 
     def _check_tokens(self, token_ids: Sequence[int], where: str) -> None:
         size = self._model.get_input_embeddings().num_embeddings
