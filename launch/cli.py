@@ -115,7 +115,9 @@ def compare(
     from trainers.config import load_config
 
     settings = load_config(config, overrides or [])
-    train_command = [sys.executable, "-m", "launch.cli", "train"]
+    # a folder here named as a package of ours must not shadow it in the runs
+    isolated = [] if os.getcwd() in sys.path else ["-P"]
+    train_command = [sys.executable, *isolated, "-m", "launch.cli", "train"]
 
     def run() -> None:
         from trainers.compare_command import run_comparison
@@ -130,6 +132,73 @@ def compare(
         )
 
     _quietly(run)
+
+
+@app.command()
+def grade(
+    cases: Annotated[
+        Path | None, typer.Argument(help="A .jsonl of rows with id, gold and pred.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the verdicts go, one line a row.")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes for the symbolic layer.")] = 2,
+    deadline: Annotated[float, typer.Option(help="Seconds a row may take.")] = 2.0,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="Check every gold of a data file against itself instead."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="With --audit: the data set's preset, such as gsm8k.")
+    ] = None,
+) -> None:
+    """Grade answers against golds, or audit the golds of a data set.
+
+    Example: rlnorm grade cases.jsonl --out verdicts.jsonl --workers 4
+    """
+    if audit is not None:
+        from rewards.audit import audit as run_audit
+
+        if cases is not None or out is not None:
+            raise InputError("grade --audit DATA takes neither CASES nor --out")
+        run_audit(audit, preset=preset)
+        return
+    if cases is None or out is None:
+        raise InputError("grade: needs CASES and --out VERDICTS, or --audit DATA")
+    from rewards.grade import grade as run_grade
+
+    run_grade(cases, out, workers=workers, deadline=deadline)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: packages that fit together, devices, compiler, disk, sandbox."""
+    from rich.console import Console
+
+    from launch.doctor import report
+
+    sound: list[bool] = []
+    _quietly(lambda: sound.append(report(Console())))
+    if not sound[0]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def estimators(
+    name: Annotated[
+        str | None, typer.Argument(help="One algorithm in full; without it, a table of all.")
+    ] = None,
+) -> None:
+    """List the named algorithms with their stages, papers, options and defaults.
+
+    Example: rlnorm estimators mc_grpo
+    """
+    from rich.console import Console
+
+    from launch.estimators import print_algorithm, print_algorithms
+
+    if name is None:
+        print_algorithms(Console())
+    else:
+        print_algorithm(Console(), name)
 
 
 def _quietly(run: Callable[[], None]) -> None:

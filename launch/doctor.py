@@ -154,12 +154,12 @@ def _disk() -> Finding:
 
 
 def _sandbox() -> Finding:
-    from rewards.sandbox import probe
+    from rewards.sandbox import SandboxUnavailable, probe
 
-    found = probe()
-    return Finding(
-        what="code sandbox",
-        state="ok" if found.ok else "warn",
-        detail=found.detail,
-        remedy="" if found.ok else "only code rewards need it; see docs/sandbox.md",
-    )
+    try:
+        facts = probe()
+    except SandboxUnavailable as error:
+        return Finding(what="code sandbox", state="warn", detail="none", remedy=str(error))
+    weak = [n for n in ("seccomp", "proc", "pids_cgroup") if not getattr(facts, n)]
+    detail = "level 1" + (f", without {', '.join(weak)}" if weak else "")
+    return Finding(what="code sandbox", state="ok", detail=detail)

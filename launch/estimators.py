@@ -1,0 +1,71 @@
+"""`rlnorm estimators`: the named algorithms as tables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rewards.errors import InputError
+from rlnorm.algorithms import resolve_algorithm
+from rlnorm.presets import PRESETS
+from rlnorm.stages import suggest
+
+SLOTS = (
+    "sample_plan",
+    "shaping",
+    "estimator",
+    "modulators",
+    "loss",
+    "aggregate",
+    "regularizers",
+    "selector",
+    "correction",
+)
+
+
+def print_algorithms(console: Console) -> None:
+    """One row an algorithm: what it is, its paper, and the stages that make it."""
+    table = Table(title="algorithm: NAME in a config; any slot can be overridden", show_lines=True)
+    for name in ("name", "what it is", "source", "stages"):
+        table.add_column(name, overflow="fold")
+    for name, preset in PRESETS.items():
+        table.add_row(name, preset.summary, preset.paper, _stages(name))
+    console.print(table)
+    console.print("options and defaults of one: rlnorm estimators NAME", style="dim")
+
+
+def print_algorithm(console: Console, name: str) -> None:
+    """Every slot of one algorithm with its options and defaults."""
+    if name not in PRESETS:
+        raise InputError(
+            f"algorithm {name!r}: choose from {', '.join(PRESETS)}{suggest(name, PRESETS)}"
+        )
+    preset, described = PRESETS[name], resolve_algorithm(name).describe()
+    table = Table(title=f"{name}: {preset.summary} ({preset.paper})")
+    for column in ("slot", "stage", "options"):
+        table.add_column(column, overflow="fold")
+    for slot in SLOTS:
+        stages = described[slot]
+        for stage in stages if isinstance(stages, list) else [stages]:
+            if stage:
+                table.add_row(slot, stage.get("name", ""), Text(_options(stage)))
+    console.print(table)
+
+
+def _stages(name: str) -> str:
+    described = resolve_algorithm(name).describe()
+    plan = described["sample_plan"]
+    parts = [described["estimator"]["name"], *(m["name"] for m in described["modulators"])]
+    parts += [described["loss"]["name"], described["aggregate"]["name"]]
+    parts += [r["name"] for r in described["regularizers"]]
+    if plan["extra_kind"] != "none":
+        parts.append(f"+1 {plan['extra_kind']}")
+    if plan["resample"]:
+        parts.append("resample")
+    return " · ".join(parts)
+
+
+def _options(stage: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v!r}" for k, v in stage.items() if k != "name")
