@@ -36,8 +36,10 @@ def check_table(where: str, name: str, table: Tensor) -> None:
             f"{where}: {name} has shape {tuple(table.shape)}, needs [rollouts, columns], "
             "at least one of each"
         )
-    if (table.abs() > LARGEST).any():
-        row, column = (table.abs() > LARGEST).nonzero()[0].tolist()
+    # in float64, for in float32 LARGEST is infinite itself
+    too_large = table.double().abs() > LARGEST
+    if too_large.any():
+        row, column = too_large.nonzero()[0].tolist()
         raise ValueError(
             f"{where}: {name}[{row}, {column}] = {table[row, column].item()}: needs a finite "
             f"number of at most {LARGEST:g}, or NaN for a missing one"

@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from rlnorm.advantages.bnpo import beta_density, bnpo, fit_beta
+
+
+def close(got, want, tol=1e-12):
+    want = torch.as_tensor(want, dtype=torch.float64)
+    torch.testing.assert_close(got, want, rtol=tol, atol=tol)
+
+
+def table(*groups):
+    rewards = torch.tensor([r for group in groups for r in group], dtype=torch.float64)
+    index = torch.tensor([g for g, group in enumerate(groups) for _ in group])
+    return rewards[:, None], index
+
+
+def test_moments():
+    # means 1/4, 1/2, 3/4, 3/4: mean 9/16, squares 20 + 4 + 12 + 12 over 16^2... = 11/16 / 4 / 3
+    fit = fit_beta(torch.tensor([0.25, 0.5, 0.75, 0.75], dtype=torch.float64))
+    variance = ((5 / 16) ** 2 + (1 / 16) ** 2 + 2 * (3 / 16) ** 2) / 3
+    concentration = (9 / 16) * (7 / 16) / variance - 1
+    assert fit.mean == pytest.approx(9 / 16, abs=1e-12)
+    assert fit.variance == pytest.approx(variance, abs=1e-12)
+    assert fit.alpha == pytest.approx(1 + concentration * 9 / 16 / 3, abs=1e-12)
+    assert fit.beta == pytest.approx(1 + concentration * 7 / 16 / 3, abs=1e-12)
+
+
+def test_density_against_closed_forms():
+    p = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+    close(beta_density(p, 1.0, 1.0), [1, 1, 1])
+    close(beta_density(p, 2.0, 1.0), 2 * p)
+    close(beta_density(p, 1.5, 1.5), 8 / torch.pi * (p * (1 - p)).sqrt())
+
+
+def test_advantage_is_the_centred_reward_over_the_density():
+    rewards, index = table([1, 0, 0, 0], [1, 1, 0, 0])
+    # mean 3/8, variance 1/32: a + b = 6.5, a = 39/16, b = 65/16
+    alpha, beta = 1 + 39 / 48, 1 + 65 / 48
+    p = torch.tensor([0.25] * 4 + [0.5] * 4, dtype=torch.float64)
+    close(bnpo(rewards, index), (rewards[:, 0] - p) / beta_density(p, alpha, beta))
+    close(bnpo(rewards, index, weight_max=0.5)[:4], [0.375, -0.125, -0.125, -0.125])
+
+
+def test_the_range_is_mapped_to_the_unit_interval():
+    rewards, index = table([1, 0, 0, 0], [1, 1, 0, 0])
+    close(bnpo(4 * rewards - 1, index, min_value=-1.0, max_value=3.0), bnpo(rewards, index))
+
+
+def test_components_are_averaged():
+    rewards, index = table([1, 0, 0, 0], [1, 1, 0, 0])
+    other, _ = table([1, 1, 1, 0], [1, 0, 1, 0])
+    both = bnpo(torch.cat((rewards, other), dim=1), index)
+    close(both, (bnpo(rewards, index) + bnpo(other, index)) / 2)
+
+
+def test_means_that_do_not_vary_are_reinforce():
+    rewards, index = table([1, 0], [0, 1])
+    close(bnpo(rewards, index), [0.5, -0.5, -0.5, 0.5])
+    one, alone = table([1, 1, 0, 0])
+    close(bnpo(one, alone), [0.5, 0.5, -0.5, -0.5])
+
+
+def test_groups_of_one_stay_out_of_the_fit():
+    rewards, index = table([1, 0, 0, 0], [1], [1, 1, 0, 0])
+    without, rest = table([1, 0, 0, 0], [1, 1, 0, 0])
+    got = bnpo(rewards, index)
+    assert got[4] == 0.0
+    close(torch.cat((got[:4], got[5:])), bnpo(without, rest))
