@@ -59,4 +59,10 @@ def _cpp(device: str) -> Backend:
 
 
 def _triton(device: str) -> Backend:
-    raise RuntimeError("backend = 'triton': triton is not installed")
+    try:
+        from rlnorm.kernels import triton_backend
+    except ImportError as error:
+        raise RuntimeError(f"backend = 'triton': cannot be imported: {error}") from error
+    if device != "cuda" and not triton_backend.INTERPRETED:
+        raise ValueError(f"backend = 'triton': serves tensors on cuda, got {device}")
+    return Backend("triton", triton_backend.TritonRows(), TorchProducts())

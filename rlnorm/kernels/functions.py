@@ -1,5 +1,6 @@
 """The autograd boundary: row statistics of a head, and of given logits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def _saved_rows(summary: Summary) -> tuple[Tensor | None, ...]:
     return (summary.peak, summary.log_z, summary.entropy, summary.log_kept_mass)
 
 
-def _restored(saved: tuple[Tensor, ...], index: Any) -> Summary:
+def _restored(saved: Sequence[Tensor | None], index: Any) -> Summary:
     peak, log_z, entropy, log_kept = (None if x is None else x[index] for x in saved)
     assert peak is not None
     assert log_z is not None

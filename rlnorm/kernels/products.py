@@ -4,13 +4,14 @@ On a GPU 16-bit operands are multiplied as they are with `out_dtype=float32`. To
 no such product, so operands are widened to float32 a slice at a time.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Products(Protocol):
     """How a backend multiplies."""
 

@@ -43,7 +43,7 @@ def stats_of(
         proxy = (logprob - log_kept).where(target_kept, -torch.inf)
     return TokenStats(
         logprob=logprob,
-        entropy=-(p * logprobs).sum(dim=1),
+        entropy=-(p * logprobs.masked_fill(p == 0, 0.0)).sum(dim=1),
         lse=lse,
         max_logprob=logprobs.detach().amax(dim=1),
         log_kept_mass=log_kept,

@@ -7,7 +7,7 @@ None of them changes z, except `gradient` when `out` is z itself.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -62,6 +62,7 @@ class RowScalars(NamedTuple):
         return RowScalars._make(None if x is None else x[index] for x in self)
 
 
+@runtime_checkable
 class RowKernels(Protocol):
     """One implementation of the row kernels."""
 
@@ -127,7 +128,8 @@ class TorchRows:
             peak, argmax = s.max(dim=1)
             out.peak[block] = peak
             out.target[block] = _pick(s, rows.targets[block])
-            e = s.sub_(peak[:, None]).exp()
+            # a logit of -inf adds 0 to the entropy, not 0 * inf
+            e = s.sub_(peak[:, None]).clamp_min_(-1e4).exp()
             if squares:
                 out.squares[block] = torch.linalg.vecdot(e, e)
             e.scatter_(1, argmax[:, None], 0.0)
@@ -171,7 +173,7 @@ class TorchRows:
             factor = row.a[:, None]
             if row.c is not None and row.offset is not None:
                 factor = factor + row.c[:, None] * (s >= row.offset[:, None])
-            s.sub_(row.log_z[:, None])
+            s.sub_(row.log_z[:, None]).clamp_min_(-1e4)
             if row.b is not None:
                 factor = torch.addcmul(factor, row.b[:, None], s)
             dz = s.exp_().mul_(factor)
