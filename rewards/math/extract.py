@@ -119,7 +119,8 @@ def _from_text(text: str) -> Extraction:
         if formula is not None:
             return Extraction(formula)
         words = _PROSE.findall(re.sub(r"\\[A-Za-z]+", "", text))
-        if text and (" " not in text or all(w in _PLAIN_WORDS for w in words)):
+        denied = _DENIAL.search(text)
+        if text and not denied and (" " not in text or all(w in _PLAIN_WORDS for w in words)):
             return Extraction(text)
     return Extraction(None, "no box, marker or lone expression")
 

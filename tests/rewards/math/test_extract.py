@@ -1,0 +1,110 @@
+import pytest
+
+from rewards.math.choice import choice_letter, stated_letter
+from rewards.math.extract import extract, extract_gold
+from rewards.text import after_reasoning, find_boxes
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (r"so \boxed{5}", "5"),
+        (r"\boxed{5} then \boxed{6}", "6"),
+        (r"\boxed{1} and \boxed{-2}.", "1 , -2"),
+        (r"$x=\boxed{1}$, $y=\boxed{2}$", "1 , 2"),
+        (r"\boxed{5} \boxed{6}", "6"),
+        (r"\boxed{\boxed{5}}", "5"),
+        (r"\\boxed{840}", "840"),
+        (r"\fbox{3}", "3"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+        (r"\boxed{20} percent", r"20\%"),
+        ("x }} \\boxed{5}", "5"),
+        ("<think>\\boxed{1}</think>\\boxed{2}", "2"),
+        ("work\n#### 1,234", "1,234"),
+        ("#### 5\n#### 6", "6"),
+        ("<answer> 7 </answer>", "7"),
+        ("Answer: 5", "5"),
+        ("**Answer:** 5", "5"),
+        ("The answer is 4 4/9.", "4 4/9"),
+        ("Final Answer: The final answer is 12. I hope it is correct.", "12"),
+        ("Final Answer: The volume of $A$ is 120. I hope it is correct. <|im", "120"),
+        ("The solution is $x \\le 5$", "x \\le 5"),
+        ("$5$", "5"),
+        ("x^2 + 1", "x^2 + 1"),
+        ("28 percent", "28 percent"),
+    ],
+)
+def test_finds(response, answer):
+    assert extract(response).answer == answer
+
+
+@pytest.mark.parametrize(
+    ("response", "rejected"),
+    [
+        (r"\boxed{5} \boxed{}", True),
+        (r"\boxed{ }", True),
+        (r"\boxed{5", True),
+        (r"\boxed{1} and \boxed{\frac{5}{}", True),
+        ("<think>\\boxed{5}", False),
+        ("<think>\\boxed{5}</think> not sure", False),
+        ("We tried 12, then 13. None works.", False),
+        ("It is $12$ or maybe $13$, I guess.", False),
+        ("Not $5$.", False),
+        ("", False),
+        ("</think>", False),
+    ],
+)
+def test_finds_nothing(response, rejected):
+    found = extract(response)
+    assert found.answer is None
+    assert found.rejected == rejected
+    assert found.why
+
+
+@pytest.mark.parametrize(
+    ("gold", "bare"),
+    [(r"so \boxed{5}.", "5"), ("steps\n#### 72", "72"), (" 3/4 ", "3/4"), (r"\boxed{}", "")],
+)
+def test_gold_texts(gold, bare):
+    assert extract_gold(gold) == bare
+
+
+def test_only_the_text_after_closed_reasoning_counts():
+    assert after_reasoning("a</think>b</think>c") == "c"
+    assert after_reasoning("no tags") == "no tags"
+    assert after_reasoning("<think>a</think>b<think>c") is None
+
+
+def test_only_the_last_boxes_are_read():
+    boxes = find_boxes("".join(f"\\boxed{{{i}}}" for i in range(200)))
+    assert [b.content for b in boxes] == [str(i) for i in range(136, 200)]
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("(B)", "B"),
+        (r"\text{B}", "B"),
+        ("B.", "B"),
+        (r"\textbf{(C)}", "C"),
+        ("BC", None),
+        ("x", None),
+    ],
+)
+def test_choice_letter(text, letter):
+    assert choice_letter(text) == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is for sure D, it can't be A or B", "D"),
+        ("The answer: D, it doesn't make sense for it to be A", "D"),
+        ("D. it can't be A or B", "D"),
+        ("I think the correct answer is C", "C"),
+        ("All of them look right.", None),
+    ],
+)
+def test_stated_letter(text, letter):
+    assert stated_letter(text) == letter
