@@ -111,6 +111,12 @@ class LocalRun:
 
     def finish(self) -> SandboxResult:
         """Run to the end, the limit or `kill`; SandboxError when the jail gives no report."""
+        try:
+            return self._finish()
+        except OSError as error:  # no process, file or cgroup to be had: nobody's verdict
+            raise SandboxError(f"sandbox level {self._level}: {error}") from error
+
+    def _finish(self) -> SandboxResult:
         with (
             _work_folder(self._level, self._files) as folder,
             cgroups.limited(self._limits) as procs,

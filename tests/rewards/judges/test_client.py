@@ -103,12 +103,12 @@ async def test_nobody_listening():
 
 
 async def test_concurrency_is_bounded(scripted_server, reply):
-    server = scripted_server(lambda *_: reply({}, wait_s=0.1))
+    server = scripted_server(lambda *_: reply({}, wait_s=0.3))
     client = HttpClient(server.url, concurrency=2)
     began = time.monotonic()
-    # six requests of 0.1 s, two at a time; waiting for a slot does not eat the deadline of 0.25 s
-    await asyncio.gather(*(client.post("/", {}, deadline_s=0.25) for _ in range(6)))
-    assert time.monotonic() - began >= 0.3
+    # six requests of 0.3 s, two at a time; waiting for a slot does not eat the deadline of 0.8 s
+    await asyncio.gather(*(client.post("/", {}, deadline_s=0.8) for _ in range(6)))
+    assert time.monotonic() - began >= 0.9
     await client.close()
 
 

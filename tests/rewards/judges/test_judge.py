@@ -128,7 +128,7 @@ async def test_a_failing_server_harms_only_its_own_sample(scripted_server, reply
 
     server = scripted_server(script)
     samples = [sample("4"), sample("poison"), sample("four")]
-    scores = await judge(server, *samples, deadline_s=0.6, retries=2)
+    scores = await judge(server, *samples, deadline_s=1.5, retries=2)
     assert [score.status for score in scores] == ["correct", "infra_error", "correct"]
     assert math.isnan(scores[1].components["judge"])
 

@@ -13,7 +13,7 @@ from rewards.sandbox import Limits, SandboxResult, SandboxStatus, python_argv, r
 
 MIB = 1 << 20
 SMALL = {
-    "wall_s": 1.5,
+    "wall_s": 10.0,
     "cpu_s": 1,
     "memory_bytes": 128 * MIB,
     "disk_bytes": 4 * MIB,
@@ -71,7 +71,8 @@ def words(result: SandboxResult) -> list[str]:
 
 
 def test_fork_bomb_stays_under_the_process_limit(attack):
-    result = attack("""
+    result = attack(
+        """
 count = 0
 while True:
     try:
@@ -86,7 +87,9 @@ while True:
         os.fork()
     except BlockingIOError:
         pass
-""")
+""",
+        wall_s=1.5,
+    )
     assert result.status is SandboxStatus.TIMEOUT
     assert 0 < int(result.stdout.split()[0]) < SMALL["processes"]
 
@@ -119,7 +122,7 @@ if os.fork() == 0:
 print("parent gone")
 """)
     assert words(result) == ["parent", "gone"]
-    assert result.wall_s < 1
+    assert result.wall_s < 8
 
 
 def test_killing_the_parent_and_everybody_else(attack):
@@ -141,29 +144,34 @@ os.killpg(0, signal.SIGTERM)
 
 def test_ignoring_every_signal_and_sleeping_for_ever(attack):
     began = time.monotonic()
-    result = attack("""
+    result = attack(
+        """
 for number in range(1, 32):
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_IGN)
 time.sleep(1000)
-""")
+""",
+        wall_s=1.0,
+    )
     assert result.status is SandboxStatus.TIMEOUT
     assert result.returncode is None
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
 
 
 def test_spinning_while_ignoring_sigxcpu_ends_by_the_cpu_limit(attack):
-    result = attack("signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", wall_s=20.0)
+    result = attack("signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", wall_s=30.0)
     assert result.status is SandboxStatus.TIMEOUT
     assert result.cpu_s < 4
 
 
 def test_stopping_itself(attack):
-    assert attack("os.kill(os.getpid(), signal.SIGSTOP)").status is SandboxStatus.TIMEOUT
+    assert (
+        attack("os.kill(os.getpid(), signal.SIGSTOP)", wall_s=1.0).status is SandboxStatus.TIMEOUT
+    )
 
 
 def test_closing_its_files_and_living_on(attack):
-    result = attack("os.closerange(0, 64)\ntime.sleep(1000)")
+    result = attack("os.closerange(0, 64)\ntime.sleep(1000)", wall_s=1.0)
     assert result.status is SandboxStatus.TIMEOUT
 
 
@@ -249,7 +257,7 @@ def test_endless_printer_is_cut_while_reading(attack, stream):
     result = attack(f"while True: sys.{stream}.write('x' * 1000)", wall_s=30.0, cpu_s=30)
     assert result.status is SandboxStatus.OUTPUT
     assert len(getattr(result, stream)) == SMALL["output_bytes"]
-    assert result.wall_s < 5
+    assert result.wall_s < 20
 
 
 def test_open_file_bomb(attack):
@@ -304,6 +312,16 @@ print(attempt(lambda: os.unlink(os.__file__)), attempt(lambda: open(sys.executab
     assert set(got) <= {"EROFS", "EACCES", "ENOENT", "EPERM"}
     assert len(got) == 10
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_mount_is_read_only_but_its_own(attack):
+    lines = attack("print(open('/proc/self/mountinfo').read())").stdout.decode().splitlines()
+    options = {words[4]: words[5].split(",") for words in map(str.split, lines) if words}
+    assert "/" in options
+    assert "/usr" in options
+    for place, flags in options.items():
+        if place not in ("/tmp", "/proc") and not place.startswith("/dev/"):
+            assert {"ro", "nosuid", "nodev"} <= set(flags), place
 
 
 def test_nothing_survives_into_the_next_run(attack):

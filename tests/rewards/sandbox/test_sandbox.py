@@ -104,7 +104,7 @@ def test_level_zero_ends_at_the_deadline_and_removes_its_folder():
     before = set(Path(tempfile.gettempdir()).glob("rlnorm-sandbox-*"))
     result = run({}, ["sleep", "60"], limits=Limits(wall_s=0.3), level=0)
     assert result.status is SandboxStatus.TIMEOUT
-    assert result.wall_s < 2
+    assert result.wall_s < 10
     assert set(Path(tempfile.gettempdir()).glob("rlnorm-sandbox-*")) <= before
 
 
@@ -116,8 +116,8 @@ def test_the_environment_is_made_up(level, monkeypatch):
 
 def test_read_only_shows_another_folder(tmp_path):
     (tmp_path / "data.txt").write_text("shown")
-    for folder in (tmp_path, tmp_path / "data.txt"):
-        folder.chmod(0o755)
+    for path in (tmp_path, tmp_path / "data.txt"):
+        path.chmod(0o777)
     command = ["sh", "-c", f"cat {tmp_path}/data.txt; touch {tmp_path}/x || echo refused"]
     assert run({}, command).stdout == b"refused\n"
     assert run({}, command, read_only=[str(tmp_path)]).stdout == b"shownrefused\n"
@@ -141,9 +141,9 @@ def test_many_threads_at_once():
 
 async def test_slow_programs_overlap_in_a_loop():
     began = time.monotonic()
-    results = await asyncio.gather(*(run_async({}, ["sleep", "1"]) for _ in range(8)))
+    results = await asyncio.gather(*(run_async({}, ["sleep", "1.5"]) for _ in range(8)))
     assert {result.status for result in results} == {SandboxStatus.OK}
-    assert time.monotonic() - began < 5  # one after another they need 8
+    assert time.monotonic() - began < 9  # one after another they need 12
 
 
 async def test_cancelling_kills_the_program():
@@ -176,6 +176,29 @@ run({{}}, python_argv("-c", "import time; time.sleep(60)", sys.argv[1][::-1]),
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert gone(marker, 5)
+
+
+def test_the_program_dies_with_a_killed_guard():
+    marker = f"marker-{uuid.uuid4().hex}"
+    errors: list[str] = []
+
+    def call() -> None:
+        program = python_argv("-c", "import time; time.sleep(60)", marker)
+        try:
+            run({}, program, limits=Limits(wall_s=60))
+        except SandboxError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    while gone(marker, 0.05):
+        assert thread.is_alive()
+    children = Path(f"/proc/self/task/{thread.native_id}/children").read_text().split()
+    (guard,) = [pid for pid in children if b"jail" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(guard), signal.SIGKILL)
+    assert gone(marker, 3)
+    thread.join(10)
+    assert errors[0].startswith("sandbox level 1: ")
 
 
 def test_no_child_and_no_cgroup_is_left():
