@@ -59,7 +59,9 @@ def test_loss_and_gradients_match_the_definition(backend, dtype, bar, workspace_
     torch.testing.assert_close(got.stats.entropy.double(), stats.entropy, rtol=1e-5, atol=1e-6)
     assert not got.stats.logprob.requires_grad
     for gradient, expected in zip(got_grads, want_grads, strict=True):
-        assert (gradient.double() - expected).norm() <= bar * expected.norm()
+        # one entry dominates the bias gradient, so its two roundings do not average out
+        limit = bar if gradient.dim() == 2 or dtype != torch.bfloat16 else 2 * 2**-8
+        assert (gradient.double() - expected).norm() <= limit * expected.norm()
 
 
 def test_second_item_of_the_callback_is_handed_back_per_chunk(backend):
