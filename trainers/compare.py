@@ -6,10 +6,12 @@
 
 Each run is a process of its own, so that no run leaves memory, threads or random state to the
 next. A seed decides the prompt order and, with step, prompt and sample index, every sampling seed;
-runs of one seed differ by the algorithm alone. Seeds are the outer loop: what an interrupted
-comparison leaves is balanced.
+runs of one seed differ by the algorithm alone. Slots that the config overrides
+(algorithm.aggregate=token-mean) hold for every named algorithm. Seeds are the outer loop: what an
+interrupted comparison leaves is balanced.
 """
 
+import asyncio
 import fcntl
 import json
 import os
@@ -31,14 +33,14 @@ from trainers.errors import RunError
 from trainers.run_dir import dump_config, write_atomic
 
 OWN = "config"
-"""Stands for the config's own algorithm, slots and all, in a list of named ones."""
+"""Stands for the config's own algorithm in a list of named ones; its slots are then its alone."""
 POLL_S = 0.2
 STOP_DEADLINE_S = 600.0
 """Longest wait for a run to finish its step and save after Ctrl-C."""
 FREE_KEYS = frozenset(
     ("output_dir", "run_name", "logging", "cluster", "checkpoint_every", "keep_checkpoints")
 )
-"""What may change between the parts of a comparison without changing any number in it."""
+"""Keys of the config that change no number of a comparison."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,11 +70,20 @@ class Comparison:
             for name in self.algorithms
         ]
 
+    @property
+    def shared_slots(self) -> dict[str, Any]:
+        """Slots that every named algorithm takes over from the config."""
+        own = self.config.algorithm
+        if OWN in self.algorithms or isinstance(own, str):
+            return {}
+        return {slot: stage for slot, stage in own.items() if slot != "name"}
+
     def run_config(self, algorithm: str, seed: int) -> Config:
         """The shared config with the algorithm, the seed and the run's place set."""
+        named = {"name": algorithm, **self.shared_slots} if self.shared_slots else algorithm
         return self.config.model_copy(
             update={
-                "algorithm": self.config.algorithm if algorithm == OWN else algorithm,
+                "algorithm": self.config.algorithm if algorithm == OWN else named,
                 "seed": seed,
                 "output_dir": str(self.folder / algorithm),
                 "run_name": f"seed_{seed}",
@@ -140,11 +151,10 @@ def plan_comparison(
         raise InputError(f"--seeds = {seeds}: needs 1 or more; five or more to claim much")
     if not config.data.eval:
         raise InputError("data.eval: is empty; a comparison needs at least one benchmark")
-    overridden = isinstance(config.algorithm, dict) and set(config.algorithm) != {"name"}
-    if overridden and OWN not in names:
+    if isinstance(config.algorithm, dict) and "estimator" in config.algorithm and OWN not in names:
         raise InputError(
-            f"algorithm: the config overrides slots, which named algorithms do not take over; "
-            f"add {OWN!r} to --algorithms to compare it"
+            f"algorithm.estimator: is set, and would replace that of every named algorithm; add "
+            f"{OWN!r} to --algorithms to compare it with them"
         )
     return Comparison(
         config=config,
@@ -160,11 +170,7 @@ def check_buildable(comparison: Comparison) -> None:
 
     for name in comparison.algorithms:
         build_algorithm(comparison.run_config(name, comparison.seeds[0]))
-    for name in comparison.algorithms:
-        try:
-            build_plan(comparison.run_config(name, comparison.seeds[0]))
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from None
+    asyncio.run(build_plan(comparison.run_config(comparison.baseline, comparison.seeds[0])))
 
 
 @contextmanager
@@ -197,7 +203,7 @@ def _check_folder(comparison: Comparison) -> None:
         return
     before, now = yaml.safe_load(path.read_text()), _shared(comparison)
     for key, value in now.items():
-        if before["config"].get(key) != value:
+        if before["config"].get(key, value) != value:
             raise InputError(
                 f"comparison {folder}: {key} = {value!r}, but it was started with "
                 f"{before['config'].get(key)!r}; set run_name for another comparison"
@@ -217,9 +223,11 @@ def _check_folder(comparison: Comparison) -> None:
 
 
 def _shared(comparison: Comparison) -> dict[str, Any]:
-    free = FREE_KEYS if OWN in comparison.algorithms else FREE_KEYS | {"algorithm"}
+    """What must stay as it is while a comparison is gone on with."""
     table = comparison.config.model_dump(mode="json")
-    return {key: value for key, value in table.items() if key not in free}
+    own = {"algorithm": table["algorithm"]} if OWN in comparison.algorithms else {}
+    table = {k: v for k, v in table.items() if k not in FREE_KEYS and k != "algorithm"}
+    return {**table, **own, "shared_slots": comparison.shared_slots}
 
 
 def _record(comparison: Comparison) -> dict[str, Any]:

@@ -14,12 +14,16 @@ from rich.progress import (
 
 from trainers.compare import Comparison, Run
 
+FULL_WIDTH = 132
+"""Columns that the whole table of verdicts takes; what a file or a pipe gets."""
+
 
 class CompareDisplay:
     """Live bars; one plain line a run where the terminal is not live."""
 
     def __init__(self, comparison: Comparison, console: Console | None = None) -> None:
-        self.console = console or Console()
+        console = console or Console()
+        self.console = console if console.is_terminal else Console(width=FULL_WIDTH)
         self._steps, self._runs = comparison.config.steps, len(comparison.runs())
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),

@@ -8,15 +8,19 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from rlnorm.statistics import minimum_detectable_effect
+from trainers.compare_display import FULL_WIDTH
 from trainers.compare_results import ALPHA, MEASURES, POWER, Results, as_json, cost
 from trainers.run_dir import write_atomic
 
 Rows = list[tuple[str, ...]]
 PLANNED_SEEDS = (5, 10, 20)
+WIDE_COLUMNS = ("greedy", "pass@k", "p (Holm)", "detectable")
+"""Left out on a terminal narrower than FULL_WIDTH; the page has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +44,37 @@ def write_reports(results: Results, folder: Path) -> Path:
 
 def print_table(results: Results, console: Console) -> None:
     """The verdict tables and what they can and cannot say."""
+    wide = console.width >= FULL_WIDTH
     for grid in verdict_grids(results):
-        table = Table(title=grid.title, title_justify="left")
-        for index, name in enumerate(grid.header):
+        table = Table(title=grid.title, title_justify="left", box=SIMPLE, pad_edge=False)
+        shown = [i for i, name in enumerate(grid.header) if wide or name not in WIDE_COLUMNS]
+        for index in shown:
+            side = index in (0, len(grid.header) - 1)
             table.add_column(
-                name, justify="left" if index in (0, len(grid.header) - 1) else "right"
+                grid.header[index], justify="left" if side else "right", no_wrap=wide or not side
             )
         for row in grid.rows:
-            table.add_row(*row)
+            table.add_row(*(row[index] for index in shown))
         console.print(table)
     for line in reading(results):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def verdict_grids(results: Results) -> list[Grid]:
     """One table a benchmark: accuracy of each algorithm, and its difference in sampled accuracy."""
     header = (
-        "algorithm", "sampled", "greedy", f"pass@{results.comparison.config.eval_samples}",
+        "algorithm", "sampled", "greedy", "pass@k",
         "difference", "95 % bootstrap", "95 % t, seeds", "p (Holm)", "detectable", "verdict",
     )  # fmt: skip
     return [
         Grid(
-            f"{benchmark}: {count} problems, {_seeds(results)}, against "
-            f"{results.comparison.baseline}, points of accuracy",
+            f"{benchmark}: {problems} problems, {count(len(results.comparison.seeds), 'seed')}, "
+            f"k = {results.comparison.config.eval_samples}; percent, and points against "
+            f"{results.comparison.baseline}",
             header,
             [_verdict_row(results, benchmark, a) for a in results.algorithms],
         )
-        for benchmark, count in results.problems.items()
+        for benchmark, problems in results.problems.items()
     ]
 
 
@@ -129,7 +137,7 @@ def cost_grid(results: Results) -> Grid:
     """What each algorithm spent, mean over seeds."""
     spent = {a: cost(results, a) for a in results.algorithms}
     rows = [
-        (a, f"{c['step_s']:.0f}", f"{c['tokens']:,.0f}", f"{c['skipped_steps']:g}")
+        (a, f"{c['step_s']:.1f}", f"{c['tokens']:,.0f}", f"{c['skipped_steps']:g}")
         for a, c in spent.items()
     ]
     header = ("name", "seconds of steps", "tokens of rollouts", "optimizer steps skipped")
@@ -141,8 +149,8 @@ def reading(results: Results) -> list[str]:
     comparison, n = results.comparison, len(results.comparison.seeds)
     lines = [
         f"Verdicts are about sampled accuracy after {comparison.config.steps} steps; family-wise "
-        f"error {ALPHA:.0%} over {len(results.judged)} comparisons (Holm); the two-level bootstrap "
-        "and the t test over seeds must agree.",
+        f"error {ALPHA:.0%} over {count(len(results.judged), 'comparison')} (Holm); the two-level "
+        "bootstrap and the t test over seeds must agree.",
         "'not distinguishable' does not mean equal: differences below 'detectable' are found less "
         f"than {POWER:.0%} of the time.",
     ]
@@ -151,8 +159,8 @@ def reading(results: Results) -> list[str]:
     elif sizes := [j.detectable for j in results.judged.values()]:
         many = "very few" if n < 5 else "few" if n < 10 else "a fair number"
         lines.append(
-            f"{n} seeds are {many}: a true difference must be {_size(min(sizes))} to "
-            f"{_size(max(sizes))} points to be found; {_planned(results)}"
+            f"{n} seeds are {many}: a true difference must be {_range(sizes)} points to be found. "
+            f"{_planned(results)}"
         )
     histories = [(len(h["algorithms"]), len(h["seeds"])) for h in results.history]
     if len(histories) > 1:
@@ -177,14 +185,14 @@ def _planned(results: Results) -> str:
     """What more seeds would find at best, from the median spread between seeds."""
     judged = [results.compared[b, "sampled", a] for b, a in results.judged]
     spread = median(c.seed_error * math.sqrt(c.seeds) for c in judged)
-    alpha = ALPHA / len(judged)
+    alpha, now = ALPHA / len(judged), len(results.comparison.seeds)
     sizes = [
         f"{s} seeds {_size(minimum_detectable_effect(spread / math.sqrt(s), s, alpha=alpha))}"
         for s in PLANNED_SEEDS
-        if s > len(results.comparison.seeds)
+        if s > now
     ]
-    found = f" would find at best {', '.join(sizes)} points" if sizes else ""
-    return f"with the median spread between seeds ({_size(spread)} points){found or ' as it is'}."
+    told = f"; with it more seeds would find, at best: {', '.join(sizes)} points" if sizes else ""
+    return f"The median spread of the difference between seeds is {_size(spread)} points{told}."
 
 
 def as_markdown(results: Results) -> str:
@@ -198,7 +206,7 @@ def as_markdown(results: Results) -> str:
         f"{', '.join(map(str, results.comparison.seeds))}; baseline "
         f"`{results.comparison.baseline}`.",
         *(_markdown(grid) for grid in verdict_grids(results)),
-        "sampled, greedy, pass@k: mean +- standard deviation over seeds, in percent.",
+        "sampled (avg@k), greedy, pass@k: mean ± standard deviation over seeds.",
         "\n".join(f"- {line}" for line in reading(results)),
         *(_markdown(grid) for grid in (*secondary_grids(results), cost_grid(results))),
         _markdown(definition_grid(results)),
@@ -224,18 +232,18 @@ def grid_html(grid: Grid) -> str:
 def mean_sd(by_seed: Sequence[float]) -> str:
     """Percent, with the standard deviation over seeds where there are several."""
     mean = sum(by_seed) / len(by_seed)
-    spread = f" +- {100 * stdev(by_seed):.1f}" if len(by_seed) > 1 else ""
+    spread = f" ± {100 * stdev(by_seed):.1f}" if len(by_seed) > 1 else ""
     return f"{100 * mean:.1f}{spread}"
 
 
 def points(value: float) -> str:
     """A signed difference in points of accuracy."""
-    return f"{100 * value + 0.0:+.2f}"
+    return f"{100 * value:+.1f}"
 
 
 def interval(bounds: tuple[float, float] | None) -> str:
     """Both ends in points."""
-    return "-" if bounds is None else f"{points(bounds[0])} to {points(bounds[1])}"
+    return "-" if bounds is None else f"[{points(bounds[0])}, {points(bounds[1])}]"
 
 
 def _size(value: float) -> str:
@@ -246,9 +254,14 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _seeds(results: Results) -> str:
-    n = len(results.comparison.seeds)
-    return f"{n} seed{'s' if n > 1 else ''}"
+def _range(sizes: Sequence[float]) -> str:
+    low, high = _size(min(sizes)), _size(max(sizes))
+    return low if low == high else f"{low} to {high}"
+
+
+def count(number: int, noun: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(slot: Any) -> list[dict[str, Any]]:

@@ -170,7 +170,7 @@ def _definition(comparison: Comparison, algorithm: str) -> dict[str, Any]:
 
 
 def curve(results: Results, algorithm: str, name: str) -> tuple[list[int], list[list[float]]]:
-    """Steps at which every seed has the metric, and its values by seed there."""
+    """Steps at which every seed has the metric, and for each its values by seed."""
     seeds = [
         {
             row["step"]: row[name]
@@ -180,7 +180,7 @@ def curve(results: Results, algorithm: str, name: str) -> tuple[list[int], list[
         for s in results.comparison.seeds
     ]
     steps = sorted(set.intersection(*(set(seed) for seed in seeds)))
-    return steps, [[seed[step] for step in steps] for seed in seeds]
+    return steps, [[seed[step] for seed in seeds] for step in steps]
 
 
 def cost(results: Results, algorithm: str) -> dict[str, float]:
