@@ -1,0 +1,121 @@
+import pytest
+
+from rewards.errors import InputError
+from rewards.match import Regex, boxed_exact, exact
+from rewards.schema import JsonSchema, matches, same_json
+from rewards.types import Sample, Status
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "status"),
+    [
+        (r"\boxed{92}", "92", "correct"),
+        (r"\boxed{92}", 92, "correct"),
+        (r"\boxed{ 092 }", "92", "correct"),
+        (r"\boxed{-0}", "0", "correct"),
+        (r"\boxed{9} \boxed{92}", "92", "correct"),
+        (r"\boxed{92} \boxed{9}", "92", "wrong"),
+        (r"\boxed{92}", ["1", "92"], "correct"),
+        (r"\boxed{92", "92", "wrong"),
+        (r"\boxed{}", "92", "wrong"),
+        ("92", "92", "no_answer"),
+        (r"<think>\boxed{92}", "92", "no_answer"),
+        (r"\boxed{9" + "9" * 5000 + "}", "92", "wrong"),
+    ],
+)
+def test_boxed_exact(text, gold, status):
+    score = boxed_exact(text, gold)
+    assert score.status == status
+    assert score.components["score"] == float(status == "correct")
+
+
+def test_a_missing_gold_is_an_error():
+    with pytest.raises(ValueError, match="needs a gold"):
+        boxed_exact(r"\boxed{1}", None)
+
+
+def test_exact_takes_text_tag_or_box():
+    assert exact("<think>x</think> Yes ", "Yes").status is Status.CORRECT
+    assert exact("yes", "Yes").status is Status.WRONG
+    assert exact("yes", "Yes", casefold=True).status is Status.CORRECT
+    assert exact("so <answer>7</answer>", "7", answer="tag").status is Status.CORRECT
+    assert exact(r"so \boxed{7}", "7", answer="box").status is Status.CORRECT
+    assert exact("7", "7", answer="tag").status is Status.NO_ANSWER
+
+
+def test_regex():
+    sample = Sample(id="1", group="g", completion="<think>no 5</think>total: 12", gold="12")
+    assert Regex(pattern=r"total: \d+")(sample).status is Status.CORRECT
+    assert Regex(pattern=r"\d+", full=True)(sample).status is Status.WRONG
+    assert Regex(pattern=r"total: (?P<answer>\d+)")(sample).status is Status.CORRECT
+    assert Regex(pattern=r"(?P<answer>\d)$")(sample).status is Status.WRONG
+    with pytest.raises(ValueError, match=r"regex.pattern = '\('"):
+        Regex(pattern="(")
+
+
+SCHEMA = {
+    "type": "object",
+    "required": ["name", "age"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "pattern": "^[a-z]+$"},
+        "age": {"type": "integer", "minimum": 0},
+        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ({"name": "x", "age": 3}, True),
+        ({"name": "x", "age": 3, "tags": ["a", "b"]}, True),
+        ({"name": "x", "age": 3, "tags": ["c"]}, False),
+        ({"name": "x", "age": 3, "tags": ["a", "a", "a"]}, False),
+        ({"name": "", "age": 3}, False),
+        ({"name": "X", "age": 3}, False),
+        ({"name": "x", "age": -1}, False),
+        ({"name": "x", "age": True}, False),
+        ({"name": "x", "age": 3.5}, False),
+        ({"name": "x"}, False),
+        ({"name": "x", "age": 3, "more": 1}, False),
+        ([], False),
+    ],
+)
+def test_schema_keywords(value, good):
+    assert matches(value, SCHEMA) == good
+
+
+def test_schema_combinations_and_deep_equality():
+    assert matches(3, {"oneOf": [{"type": "integer"}, {"type": "string"}]})
+    assert not matches(3, {"oneOf": [{"type": "integer"}, {"minimum": 0}]})
+    assert matches(3, {"anyOf": [{"const": 4}, {"const": 3.0}]})
+    assert not matches(3, {"allOf": [{"minimum": 0}, {"multipleOf": 2}]})
+    assert not matches("a", {"not": {"type": "string"}})
+    assert not matches([1, 1.0], {"uniqueItems": True})
+    assert matches([1, True], {"uniqueItems": True})
+    assert same_json({"a": [1, {"b": None}]}, {"a": [1.0, {"b": None}]})
+    assert not same_json({"a": 1}, {"a": True})
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ('{"name": "x", "age": 3}', "correct"),
+        ('<think>{}</think>Here:\n```json\n{"name": "x", "age": 3}\n```\n', "correct"),
+        ('{"name": "x"}', "wrong"),
+        ("{'name': 'x'}", "unparsable"),
+        ("[" * 5000, "unparsable"),
+        ("<think>", "no_answer"),
+    ],
+)
+def test_json_schema_reward(text, status):
+    sample = Sample(id="1", group="g", completion=text)
+    assert JsonSchema(schema=SCHEMA)(sample).status == status
+
+
+def test_json_schema_refuses_what_it_would_ignore():
+    with pytest.raises(InputError, match="did you mean 'properties'"):
+        JsonSchema(schema={"propertys": {}})
+    with pytest.raises(InputError, match=r"schema.properties.a.type = 'int'"):
+        JsonSchema(schema={"properties": {"a": {"type": "int"}}})
