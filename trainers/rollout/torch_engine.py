@@ -45,9 +45,9 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = self._keys[:, :, : self.used], self._values[:, :, : self.used]
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
+    def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keep these rows, in this order, repeats allowed."""
-        self._keys, self._values = self._keys[indices], self._values[indices]
+        self._keys, self._values = self._keys[beam_idx], self._values[beam_idx]
         self._view()
 
     def move_rows(self, source: Tensor, target: Tensor, rows: int) -> None:
@@ -75,7 +75,7 @@ def _drop_rows(cache: DynamicCache, alive: Tensor) -> Tensor:
         if isinstance(layer, RoomyLayer):
             layer.move_rows(source, target, rows)
         else:
-            layer.batch_select_indices(order)
+            layer.reorder_cache(order)
     return order
 
 
@@ -207,7 +207,7 @@ class TorchEngine:
         cache = _new_cache(self.model.config, width + wave.max_tokens)
         logits = self._forward(ids, (columns[:width] - pad).clamp(min=0), columns >= pad, cache)
         for layer in cache.layers:
-            layer.batch_select_indices(wave.group_of_row)
+            layer.reorder_cache(wave.group_of_row)
         logits, pad = logits[wave.group_of_row], pad[wave.group_of_row]
         for step in range(wave.max_tokens):
             alive = wave.append(logits, step, stop)
