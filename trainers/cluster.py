@@ -58,17 +58,14 @@ class Host:
         self._options = options
         self._object: Any = None
 
-    def build(self, **more: Any) -> int:
-        """Import, construct; returns the process id. more: options known only by now."""
+    def build(self, **more: Any) -> None:
+        """Import and construct. more: options known only by now."""
         module, _, name = self._target.partition(":")
         self._object = getattr(import_module(module), name)(**self._options, **more)
+
+    def pid(self) -> int:
+        """Process id, for diagnosis."""
         return os.getpid()
-
-    def node_ip(self) -> str:
-        """Address of this node as the other nodes see it."""
-        import ray
-
-        return str(ray.util.get_node_ip_address())
 
     def free_port(self) -> int:
         """A port that was free on this node a moment ago."""
@@ -127,8 +124,12 @@ class Cluster:
         try:
             context = ray.init(**options)
         except Exception as error:
-            where = address or "a cluster on this machine"
-            raise ClusterError(f"Ray: cannot use {where}: {one_line(error)}") from error
+            if address is None:
+                raise ClusterError(f"Ray: cannot start here: {one_line(error)}") from error
+            raise ClusterError(
+                f"Ray: cannot use {address}: {one_line(error)}; this must be a node of that "
+                "cluster, with the head's RAY_AUTH_MODE and RAY_AUTH_TOKEN in its environment"
+            ) from error
         return cls(str(context.address_info["address"]), owned=address is None)
 
     @property
