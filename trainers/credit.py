@@ -12,6 +12,7 @@ from torch import Tensor
 from rlnorm.algorithms import Algorithm
 from rlnorm.types import ScoredRollouts, StepResult, TokenBatch
 from trainers.config import Config
+from trainers.errors import RunError
 from trainers.learner.packing import count_denominators, pack, take_rollouts
 from trainers.learner.types import Learner
 from trainers.seeds import derive_seed
@@ -61,7 +62,10 @@ async def assign_credit(
     data = driver_data(scored, columns, batch, turn_index)
     if greedy_rewards is not None:
         data["greedy_rewards"] = greedy_rewards
-    result = algorithm.advantages(data)
+    try:
+        result = algorithm.advantages(data)
+    except ValueError as error:  # rewards an estimator cannot take; it says which and why
+        raise RunError(f"algorithm {algorithm.name}: {error}") from error
     token_advantages = algorithm.token_advantages(result, rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)
     if algorithm.correction:
@@ -95,7 +99,7 @@ def driver_data(
     data["truncated"] = scored.truncated
     n = len(scored.rollouts)
     data["positions"] = batch.positions[mask]
-    data["lengths"] = torch.bincount(data["rollout_index"], minlength=n).double()
+    data["lengths"] = torch.bincount(data["rollout_index"], minlength=n)
     if scored.turn_rewards is not None:
         data["turn_rewards"] = scored.turn_rewards
     return data
