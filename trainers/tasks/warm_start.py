@@ -19,11 +19,12 @@ from trainers.tasks.tiny_model import build_model, build_tokenizer
 LEVELS = (2, 3, 4, 5)
 BATCH_SIZE = 64
 CLEAN_FRAC = 0.6
-# a short row weighs more in a batch of its own length: 22 % of the rows become 70 % of the samples
-BLURT_FRAC = 0.22
 ANSWER_FRAC = 0.25
 MATRIX_LR, OTHER_LR = 0.02, 3e-3
-BUCKET_BATCHES = 8
+ADAMW_BETAS = (0.9, 0.95)
+SHELF_BATCHES = 8
+Row = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its completion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +33,17 @@ class Recipe:
 
     steps: int
     """Optimizer steps of both phases."""
+    blurt_frac: float
+    """Share of the mixed phase's rows without working. Short rows share a batch of few tokens, so
+    each weighs more: from 0.3 of the rows grow 0.7 of the samples."""
     seed: int
     """Of the weights, the problems and the quality mix."""
 
 
-RECIPES = {"quick": Recipe(steps=449, seed=0), "graded": Recipe(steps=302, seed=1)}
+RECIPES = {
+    "quick": Recipe(steps=449, blurt_frac=0.3, seed=1),
+    "graded": Recipe(steps=200, blurt_frac=0.22, seed=1),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,39 +87,38 @@ def warm_start(
     return WarmStart(model=model.eval(), tokenizer=tokenizer, final_loss=loss_value)
 
 
-def batches(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerFast
-) -> Iterator[list[tuple[list[int], list[int]]]]:
-    """Batches of (prompt ids, completion ids), one a step, each of sequences of like length."""
+def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[list[Row]]:
+    """One batch a step: of any lengths in the clean phase, of like length in the mixed one."""
     rng = Random(f"warm start/{recipe.seed}")
     problems = generate("chain", recipe.steps * BATCH_SIZE, LEVELS, seed=recipe.seed, pool="train")
-    clean_steps = round(recipe.steps * CLEAN_FRAC)
-    for first in range(0, recipe.steps, BUCKET_BATCHES):
-        rows = []
-        for step in range(first, min(first + BUCKET_BATCHES, recipe.steps)):
-            for problem in problems[step * BATCH_SIZE : (step + 1) * BATCH_SIZE]:
-                chain.check(problem.question, problem.demonstration)
-                text = problem.demonstration
-                if step >= clean_steps:
-                    text = mixed_quality(problem, rng)
-                rows.append(encode(problem, text, tokenizer))
-        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
-        shelf = [rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE)]
-        rng.shuffle(shelf)
-        yield from shelf
+    clean_rows = round(recipe.steps * CLEAN_FRAC) * BATCH_SIZE
+    rows = []
+    for index, problem in enumerate(problems):
+        chain.check(problem.question, problem.demonstration)
+        clean = index < clean_rows
+        text = problem.demonstration if clean else mixed_quality(problem, rng, recipe.blurt_frac)
+        rows.append(encode(problem, text, tokenizer))
+    yield from _split(rows[:clean_rows])
+    for first in range(clean_rows, len(rows), SHELF_BATCHES * BATCH_SIZE):
+        shelf = rows[first : first + SHELF_BATCHES * BATCH_SIZE]
+        shelved = _split(sorted(shelf, key=lambda row: len(row[0]) + len(row[1])))
+        rng.shuffle(shelved)
+        yield from shelved
 
 
-def mixed_quality(problem: Problem, rng: Random) -> str:
+def _split(rows: list[Row]) -> list[list[Row]]:
+    return [rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE)]
+
+
+def mixed_quality(problem: Problem, rng: Random, blurt_frac: float) -> str:
     """A right solution that may lack its working, its box, or both."""
     *working, box = problem.demonstration.split("\n")
     if rng.random() < ANSWER_FRAC:
         box = f"Answer {problem.answer}"
-    return box if rng.random() < BLURT_FRAC else "\n".join([*working, box])
+    return box if rng.random() < blurt_frac else "\n".join([*working, box])
 
 
-def encode(
-    problem: Problem, text: str, tokenizer: PreTrainedTokenizerFast
-) -> tuple[list[int], list[int]]:
+def encode(problem: Problem, text: str, tokenizer: PreTrainedTokenizerFast) -> Row:
     """Token ids of the rendered prompt and of the completion with its end token."""
     prompt = tokenizer.apply_chat_template(
         list(problem.messages), add_generation_prompt=True, return_dict=False
@@ -122,7 +128,7 @@ def encode(
 
 def batch_loss(
     model: Qwen3ForCausalLM,
-    batch: Sequence[tuple[list[int], list[int]]],
+    batch: Sequence[Row],
     tokenizer: PreTrainedTokenizerFast,
 ) -> Tensor:
     """Mean cross-entropy over the completion tokens of the batch."""
@@ -144,7 +150,7 @@ def _optimizers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
     muon = torch.optim.Muon(matrices, lr=MATRIX_LR, weight_decay=0.0)
-    adamw = torch.optim.AdamW(others, lr=OTHER_LR, weight_decay=0.0)
+    adamw = torch.optim.AdamW(others, lr=OTHER_LR, betas=ADAMW_BETAS, weight_decay=0.0)
     for optimizer in (muon, adamw):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
