@@ -65,7 +65,7 @@ async def assign_credit(
     try:
         result = algorithm.advantages(data)
     except ValueError as error:  # rewards an estimator cannot take; it says which and why
-        raise RunError(f"algorithm {algorithm.name}: {error}") from error
+        raise RunError(f"algorithm: {error}") from error
     token_advantages = algorithm.token_advantages(result, rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)
     if algorithm.correction:

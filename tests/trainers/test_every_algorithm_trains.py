@@ -55,7 +55,7 @@ def test_single_turn_algorithms(name, tmp_path):
 
 
 def test_rewards_an_estimator_cannot_take_end_the_run_with_one_clear_line(tmp_path):
-    with pytest.raises(RunError, match=r"algorithm mapo_certainty: rewards sum to 1.1 in row"):
+    with pytest.raises(RunError, match=r"algorithm: mapo_certainty: rewards sum to 1.1 in row"):
         train(tmp_path, "algorithm=mapo_certainty")
 
 
