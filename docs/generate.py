@@ -1,0 +1,118 @@
+"""Write docs/methods.md and docs/grpo_variants.md from the code: python docs/generate.py."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlnorm.algorithms import resolve_algorithm
+from rlnorm.methods import STAGES, algorithms, methods
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py. Edit the docstrings and presets, not this file. -->\n"
+
+TITLES = {
+    "estimator": "Estimators: rewards to advantages",
+    "shaping": "Shaping: rewards before any statistic",
+    "modulators": "Modulators: advantages to advantages",
+    "loss": "Losses: per trained token",
+    "aggregate": "Aggregates: token losses to one number",
+    "regularizers": "Regularizers: beside the loss, or in its place",
+    "correction": "Corrections: sampler against learner",
+}
+
+GROUPS = {
+    "3 of 8 correct, A of a correct one": [1.0] * 3 + [0.0] * 5,
+    "1 of 4 correct, A of the correct one": [1.0, 0.0, 0.0, 0.0],
+    "eight times 0.1, largest abs A": [0.1] * 8,
+    "sixteen times 1/3, largest abs A": [1 / 3] * 16,
+    "1.00001 and 1, A of the first": [1.00001, 1.0],
+    "a single rollout with reward 1": [1.0],
+}
+
+VARIANTS = [
+    "grpo",
+    "grpo@verl",
+    "grpo@trl",
+    "grpo@openrlhf",
+    "grpo@nemo_rl",
+    "grpo@nemo_rl_no_loo",
+    "grpo@prime_rl",
+    "grpo@open_instruct",
+]
+
+
+def methods_page() -> str:
+    """Every algorithm and every stage function."""
+    lines = [NOTE, "# Methods\n", "`algorithm: NAME` in a config selects a row of the first table;"]
+    lines += ["any of its slots can be overridden. `rlnorm estimators` prints the same.\n"]
+    lines += ["## Algorithms\n", "| name | what | paper | estimator | loss | aggregate | also |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for row in algorithms():
+        stages = row.stages
+        extra = [s["name"] for slot in ("modulators", "regularizers") for s in stages[slot]]
+        plan = stages["sample_plan"]
+        extra += [f"+1 {plan['extra_kind']}"] if plan["extra_kind"] != "none" else []
+        extra += ["resample"] if plan["resample"] else []
+        names = [stages[slot]["name"] for slot in ("estimator", "loss", "aggregate")]
+        cells = [f"`{row.name}`", row.summary, row.paper, *names, ", ".join(extra)]
+        lines.append(_row(cells))
+    for slot, title in TITLES.items():
+        lines += [f"\n## {title}\n", "| name | paper | formula | when | cost | options | file |"]
+        lines += ["|---|---|---|---|---|---|---|"]
+        for m in (m for m in methods() if m.slot == slot):
+            file = f"[{Path(m.file).name}](../{m.file})"
+            formula = f"`{m.formula}`"
+            cells = [f"`{m.name}`", m.paper, formula, m.when, m.cost, options(m.options), file]
+            lines.append(_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def variants_page() -> str:
+    """The advantages each framework's GRPO gives to the same groups."""
+    lines = [NOTE, "# The GRPO of other frameworks on the same groups\n"]
+    lines += ['"GRPO" is not one function. Each row is `algorithm: NAME`, computed by this library']
+    lines += ["with that framework's formula and precision (snapshots of August 2026: verl 0.9.1,"]
+    lines += [
+        "TRL 1.16, OpenRLHF 0.11, NeMo-RL 0.6, prime-rl 0.8, open-instruct). `grpo` itself is"
+    ]
+    lines += [
+        "float64, and exactly 0 where all rewards are equal. The last digits of what rounding"
+    ]
+    lines += ["leaves depend on the order a machine sums in, so those cells give one digit.\n"]
+    lines += [_row(["algorithm", *GROUPS]), _row(["---"] * (len(GROUPS) + 1))]
+    for name in VARIANTS:
+        lines.append(_row([f"`{name}`", *(_value(name, rewards) for rewards in GROUPS.values())]))
+    return "\n".join(lines) + "\n"
+
+
+def options(table: Mapping[str, Any]) -> str:
+    """Options with their defaults, those without one marked."""
+    empty = inspect.Parameter.empty
+    return ", ".join(f"{k} (needed)" if v is empty else f"{k}={v}" for k, v in table.items())
+
+
+def _value(name: str, rewards: list[float]) -> str:
+    data = {
+        "rewards": torch.tensor(rewards, dtype=torch.float64)[:, None],
+        "group_index": torch.zeros(len(rewards), dtype=torch.long),
+    }
+    values = resolve_algorithm(name).advantages(data).values
+    largest = float(values.abs().max())
+    if len(set(rewards)) == 1 and len(rewards) > 1:
+        return "0" if largest == 0 else f"{largest:.0e}"
+    return f"{float(values[0]):.4g}"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+PAGES = {"methods.md": methods_page, "grpo_variants.md": variants_page}
+
+if __name__ == "__main__":
+    assert set(TITLES) == set(STAGES)
+    for page, write in PAGES.items():
+        (DOCS / page).write_text(write())
