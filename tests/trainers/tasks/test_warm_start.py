@@ -54,7 +54,7 @@ def test_loss_counts_completion_tokens_only_and_each_once():
         for offset, token in enumerate(completion):
             total -= float(logprobs[len(prompt) + offset - 1, token])
             count += 1
-    assert float(batch_loss(model, rows, tokenizer)) == pytest.approx(total / count, rel=1e-5)
+    assert batch_loss(model, rows, tokenizer).item() == pytest.approx(total / count, rel=1e-5)
     assert rows[0][1][-1] == tokenizer.eos_token_id
 
 
