@@ -32,7 +32,7 @@ def test_length_rewards_refuse_text_without_tokens():
         (0, 1.0, 1.0),
         (50, 1.0, 0.75),  # cos(pi/2) = 0: the middle of [0.5, 1]
         (100, 1.0, 0.5),
-        (300, 1.0, 0.5),  # clamped: the cosine must not rise again
+        (200, 1.0, 0.5),  # clamped: the cosine must not rise again
         (0, 0.0, -1.0),
         (50, 0.0, -0.75),
         (100, 0.0, -0.5),

@@ -57,6 +57,13 @@ def test_only_the_guilty_item_is_marked():
     assert "exit code 3" in outcomes[3].value
 
 
+def test_the_rest_of_a_chunk_goes_to_the_next_worker():
+    # one worker, chunks of two: each chunk loses its first item and must keep its second
+    outcomes = use_pool(["hang", "a", "die", "bb", "ccc"], deadline_s=0.5, workers=1)
+    assert [o.kind for o in outcomes] == ["timeout", "ok", "died", "ok", "ok"]
+    assert [outcomes[i].value for i in (1, 3, 4)] == [1.0, 2.0, 3.0]
+
+
 def test_start_up_does_not_count_against_the_deadline():
     # a worker needs longer than this to import anything
     [outcome] = use_pool(["a"], deadline_s=0.05)
@@ -169,30 +176,28 @@ def test_a_function_that_cannot_be_loaded_says_why():
         use_pool(["a"], function="my_rewards:missing")
 
 
-def test_workers_do_not_outlive_a_killed_parent():
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    mark = tmp_path / "pid"
     script = (
         "import asyncio\n"
         "from rewards.pool import WorkerPool\n"
         "from rewards.types import Sample\n"
         "async def main():\n"
         "    pool = WorkerPool(1)\n"
-        "    call = pool.register('my_rewards:behaves')\n"
-        "    items = [Sample(id='x', group='g', completion='hang')]\n"
-        "    task = asyncio.ensure_future(pool.map(call, items, deadline_s=600))\n"
-        "    while not pool.pids(): await asyncio.sleep(0.02)\n"
-        "    print(pool.pids()[0], flush=True)\n"
-        "    await task\n"
+        "    call = pool.register('my_rewards:marks_and_hangs')\n"
+        f"    items = [Sample(id='x', group='g', completion='', meta={{'file': {str(mark)!r}}})]\n"
+        "    await pool.map(call, items, deadline_s=600)\n"
         "asyncio.run(main())\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{USER_CODE}{os.pathsep}{os.getcwd()}"}
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
+    parent = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    deadline = time.monotonic() + 60
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    worker = int(mark.read_text())
+    assert psutil.pid_exists(worker)
     parent.kill()
     parent.wait(timeout=10)
-    parent.stdout.close()
     deadline = time.monotonic() + 10
     while psutil.pid_exists(worker) and time.monotonic() < deadline:
         if psutil.Process(worker).status() == psutil.STATUS_ZOMBIE:

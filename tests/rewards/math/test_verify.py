@@ -151,6 +151,8 @@ RIGHT = [
     ("2", r"\boxed{\frac{4}{2}}"),
 ]
 WRONG = [
+    (r"\frac{1}{3000000}", r"\boxed{0.0000001}"),
+    (r"\sqrt{2}", r"\boxed{\frac{665857}{470832}}"),
     ("[0,1)", r"\boxed{[0,1]}"),
     ("|x|", r"\boxed{x}"),
     (r"\sqrt{x^2}", r"\boxed{x}"),

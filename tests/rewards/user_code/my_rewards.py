@@ -64,6 +64,15 @@ def spawns(sample):
         pass
 
 
+def marks_and_hangs(sample):
+    """Says where it runs, then never returns."""
+    with open(sample.meta["file"] + ".part", "w") as f:
+        f.write(str(os.getpid()))
+    os.replace(sample.meta["file"] + ".part", sample.meta["file"])
+    while True:
+        pass
+
+
 async def waits(sample):
     return 1.0 if sample.completion else 0.0
 
