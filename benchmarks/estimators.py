@@ -1,7 +1,8 @@
 """Time every estimator: python benchmarks/estimators.py [--repeats N].
 
 1,024 prompts x 16 rollouts x 3 components (target 20 ms), and 100,000 rollouts in ragged groups
-(target 0.5 s), each on one core, the median of the repeats; and how time grows from 25,000 to
+(target 0.5 s), each on one core, the median
+processor time of the repeats; and how time grows from 25,000 to
 100,000. verl's and TRL's own functions are timed beside in the same run where they are installed.
 """
 
@@ -45,13 +46,13 @@ def columns(sizes: torch.Tensor, components: int) -> dict[str, torch.Tensor]:
 
 
 def median_s(call: Callable[[], Any], repeats: int) -> float:
-    """Median wall time after one call that is not counted."""
+    """Median processor time of the one thread, after one call that is not counted."""
     call()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 

@@ -64,16 +64,8 @@ def group_mean(
 ) -> Float[Tensor, "g ..."]:
     """Mean (or weighted mean) of the values that are there; NaN for a group without any."""
     lowest = group_min(values, groups)
-    lowest = lowest.where(lowest.isfinite(), torch.nan)
     above = values.double() - lowest[groups.index]
-    if weights is None:
-        return lowest + group_sum(above, groups) / group_count(values, groups)
-    weight = _like(weights.double(), above).where(~above.isnan(), torch.nan)
-    total = group_sum(weight, groups)
-    mean = group_sum(above * weight, groups) / total
-    # no weight at all: nothing distinguishes the rows, so they count alike
-    plain = group_sum(above, groups) / group_count(values, groups)
-    return lowest + mean.where(total > 0, plain)
+    return lowest.where(lowest.isfinite(), torch.nan) + _mean_above(above, groups, weights)
 
 
 def group_centred(
@@ -85,24 +77,23 @@ def group_centred(
     """Each value less its group's mean: exactly 0 in a constant group and for a group of one."""
     lowest = group_min(values, groups)
     above = values.double() - lowest[groups.index]
-    return above - group_mean(above, groups, weights=weights)[groups.index]
+    return above - _mean_above(above, groups, weights)[groups.index]
 
 
 def group_std(
     values: Float[Tensor, "n ..."], groups: Groups, *, ddof: int
 ) -> Float[Tensor, "g ..."]:
     """Standard deviation with n - ddof below the sum; 0 where that is not positive."""
-    squares = group_sum(group_centred(values, groups).square(), groups)
-    freedom = group_count(values, groups) - ddof
-    return (squares / freedom.clamp(min=1)).where(freedom > 0, 0.0).sqrt()
+    return _std_of_centred(group_centred(values, groups), groups, ddof)
 
 
 def group_zscore(
     values: Float[Tensor, "n ..."], groups: Groups, *, eps: float, ddof: int
 ) -> Float[Tensor, "n ..."]:
     """(value - mean) / (std + eps); exactly 0 in a constant group even with eps 0."""
-    spread = group_std(values, groups, ddof=ddof) + eps
-    return group_centred(values, groups) / spread.where(spread > 0, 1.0)[groups.index]
+    centred = group_centred(values, groups)
+    spread = _std_of_centred(centred, groups, ddof) + eps
+    return centred / spread.where(spread > 0, 1.0)[groups.index]
 
 
 def group_order(values: Float[Tensor, " n"], groups: Groups) -> Int[Tensor, " n"]:
@@ -118,6 +109,22 @@ def group_lower_median(values: Float[Tensor, " n"], groups: Groups) -> Float[Ten
     present = group_count(values, groups).long()
     middle = rows.cumsum(0) - rows + (present - 1).clamp(min=0).div(2, rounding_mode="floor")
     return values.double()[order][middle]
+
+
+def _mean_above(above: Tensor, groups: Groups, weights: Tensor | None) -> Tensor:
+    plain = group_sum(above, groups) / group_count(above, groups)
+    if weights is None:
+        return plain
+    weight = _like(weights.double(), above).where(~above.isnan(), torch.nan)
+    total = group_sum(weight, groups)
+    # no weight at all: nothing distinguishes the rows, so they count alike
+    return (group_sum(above * weight, groups) / total).where(total > 0, plain)
+
+
+def _std_of_centred(centred: Tensor, groups: Groups, ddof: int) -> Tensor:
+    freedom = group_count(centred, groups) - ddof
+    squares = group_sum(centred.square(), groups)
+    return (squares / freedom.clamp(min=1)).where(freedom > 0, 0.0).sqrt()
 
 
 def _keys(values: Tensor, groups: Groups) -> tuple[Tensor, int, torch.Size]:

@@ -211,8 +211,8 @@ CHECKS: dict[str, Check] = {
     "group independence and batch-split invariance": group_independence,
     "shift behaviour": shift_behaviour,
     "scale behaviour": scale_behaviour,
-    "masked rows neutral": masked_rows_neutral,
     "singleton rule": singleton_rule,
+    "masked rows neutral": masked_rows_neutral,
     "float32 against float64": float32_against_float64,
 }
 
