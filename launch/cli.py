@@ -217,21 +217,22 @@ def _quietly(run: Callable[[], None]) -> None:
 def main() -> None:
     """Entry point: 0 done, 1 the run failed, 2 bad input; one line, no traceback."""
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == 130:  # how the parser tells of a Ctrl-C
+            raise KeyboardInterrupt
     except InputError as error:
         _fail(error, 2)
     except typer.Exit as error:
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        _fail(RuntimeError(str(error) or "interrupted; go on with --resume"), 130)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(RuntimeError("interrupted; go on with --resume"), 130)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
             error.show()
             sys.exit(2)
-        from trainers.errors import RunError
+        from trainers.errors import Interrupted, RunError
 
         if isinstance(error, RunError):
-            _fail(error, 1)
+            _fail(error, 130 if isinstance(error, Interrupted) else 1)
         raise
 
 

@@ -29,7 +29,7 @@ import yaml
 
 from rewards.errors import InputError
 from trainers.config import Config
-from trainers.errors import RunError
+from trainers.errors import Interrupted, RunError
 from trainers.run_dir import dump_config, write_atomic
 
 OWN = "config"
@@ -262,7 +262,7 @@ def run_all(comparison: Comparison, train: Sequence[str], lock: int, display: An
                     failure = _run_one(run, train, lock, display)
                 except KeyboardInterrupt:
                     done = sum(r.finished() for r in runs)
-                    raise KeyboardInterrupt(
+                    raise Interrupted(
                         f"interrupted; {done} of {len(runs)} runs are done and kept, the same "
                         "command goes on"
                     ) from None

@@ -23,13 +23,13 @@ from trainers.errors import RunError
 from trainers.run_dir import write_atomic
 
 SMALL = (
-    "steps=3",
+    "steps=12",
     "eval_samples=2",
     "data.train_limit=256",
     "rollout.prompts_per_step=8",
     "rollout.group_size=4",
     "deterministic=true",
-    "checkpoint_every=1",
+    "checkpoint_every=4",
 )
 
 
@@ -319,7 +319,7 @@ def test_a_run_without_progress_is_ended(tmp_path):
     assert all("no step within 1 s" in why for why in outcome.failures.values())
 
 
-COMPARED = ("--algorithms", "grpo,rloo", "--seeds", "2")
+COMPARED = ("--algorithms", "grpo,rloo", "--seeds", "1")
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +338,7 @@ def real(tmp_path_factory):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "runs are done and kept, the same command goes on" in errors
-    assert not (folder / "c" / "rloo" / "seed_2").exists()
+    assert "step_000012" not in (metrics.parent / "checkpoints" / "latest").read_text()
     process = cli(*request)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
@@ -367,7 +367,7 @@ def test_an_interrupted_run_ends_as_an_ordinary_run_of_its_seed(real, tmp_path):
     process = cli("train", "quickstart", *SMALL, "seed=1", f"output_dir={tmp_path}", "run_name=r")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    last = Path("eval") / "step_000003" / "chain.jsonl"
+    last = Path("eval") / "step_000012" / "chain.jsonl"
     compared = folder / "c" / "grpo" / "seed_1" / last
     assert compared.read_bytes() == (tmp_path / "r" / last).read_bytes()
     other = folder / "c" / "rloo" / "seed_1" / last
@@ -381,7 +381,7 @@ def test_finished_runs_are_not_run_again(real):
     process = cli(*request)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert "run 1/4" not in output
+    assert "run 1/2" not in output
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
 
 
