@@ -52,7 +52,7 @@ def parent() -> Path | None:
 
 @contextlib.contextmanager
 def limited(limits: Limits) -> Iterator[list[str]]:
-    """Files to write a pid to, so that it runs under the limits; empty where none can be had."""
+    """Folders of cgroups with the limits, for the jail to enter; empty where none can be had."""
     folder = parent()
     if folder is None:
         yield []
@@ -64,7 +64,7 @@ def limited(limits: Limits) -> Iterator[list[str]]:
         if (own / "memory.max").exists():
             allowed = limits.memory_bytes + limits.disk_bytes + (64 << 20)
             (own / "memory.max").write_text(str(allowed))
-        yield [str(own / "cgroup.procs")]
+        yield [str(own)]
     finally:
         _remove(own)
 
@@ -75,6 +75,8 @@ def _remove(own: Path) -> None:
     while True:
         try:
             own.rmdir()
+        except FileNotFoundError:
+            return  # the jail did it
         except OSError:
             if time.monotonic() >= deadline:
                 raise

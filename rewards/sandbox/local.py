@@ -62,9 +62,8 @@ def _work_folder(level: int, files: Mapping[str, bytes]) -> Iterator[str]:
     if level == 1:
         yield "/tmp"
         return
-    with tempfile.TemporaryDirectory(
-        prefix="rlnorm-sandbox-", ignore_cleanup_errors=True
-    ) as folder:
+    prefix = f"rlnorm-sandbox-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         for name, content in files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,12 +118,12 @@ class LocalRun:
     def _finish(self) -> SandboxResult:
         with (
             _work_folder(self._level, self._files) as folder,
-            cgroups.limited(self._limits) as procs,
+            cgroups.limited(self._limits) as folders,
         ):
             spec = self._spec | {
                 "folder": folder,
                 "env": _environment(folder),
-                "cgroup_procs": procs,
+                "cgroups": folders,
             }
             ours, theirs = socket.socketpair()
             with ours:

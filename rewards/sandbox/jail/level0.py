@@ -30,6 +30,9 @@ def _kill() -> None:
 
 
 def _confine(spec: dict) -> None:
+    for folder in spec["cgroups"]:
+        with open(f"{folder}/cgroup.procs", "w") as file:
+            file.write("0")
     os.chdir(spec["folder"])
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     # the kernel counts processes by user here, so the limit cannot be the run's own
@@ -40,7 +43,9 @@ def _confine(spec: dict) -> None:
 def run(spec: dict, control: int) -> None:
     """Supervise from this process; as subreaper it inherits daemons that leave their session."""
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    for procs in spec["cgroup_procs"]:
-        with open(procs, "w") as file:
-            file.write("0")
     supervisor.supervise(spec, control, supervisor.Tree(_descendants, _kill), _confine)
+    supervisor.remove_cgroups(spec)
+    if supervisor.is_hung_up(control):
+        import shutil
+
+        shutil.rmtree(spec["folder"], ignore_errors=True)

@@ -18,7 +18,6 @@ import supervisor
 NOBODY = 65534
 _NAMESPACES = (
     linux.CLONE_NEWUSER
-    | linux.CLONE_NEWNS
     | linux.CLONE_NEWPID
     | linux.CLONE_NEWNET
     | linux.CLONE_NEWIPC
@@ -139,6 +138,8 @@ def _write_files(spec: dict, uid: int) -> None:
 def _build_root(spec: dict, uid: int) -> bool:
     """Replace the whole file system by a small read-only one; was a /proc to be had?"""
     private = linux.MS_NOSUID | linux.MS_NODEV
+    # not in the guard, whose view of the file system pivot_root would change too
+    linux.unshare(linux.CLONE_NEWNS)
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     linux.mount("tmpfs", "/tmp", "tmpfs", private, "size=1m,mode=755")
     os.mkdir("/tmp/old")
@@ -198,7 +199,7 @@ def _init(spec: dict, control: int, go: int, uid: int) -> None:
         spec["last_capability"] = int(file.read())
     spec["uid"] = uid
     has_proc = _build_root(spec, uid)
-    os.write(control, f"proc {int(has_proc)}\n".encode())
+    supervisor.tell(control, f"proc {int(has_proc)}\n")
     tree = supervisor.Tree(_pids if has_proc else lambda: [], _kill)
     supervisor.supervise(spec, control, tree, _confine)
 
@@ -208,7 +209,7 @@ def run(spec: dict, control: int) -> None:
     try:
         uid = _enter_namespaces()
     except OSError as error:
-        os.write(control, f"error namespaces: {error}\n".encode())
+        supervisor.tell(control, f"error namespaces: {error}\n")
         return
     go_r, go_w = os.pipe()
     init = os.fork()
@@ -217,15 +218,16 @@ def run(spec: dict, control: int) -> None:
         try:
             _init(spec, control, go_r, uid)
         except BaseException as error:
-            os.write(control, f"error {type(error).__name__}: {error}\n".encode())
+            supervisor.tell(control, f"error {type(error).__name__}: {error}\n")
         finally:
             os._exit(0)
     os.close(go_r)
-    for procs in spec["cgroup_procs"]:
-        _write(procs, str(init))
+    for folder in spec["cgroups"]:
+        _write(f"{folder}/cgroup.procs", str(init))
     os.write(go_w, b"1")
     poller = select.poll()
     poller.register(os.pidfd_open(init), select.POLLIN)
     if not poller.poll(1000 * spec["guard_s"]):
         os.kill(init, 9)
     os.waitpid(init, 0)
+    supervisor.remove_cgroups(spec)

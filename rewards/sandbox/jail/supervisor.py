@@ -110,7 +110,7 @@ def supervise(spec: dict, control: int, tree: Tree, confine: Callable[[dict], No
     pid, error = _start(spec, confine)
     if error:
         _reap(pid, _REAP_S)
-        os.write(control, f"error {error}".replace("\n", " ").encode() + b"\n")
+        tell(control, "error " + error.replace("\n", " ") + "\n")
         return
     cause, peak = _watch(spec, control, tree, pid, began)
     wall_s = time.monotonic() - began
@@ -130,7 +130,7 @@ def supervise(spec: dict, control: int, tree: Tree, confine: Callable[[dict], No
         f"cause {cause}\nreturncode {returncode}\ncpu_s {cpu_s:.6f}\nwall_s {wall_s:.6f}\n"
         f"peak_rss_bytes {peak}\ndone 1\n"
     )
-    os.write(control, report.encode())
+    tell(control, report)
 
 
 def _watch(spec: dict, control: int, tree: Tree, pid: int, began: float) -> tuple[str, int]:
@@ -156,3 +156,33 @@ def _watch(spec: dict, control: int, tree: Tree, pid: int, began: float) -> tupl
         peak = max(peak, resident)
         if resident > limits["memory_bytes"]:
             return "memory", peak
+
+
+def tell(control: int, text: str) -> None:
+    """Write to the caller, who may be gone; what is left to do then is to clean up."""
+    try:
+        os.write(control, text.encode())
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
+def remove_cgroups(spec: dict) -> None:
+    """The caller does it too, but may have been killed; processes take a moment to leave."""
+    deadline = time.monotonic() + 1
+    for folder in spec["cgroups"]:
+        while time.monotonic() < deadline:
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                break
+            except OSError:
+                time.sleep(0.005)
+            else:
+                break
+
+
+def is_hung_up(control: int) -> bool:
+    """True when the caller has closed its end altogether."""
+    poller = select.poll()
+    poller.register(control, 0)
+    return any(event & select.POLLHUP for _, event in poller.poll(0))
