@@ -1,3 +1,4 @@
+import copy
 import ctypes
 import itertools
 import logging
@@ -168,3 +169,19 @@ def test_the_library_exports_its_four_functions(compiler):
     library = ctypes.CDLL(os.fspath(build.library()))
     for name in ("create", "fill", "destroy", "run"):
         assert hasattr(library, f"rlnorm_{name}")
+
+
+async def test_tokens_that_tie_with_the_kth_are_kept_and_greedy_takes_the_first(compiler, models):
+    model = copy.deepcopy(models("qwen3"))
+    with torch.no_grad():  # tokens 0 and 1 are the same, 2 and 3, and so on
+        model.model.embed_tokens.weight[1:60:2] = model.model.embed_tokens.weight[0:60:2]
+    pool = await started(model, engine="compiled")
+    params = [SamplingParams(max_tokens=1, top_k=1), SamplingParams(max_tokens=1, temperature=0)]
+    tied, greedy = await pool.generate(
+        [GenerateRequest(prompt_ids=(4, 9), seeds=tuple(range(60)), sampling=p) for p in params]
+    )
+    first = greedy[0].token_ids.item()
+    assert first % 2 == 0
+    assert {c.token_ids.item() for c in greedy} == {first}
+    assert {c.token_ids.item() for c in tied} == {first, first + 1}
+    await pool.close()
