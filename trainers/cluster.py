@@ -125,6 +125,7 @@ class Cluster:
             context = ray.init(**options)
         except Exception as error:
             if address is None:
+                ray.shutdown()  # ends what a failed start has left
                 raise ClusterError(f"Ray: cannot start here: {one_line(error)}") from error
             raise ClusterError(
                 f"Ray: cannot use {address}: {one_line(error)}; this must be a node of that "
@@ -296,11 +297,9 @@ def _current(ray: Any) -> str:
 
 
 def _ensure_token() -> None:
-    """Token authentication for a cluster started here, unless the environment chose already."""
-    if "RAY_AUTH_MODE" not in os.environ:
-        os.environ["RAY_AUTH_MODE"] = "token"
-    token_named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
-    if os.environ["RAY_AUTH_MODE"] == "token" and not token_named:
+    """A token for a cluster started here, where the environment names none; Ray 2.60 then turns
+    token authentication on by itself, unless RAY_AUTH_MODE says otherwise."""
+    if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 

@@ -8,7 +8,6 @@ transfer (`DeviceSender`) follows vLLM's protocol but has not been run here: no 
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,26 +25,7 @@ from vllm.v1.sample.sampler import Sampler
 
 from trainers.buckets import Bucket, bucket_digests, digest, shapes_of, unpack
 from trainers.rollout.types import GenerateRequest, SamplingParams
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineInfo:
-    """What an engine is, once it is up."""
-
-    node: str
-    dtype: str
-    max_model_len: int
-    vocab_size: int
-    start_s: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RawCompletion:
-    """One completion as arrays, cheap to send."""
-
-    token_ids: np.ndarray
-    logprobs: np.ndarray
-    stopped: bool
+from trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 
 
 class FullVocabSampler(Sampler):

@@ -14,6 +14,7 @@ from rlnorm.types import Completion, FinishReason
 from trainers.buckets import bucket_digests, pack_buckets, sample_names, shapes_of
 from trainers.cluster import ActorLost, Cluster, ClusterError, EventSink, wait_for
 from trainers.rollout.types import GenerateRequest
+from trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 
 _ENGINE = "trainers.rollout.vllm_engine:Engine"
 
@@ -81,7 +82,7 @@ class VllmPool:
         self._call_deadline_s = call_deadline_s
         self._on_event = on_event
         self._actors: list[Any] = []
-        self._infos: list[Any] = []
+        self._infos: list[EngineInfo] = []
         self._published: Publication | None = None
 
     @property
@@ -192,7 +193,7 @@ class VllmPool:
             _ENGINE, options, reservation=self._reservation, bundle=i, env=self._env
         )
 
-    async def _load(self, i: int) -> Any:
+    async def _load(self, i: int) -> EngineInfo:
         """Build engine i in its process and return its EngineInfo."""
         what = f"engine {i} on {self._reservation.nodes[i]} loading {self._options['model']}"
         started = self._actors[i].build.remote()
@@ -282,7 +283,7 @@ def _deal(requests: Sequence[GenerateRequest], engines: int) -> list[list[int]]:
     return shares
 
 
-def _completion(raw: Any, version: int) -> Completion:
+def _completion(raw: RawCompletion, version: int) -> Completion:
     length = len(raw.token_ids)
     return Completion(
         token_ids=torch.tensor(raw.token_ids),

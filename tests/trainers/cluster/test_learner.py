@@ -5,6 +5,7 @@ import json
 import math
 import os
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from trainers.learner.embedded import EmbeddedLearner
 from trainers.models import merged_weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-pytest.importorskip("deepspeed", reason="deepspeed is not installed")
+if MISSING := [name for name in ("ray", "vllm", "deepspeed") if find_spec(name) is None]:
+    pytest.skip(f"not installed: {', '.join(MISSING)}", allow_module_level=True)
 
 WANT = frozenset({"old_logprobs", "entropy", "ref_logprobs"})
 

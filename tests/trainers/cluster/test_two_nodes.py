@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-for _name in ("ray", "vllm", "deepspeed"):
-    pytest.importorskip(_name, reason=f"{_name} is not installed")
+if MISSING := [name for name in ("ray", "vllm", "deepspeed") if find_spec(name) is None]:
+    pytest.skip(f"not installed: {', '.join(MISSING)}", allow_module_level=True)
 
 RAY = Path(sys.executable).with_name("ray")
 PORT = 6379  # free by construction: the namespaces are ours
