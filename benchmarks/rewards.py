@@ -6,6 +6,13 @@ Typical rows are worked GSM8K-style responses of 60 to 200 words, half of them r
 spellings. Bombs are one row in 20. Everything is measured in one run, on the same rows.
 """
 
+# ruff: noqa: E402
+import sys
+from pathlib import Path
+
+# this file is named like the package it measures: its own folder must not be searched
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import asyncio
 import importlib
@@ -13,7 +20,6 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil

@@ -111,7 +111,9 @@ def _from_text(text: str) -> Extraction:
     for found in (_tagged(text), _last(_HASHES, text), _hoped(text)):
         if found is not None and found.strip():
             return Extraction(found.strip())
-    marked = _last(_MARKERS, text)
+    lowered = text.lower()
+    stated = "answer" in lowered or "solution" in lowered
+    marked = _last(_MARKERS, text) if stated else None
     if marked is not None:
         return Extraction(_one_formula(marked) or _first_sentence(marked))
     if len(text) <= _SHORT_CHARS:
