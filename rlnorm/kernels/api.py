@@ -101,6 +101,8 @@ def stats_from_logits(
     if row_mask is not None:
         chosen = chosen.where(row_mask, options.vocab_start)
     columns = logits[:, : options.columns]
+    # the compiled row kernels step through a row one element at a time
+    columns = columns if columns.stride(1) == 1 else columns.contiguous()
     if backend == "reference":
         stats = _reference_stats(columns, chosen, options, logits.dtype)
     else:

@@ -34,6 +34,9 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def backend(request: pytest.FixtureRequest) -> str:
     try:
         resolve_backend(request.param, torch.device("cpu"), torch.float32)
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError as error:
+        # a source that a compiler refuses is a failure, a machine without one is not
+        if "no C++ compiler" not in str(error):
+            raise
         pytest.skip(str(error))
     return str(request.param)

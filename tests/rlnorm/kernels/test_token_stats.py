@@ -156,6 +156,21 @@ def test_kept_logits_and_recomputed_ones_agree_when_backward_runs_twice(backend)
     torch.testing.assert_close(first, second)
 
 
+def test_operands_of_any_memory_layout(backend):
+    hidden, weight, targets = operands(6, 11, 4)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        h, w = hidden.to(dtype), weight.to(dtype)
+        straight = token_stats(h, w, targets, backend=backend).logprob
+        h, w = h.T.contiguous().T, torch.cat([w, w], dim=1)[:, :4]
+        torch.testing.assert_close(
+            token_stats(h, w, targets, backend=backend).logprob, straight, rtol=1e-5, atol=1e-5
+        )
+        logits = (hidden @ weight.T).to(dtype)
+        straight = stats_from_logits(logits, targets, backend=backend).logprob
+        turned = logits.T.contiguous().T
+        assert torch.equal(stats_from_logits(turned, targets, backend=backend).logprob, straight)
+
+
 def test_padded_vocabulary(backend):
     hidden, weight, targets = operands(8, 40, 4)
     weight[33:] = 1e4  # padding must not be looked at
