@@ -30,6 +30,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_DEADLINE_S = 1800
+# a script's own folder comes first, and a benchmark there may be named like a package
+sys.path[0] = str(ROOT)
 
 
 def main() -> None:
@@ -89,7 +91,7 @@ def make_job(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         *("checkpoint_every=0", f"output_dir={folder}"),
     ]
     config = load_config("quickstart", overrides)
-    stream = PromptStream(build_plan(config).train, config.seed)
+    stream = PromptStream(asyncio.run(build_plan(config)).train, config.seed)
     drawn = stream.draw(args.steps * config.rollout.prompts_per_step)
     return {
         "overrides": overrides,
