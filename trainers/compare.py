@@ -378,6 +378,6 @@ def raise_for_failures(outcome: Outcome, report: Path) -> None:
     """End with status 1 when a run failed, after everything else was reported."""
     if outcome.failures:
         raise RunError(
-            f"{len(outcome.failures)} runs failed ({'; '.join(outcome.failures)}); {report} leaves "
-            "their algorithms out; mend the cause and give the same command again"
+            f"failed: {'; '.join(outcome.failures)}; {report} leaves their algorithms out; mend "
+            "the cause and give the same command again"
         )
