@@ -293,10 +293,19 @@ class Rank:
 
         self._wire_dtype = options["dtype"]
         self._shapes = {u.name: u.shape for u in weight_units(self._model)}
+        # a tied head is sent under its own name too, or an engine may keep a stale copy of it
+        self._tied = {n for n in self._shapes if n.endswith("embed_tokens.weight")}
+        if "lm_head.weight" in self._shapes or not self._model.config.tie_word_embeddings:
+            self._tied = set()
+        described = [
+            (wire, self._wire_dtype, shape)
+            for name, shape in self._shapes.items()
+            for wire in self._wire_names(name)
+        ]
         rest = {name: value for name, value in options.items() if name != "dtype"}
         self._sender = DeviceSender(
             rank=self._rank,
-            described=[(name, self._wire_dtype, shape) for name, shape in self._shapes.items()],
+            described=described,
             replay=self._replay,
             **rest,
         )
@@ -317,7 +326,11 @@ class Rank:
             sent = weight.to(self._wire_dtype)
             if name in self._sampled:
                 self._sampled[name] = digest(sent)
-            yield name, sent
+            for wire in self._wire_names(name):
+                yield wire, sent
+
+    def _wire_names(self, name: str) -> tuple[str, ...]:
+        return (name, "lm_head.weight") if name in self._tied else (name,)
 
     def save(self, folder: str, state: Mapping[str, Any]) -> None:
         """`model/` by rank 0, `trainer_state/` by every rank."""

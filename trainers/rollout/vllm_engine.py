@@ -82,8 +82,18 @@ class WorkerSide:
     def rlnorm_reload(self, buckets: Sequence[Bucket]) -> None:
         """Load whole checkpoint-format weights; one call for all of them, so that layers that
         vLLM fuses or repacks are complete when they are processed."""
-        weights = ((name, w) for bucket in buckets for name, w in unpack(bucket))
-        self.reload_weights(weights_iterator=weights)  # type: ignore[attr-defined]
+        self.reload_weights(weights_iterator=self._with_head(buckets))  # type: ignore[attr-defined]
+
+    def _with_head(self, buckets: Sequence[Bucket]) -> Iterator[tuple[str, Tensor]]:
+        # vLLM 0.32 keeps a repacked copy of a tied head on CPU and renews it only by its own name
+        config = self.vllm_config.model_config.hf_text_config
+        alone = "lm_head.weight" not in shapes_of(buckets)
+        tied = alone and getattr(config, "tie_word_embeddings", False)
+        for bucket in buckets:
+            for name, weight in unpack(bucket):
+                yield name, weight
+                if tied and name.endswith("embed_tokens.weight"):
+                    yield "lm_head.weight", weight
 
     def rlnorm_digests(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
         """Digests of the named parameters that vLLM keeps under their checkpoint name and layout.

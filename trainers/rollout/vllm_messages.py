@@ -1,4 +1,4 @@
-"""What an engine answers, apart from the engine so that the driver need not import vllm to read it."""
+"""What an engine answers; apart from the engine, so that the driver reads it without vllm."""
 
 from dataclasses import dataclass
 

@@ -87,10 +87,11 @@ def test_a_batch_may_mix_samplings(model, pool, run):
 
 
 def test_a_seed_fixes_a_completion_and_greedy_takes_the_likeliest(model, pool, run):
-    many = request(*range(6), 2**63 - 1, 3, max_tokens=20)
+    hot = {"temperature": 2.5, "max_tokens": 20}
+    many = request(*range(6), 2**63 - 1, 3, **hot)
     first, second = (
         run(pool.generate([many])),
-        run(pool.generate([request(3, max_tokens=20), many])),
+        run(pool.generate([request(3, **hot), many])),
     )
     tokens = [tuple(c.token_ids.tolist()) for c in first[0]]
     assert tokens == [tuple(c.token_ids.tolist()) for c in second[1]]
@@ -106,22 +107,25 @@ def test_completions_end_at_their_budget_a_stop_token_or_a_stop_string(pool, run
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(shipped_model("quick"))
-    (free,) = run(pool.generate([request(7, max_tokens=24)]))[0]
+    hot = {"temperature": 2.5}
+    tries = run(pool.generate([request(*range(24), max_tokens=24, **hot)]))[0]
+    seed, free = next((i, c) for i, c in enumerate(tries) if len(c.token_ids) >= 10)
     ids = free.token_ids.tolist()
-    if free.finish_reason is FinishReason.LENGTH:
-        assert len(ids) == 24
+    assert len(ids) <= 24
     fifth = ids[4]
     cut = ids.index(fifth) + 1
-    (at_token,) = run(pool.generate([request(7, max_tokens=24, stop_token_ids=(fifth,))]))[0]
+    (at_token,) = run(
+        pool.generate([request(seed, max_tokens=24, stop_token_ids=(fifth,), **hot)])
+    )[0]
     assert at_token.finish_reason is FinishReason.STOP
     assert at_token.token_ids.tolist() == ids[:cut]
-    (short,) = run(pool.generate([request(7, max_tokens=3)]))[0]
+    (short,) = run(pool.generate([request(seed, max_tokens=3, **hot)]))[0]
     assert short.finish_reason is FinishReason.LENGTH
     assert short.token_ids.tolist() == ids[:3]
     texts = [tokenizer.decode(ids[: i + 1]) for i in range(len(ids))]
     word = texts[5][len(texts[3]) :]
     ends = next(i for i, text in enumerate(texts) if word in text)
-    (at_text,) = run(pool.generate([request(7, max_tokens=24, stop=(word,))]))[0]
+    (at_text,) = run(pool.generate([request(seed, max_tokens=24, stop=(word,), **hot)]))[0]
     assert at_text.finish_reason is FinishReason.STOP
     assert at_text.token_ids.tolist() == ids[: ends + 1]
 
@@ -132,7 +136,11 @@ def test_a_prompt_that_leaves_no_room_is_refused(pool, run):
 
 
 def scaled(model, factor: float) -> list[tuple[str, torch.Tensor]]:
-    return [(n, w * factor if "mlp" in n else w) for n, w in model.state_dict().items()]
+    """Changed layers and embeddings; the head that is tied to them is left out, as learners do."""
+    parts = ("mlp", "embed_tokens")
+    return [
+        (n, w * factor if any(p in n for p in parts) else w) for n, w in model.named_parameters()
+    ]
 
 
 def test_the_driver_has_not_imported_vllm_or_deepspeed_rank(pool):
@@ -154,7 +162,7 @@ def test_new_weights_arrive_fast_whole_and_without_old_prefixes(model, pool, run
     assert min(seconds) < 0.2, seconds
     assert pool.policy_version == 3
     changed = copy.deepcopy(model)
-    changed.load_state_dict(dict(scaled(model, 0.7)))
+    changed.load_state_dict(dict(scaled(model, 0.7)), strict=False)
     for scores in run(pool.score_each(PROBE, 0.8)):
         for ids, found in zip(PROBE, scores, strict=True):
             torch.testing.assert_close(found, logprobs(changed, ids, 0.8), atol=1e-4, rtol=0)
