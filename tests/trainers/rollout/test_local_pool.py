@@ -67,6 +67,14 @@ async def test_end_tokens_end_a_completion_and_stay_in_it(engine, models):
     await pool.close()
 
 
+async def test_every_request_has_its_own_token_budget(engine, models):
+    pool = await started(models("qwen3"), engine=engine)
+    groups = await tokens_of(pool, *(request(seeds=(1, 2), max_tokens=n) for n in (3, 10, 1)))
+    assert [[len(c) for c in group] for group in groups] == [[3, 3], [10, 10], [1, 1]]
+    assert groups[0] == [c[:3] for c in groups[1]]
+    await pool.close()
+
+
 async def test_the_models_own_end_tokens_count(models):
     model = copy.deepcopy(models("qwen2"))
     pool = await started(model)
