@@ -13,6 +13,8 @@ from rewards.types import Status
 CASES = Path(__file__).parents[4] / "shared" / "verifier_cases" / "public.jsonl"
 
 RIGHT = [
+    ("x^2<4", r"\boxed{-x^2>-4}"),
+    (r"(0,1]\cup(1,2)", r"\boxed{(0,2)}"),
     ("5", r"\boxed{5}"),
     ("10/9", r"\frac{-10}{-9}"),
     (r"\{1,2\}", r"$\{1\} \cup \{2\}$"),
@@ -151,6 +153,9 @@ RIGHT = [
     ("2", r"\boxed{\frac{4}{2}}"),
 ]
 WRONG = [
+    ("1", r"\boxed{0^0}"),
+    ("x^2<4", r"\boxed{-x^2<-4}"),
+    (r"(0,1)\cup(1,2)", r"\boxed{(0,2)}"),
     (r"\frac{1}{3000000}", r"\boxed{0.0000001}"),
     (r"\sqrt{2}", r"\boxed{\frac{665857}{470832}}"),
     ("[0,1)", r"\boxed{[0,1]}"),
