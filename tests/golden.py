@@ -2,8 +2,9 @@
 
 Every case of every JSON file in DIR goes through an adapter of its method (golden_advantages.py,
 golden_tokens.py, golden_losses.py), which maps inputs and params to a call and the result to the
-names under `expected`. Adapters never see a case's name. Where the official code crashes, returns NaN or has a
-listed defect, the adapter says what is recommended instead and why; such a case is counted apart.
+names under `expected`. Adapters never see a case's name. Where the official code crashes, returns
+NaN or has a listed defect, the adapter says what is recommended instead and why; such a case is
+counted apart.
 """
 
 import json
