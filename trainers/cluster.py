@@ -9,7 +9,9 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Self
@@ -37,6 +39,10 @@ class ActorLost(ClusterError):
     """The process of an actor is gone, so that a fresh one may be tried."""
 
 
+class RemoteError(RuntimeError):
+    """What went wrong inside an actor, as text: the driver need not import vllm to read it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reservation:
     """Bundles held for one group of actors."""
@@ -61,7 +67,8 @@ class Host:
     def build(self, **more: Any) -> None:
         """Import and construct. more: options known only by now."""
         module, _, name = self._target.partition(":")
-        self._object = getattr(import_module(module), name)(**self._options, **more)
+        with _as_text():
+            self._object = getattr(import_module(module), name)(**self._options, **more)
 
     def pid(self) -> int:
         """Process id, for diagnosis."""
@@ -75,7 +82,8 @@ class Host:
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the object."""
-        return getattr(self._object, method)(*args, **kwargs)
+        with _as_text():
+            return getattr(self._object, method)(*args, **kwargs)
 
 
 class Cluster:
@@ -253,7 +261,9 @@ async def wait_for(refs: Sequence[Any], *, deadline_s: float, what: str) -> list
             )
         return [task.result() for task in waiting]
     except ray.exceptions.RayTaskError as error:
-        raise ClusterError(f"{what}: {one_line(error.cause)}") from error
+        remote = isinstance(error.cause, RemoteError)
+        cause = str(error.cause) if remote else one_line(error.cause)
+        raise ClusterError(f"{what}: {cause}") from error
     except ray.exceptions.RayActorError as error:
         spent = time.monotonic() - started
         raise ActorLost(
@@ -286,6 +296,15 @@ def one_line(error: BaseException) -> str:
     """Type and message of an error without line breaks, at most 400 characters."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:400] if text else type(error).__name__
+
+
+@contextmanager
+def _as_text() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()  # into the actor's own log
+        raise RemoteError(one_line(error)) from None
 
 
 def _holds(node: Bundle, bundle: Bundle) -> bool:
