@@ -27,7 +27,7 @@ from trainers.models import load_model, load_tokenizer, model_path, plain_model
 from trainers.prompts import PromptStream, context_left, load_prompts, problem_prompts
 from trainers.rollout.types import RolloutPool
 from trainers.run_dir import RunDir, hash_files
-from trainers.sampler import MultiTurn, Sampler, SingleTurn, environment_spec
+from trainers.sampler import MultiTurn, Sampler, SingleTurn, resolve_environment
 from trainers.sinks import Sinks
 from trainers.sync import WeightChannel
 
@@ -71,7 +71,7 @@ async def build_prompts(
     sources = config.data.eval
     if config.rollout.environment is not None:
         # an environment keeps its own splits apart
-        spec, chat = environment_spec(config), ChatTokenizer(tokenizer)
+        spec, chat = resolve_environment(config), ChatTokenizer(tokenizer)
         train = (await problem_prompts(spec, chat, config.data.train))[: config.data.train_limit]
         return train, {n: await problem_prompts(spec, chat, s) for n, s in sources.items()}
     model_config = AutoConfig.from_pretrained(model_path(config.model.path))
@@ -94,7 +94,7 @@ def build_sampler(config: Config, pool: RolloutPool, tokenizer: Any) -> Sampler:
     """One turn, or many through the config's environment."""
     if config.rollout.environment is None:
         return SingleTurn(pool)
-    return MultiTurn(pool, tokenizer, environment_spec(config))
+    return MultiTurn(pool, tokenizer, resolve_environment(config))
 
 
 def build_device() -> torch.device:

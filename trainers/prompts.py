@@ -9,7 +9,7 @@ from rewards.environments.chat import ChatTokenizer
 from rewards.errors import InputError
 from rlnorm.types import Prompt
 from trainers.config import DataConfig
-from trainers.sampler import EnvironmentSpec
+from trainers.sampler import Environment
 from trainers.seeds import shuffled
 from trainers.tasks import TASKS, generate_split
 
@@ -65,7 +65,7 @@ def _task_rows(source: str) -> list[ProblemRow]:
 
 
 async def problem_prompts(
-    environment: EnvironmentSpec, tokenizer: ChatTokenizer, source: str
+    environment: Environment, tokenizer: ChatTokenizer, source: str
 ) -> list[Prompt]:
     """`env:train` or `env:test`: one prompt a problem of the environment."""
     split = source.removeprefix("env:")

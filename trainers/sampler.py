@@ -1,14 +1,16 @@
 """Prompts to completions, one turn or many: what the collector and the evaluation sample with."""
 
-import asyncio
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
+from rewards.calls import load_object
+from rewards.environments import ENVIRONMENTS, load_environment
+from rewards.environments.batching import Batched, Turn
 from rewards.environments.chat import ChatTokenizer
 from rewards.environments.runner import Job, roll_out_many
 from rewards.environments.types import EnvRollout, RolloutLimits
@@ -17,11 +19,6 @@ from rewards.types import Status
 from rlnorm.types import Completion, FinishReason, Prompt
 from trainers.config import Config
 from trainers.rollout.types import GenerateRequest, RolloutPool, SamplingParams
-
-ENVIRONMENTS = {"chain": "rewards.environments.chain:ChainEnv"}
-LIMITS = ("max_turns", "wall_s", "tokens_per_turn", "total_tokens")
-BATCH_WINDOW_S = 0.002
-"""How long a turn waits for others to be sampled with it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +71,8 @@ class SingleTurn:
 class MultiTurn:
     """Rollouts through an environment; each prompt names its problem by `problem_seed`."""
 
-    def __init__(self, pool: RolloutPool, tokenizer: Any, spec: "EnvironmentSpec") -> None:
-        self._pool, self._spec = pool, spec
+    def __init__(self, pool: RolloutPool, tokenizer: Any, environment: "Environment") -> None:
+        self._pool, self._environment = pool, environment
         self._tokenizer = ChatTokenizer(tokenizer)
 
     async def sample(
@@ -85,108 +82,63 @@ class MultiTurn:
         sampling: SamplingParams,
     ) -> list[list[Sampled]]:
         """See `Sampler.sample`; a rollout that failed comes back with its status."""
-        generate = TurnBatcher(self._pool, sampling)
         jobs = [
             Job(
-                env=self._spec.make(p.extras["split"]),
+                env=self._environment.make(p.extras["split"]),
                 problem_seed=p.extras["problem_seed"],
                 seed=seed,
             )
             for p, own in zip(prompts, seeds, strict=True)
             for seed in own
         ]
-        done = iter(await roll_out_many(jobs, generate, self._tokenizer, self._spec.limits))
-        version = self._pool.policy_version
-        return [[_sampled(next(done), version) for _ in own] for own in seeds]
+        generate = Batched(partial(self._turns, sampling))
+        done = await roll_out_many(jobs, generate, self._tokenizer, self._environment.limits)
+        rollouts, version = iter(done), self._pool.policy_version
+        return [[_sampled(next(rollouts), version) for _ in own] for own in seeds]
+
+    async def _turns(self, sampling: SamplingParams, turns: Sequence[Turn]) -> list[Any]:
+        """One batch of turns, each with its own token budget and stop strings."""
+        requests = [
+            GenerateRequest(
+                prompt_ids=tuple(prompt_ids),
+                seeds=(seed,),
+                sampling=replace(sampling, max_tokens=tokens, stop=(*sampling.stop, *stop)),
+            )
+            for prompt_ids, tokens, seed, stop in turns
+        ]
+        return [
+            (c.token_ids.tolist(), c.sampler_logprobs.tolist(), c.finish_reason.value)
+            for [c] in await self._pool.generate(requests)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EnvironmentSpec:
+class Environment:
     """`rollout.environment`, checked: {name: chain, max_turns: 4, turns: [2, 3]}."""
 
-    cls: Any
-    options: Mapping[str, Any]
+    factories: Mapping[str, Any]
+    """By split."""
     limits: RolloutLimits
 
     def make(self, split: str) -> Any:
-        """A fresh environment; one that tells its splits apart is told which."""
-        if "split" in inspect.signature(self.cls).parameters:
-            return self.cls(**{"split": split, **self.options})
-        return self.cls(**self.options)
+        """A fresh environment for one rollout."""
+        return self.factories[split]()
 
 
-def environment_spec(config: Config) -> EnvironmentSpec:
-    """Resolve the environment's class, options and limits, or say what is wrong."""
+def resolve_environment(config: Config) -> Environment:
+    """The environment's class, options and limits, or what is wrong with them."""
     table = dict(config.rollout.environment or {})
-    name = str(table.pop("name", ""))
-    where = "rollout.environment"
-    module, _, attribute = ENVIRONMENTS.get(name, name).partition(":")
-    if not attribute:
-        raise InputError(
-            f"{where}.name = {name!r}: choose from {', '.join(ENVIRONMENTS)} or module:Class"
-        )
+    where, name = "rollout.environment", str(table.pop("name", ""))
+    limits = {key: table.pop(key) for key in RolloutLimits.__slots__ if key in table}
+    limits.setdefault("tokens_per_turn", config.rollout.max_tokens)
     try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{where}.name = {name!r}: {error}") from None
-    chosen = {key: table.pop(key) for key in LIMITS if key in table}
-    chosen.setdefault("tokens_per_turn", config.rollout.max_tokens)
-    known = set(inspect.signature(cls).parameters)
-    if unknown := sorted(set(table) - known):
-        raise InputError(
-            f"{where}.{unknown[0]}: {name} takes {sorted(known)}, and the limits {list(LIMITS)}"
-        )
-    try:
-        spec = EnvironmentSpec(cls=cls, options=table, limits=RolloutLimits(**chosen))
-        spec.make("train")
+        parameters = inspect.signature(load_object(ENVIRONMENTS.get(name, name), where)).parameters
+        # an environment that tells its splits apart is told which
+        own = {s: {"split": s} if "split" in parameters else {} for s in ("train", "test")}
+        factories = {s: load_environment(name, {**own[s], **table}) for s in own}
+        return Environment(factories=factories, limits=RolloutLimits(**limits))
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from None
-    return spec
-
-
-@dataclass(slots=True)
-class _Turn:
-    request: GenerateRequest
-    answer: asyncio.Future[Completion]
-
-
-@dataclass(slots=True)
-class TurnBatcher:
-    """Turns asked for at about the same time are sampled as one batch (see `Generate`)."""
-
-    pool: RolloutPool
-    sampling: SamplingParams
-    _waiting: list[_Turn] = field(default_factory=list)
-    _flushes: set[asyncio.Task[None]] = field(default_factory=set)
-
-    async def __call__(
-        self, prompt_ids: list[int], max_tokens: int, seed: int, stop: tuple[str, ...]
-    ) -> tuple[list[int], list[float], str]:
-        """Token ids, logprobs and why the turn ended."""
-        sampling = replace(self.sampling, max_tokens=max_tokens, stop=(*self.sampling.stop, *stop))
-        request = GenerateRequest(prompt_ids=tuple(prompt_ids), seeds=(seed,), sampling=sampling)
-        turn = _Turn(request, asyncio.get_running_loop().create_future())
-        self._waiting.append(turn)
-        if len(self._waiting) == 1:
-            task = asyncio.create_task(self._flush())
-            self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
-        done = await turn.answer
-        return done.token_ids.tolist(), done.sampler_logprobs.tolist(), done.finish_reason.value
-
-    async def _flush(self) -> None:
-        await asyncio.sleep(BATCH_WINDOW_S)
-        turns, self._waiting = self._waiting, []
-        try:
-            answers = await self.pool.generate([turn.request for turn in turns])
-        except Exception as error:  # handed to every rollout that waits, which raises it
-            for turn in turns:
-                if not turn.answer.done():
-                    turn.answer.set_exception(error)
-            return
-        for turn, [completion] in zip(turns, answers, strict=True):
-            if not turn.answer.done():  # a rollout over its wall clock no longer waits
-                turn.answer.set_result(completion)
 
 
 def _sampled(rollout: EnvRollout, version: int) -> Sampled:

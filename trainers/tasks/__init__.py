@@ -22,7 +22,7 @@ TASKS: dict[str, Family] = {
     "add": add.FAMILY,
     "countdown": countdown.FAMILY,
 }
-SHIPPED = ("quick", "graded")
+SHIPPED = ("quick", "graded", "turns")
 Split = Literal["train", "heldout", "hard"]
 HELDOUT_ONE_IN = 8
 MAX_BARREN_DRAWS = 20_000

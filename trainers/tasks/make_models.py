@@ -18,6 +18,7 @@ from transformers import GenerationConfig
 
 from trainers.tasks import SHIPPED
 from trainers.tasks.tiny_model import CHAT_TEMPLATE
+from trainers.tasks.turns_warm_start import turns_warm_start
 from trainers.tasks.warm_start import RECIPES, WarmStart, warm_start
 
 
@@ -40,17 +41,20 @@ def main() -> None:
     """Parse the command line, train, save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="one folder a variant goes here")
-    parser.add_argument("--variant", choices=SHIPPED, action="append", help="default: both")
+    parser.add_argument("--variant", choices=SHIPPED, action="append", help="default: all")
     parser.add_argument("--seed", type=int, help="default: the seed of the shipped model")
     args = parser.parse_args()
     # with one thread, sums run in the same order on any number of cores; it costs no time here
     torch.set_num_threads(1)
     for variant in args.variant or SHIPPED:
-        recipe = RECIPES[variant]
-        if args.seed is not None:
-            recipe = replace(recipe, seed=args.seed)
         start = time.perf_counter()
-        made = warm_start(recipe, progress=_report)
+        if variant == "turns":
+            made = turns_warm_start(progress=_report)
+        else:
+            recipe = RECIPES[variant]
+            if args.seed is not None:
+                recipe = replace(recipe, seed=args.seed)
+            made = warm_start(recipe, progress=_report)
         save(made, args.out / variant)
         seconds = time.perf_counter() - start
         print(f"{variant}: loss {made.final_loss:.3f}, {seconds:.0f} s, {args.out / variant}")
