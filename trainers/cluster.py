@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -316,8 +317,11 @@ def _current(ray: Any) -> str:
 
 
 def _ensure_token() -> None:
-    """A token for a cluster started here, where the environment names none; Ray 2.60 then turns
-    token authentication on by itself, unless RAY_AUTH_MODE says otherwise."""
+    """Token authentication for a cluster started here, unless RAY_AUTH_MODE says otherwise, with a
+    token of its own where the environment names none."""
+    if "ray" not in sys.modules:
+        # Ray reads the mode once, at import; imported without it, it turns this mode on itself
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 

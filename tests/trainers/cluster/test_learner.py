@@ -76,7 +76,8 @@ def test_scores_loss_gradients_and_steps_are_those_of_one_process(
     assert len(expected) == len(weights) > 30
     for name, tensor in expected.items():
         # Adam turns a gradient near 0 into a step of either sign, up to lr each time
-        assert float((weights[name] - tensor).abs().mean()) < 1e-5, name
+        assert float((weights[name] - tensor.detach()).abs().mean()) < 1e-5, name
+    check_that_ranks_skip_together(ours, batch, run)
     run(ours.close())
 
 
@@ -84,37 +85,32 @@ async def collect(learner):
     return [pair async for bucket in learner.weights() for pair in bucket]
 
 
-@pytest.mark.parametrize("stage", [0, 2])
-def test_a_gradient_that_is_not_finite_is_skipped_by_all_ranks_and_its_batch_saved(
-    stage, batch, make_learner, run
-):
-    learner = make_learner(ranks=2, zero_stage=stage, tokens_per_microbatch=64)
+def check_that_ranks_skip_together(learner, batch, run) -> None:
+    """An infinite advantage in one microbatch of one rank: nobody steps, the batch is saved."""
     before = dict(run(collect(learner)))
     advantages = batch.columns["advantages"].clone()
-    advantages[batch.loss_mask.nonzero()[0, 0]] = math.inf  # in one microbatch of one rank
+    advantages[batch.loss_mask.nonzero()[0, 0]] = math.inf
     poisoned = replace(batch, columns={**batch.columns, "advantages": advantages})
+    version = learner.policy_version
     step = run(learner.step(poisoned, 1e-3))
-    assert (step.skipped, step.policy_version) == (True, 0)
+    assert (step.skipped, step.policy_version) == (True, version)
     assert not math.isfinite(step.grad_norm)
-    saved = torch.load(learner._faults / "version_000000.pt", weights_only=False)
+    saved = torch.load(learner._faults / f"version_{version:06d}.pt", weights_only=False)
     assert torch.equal(saved.columns["advantages"], advantages)
     after = dict(run(collect(learner)))
     assert all(torch.equal(after[n], before[n]) for n in before)
     fine = run(learner.step(batch, 1e-3))
-    assert (fine.skipped, fine.policy_version) == (False, 1)
-    assert math.isfinite(fine.loss)
+    assert (fine.skipped, fine.policy_version) == (False, version + 1)
     moved = dict(run(collect(learner)))
-    assert not torch.equal(moved["model.norm.weight"], before["model.norm.weight"])
-    run(learner.close())
+    assert any(not torch.equal(moved[n], before[n]) for n in before)
 
 
-@pytest.mark.parametrize("stage", [2, 3])
 def test_a_checkpoint_loads_in_transformers_and_continues_bit_for_bit(
-    stage, batch, make_learner, run, tmp_path
+    batch, make_learner, run, tmp_path
 ):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    options = {"ranks": 2, "zero_stage": stage, "tokens_per_microbatch": 64}
+    options = {"ranks": 2, "zero_stage": 3, "tokens_per_microbatch": 64}
     learner = make_learner(**options)
     run(learner.step(batch, 1e-3))
     run(learner.save(tmp_path))
