@@ -1,4 +1,4 @@
-"""Write docs/methods.md and docs/grpo_variants.md from the code: python docs/generate.py."""
+"""Write the generated pages from the code: python docs/generate.py (make docs)."""
 
 import inspect
 from collections.abc import Mapping
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.methods import STAGES, algorithms, methods
+from trainers.config import Config, RewardConfig
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py. Edit the docstrings and presets, not this file. -->\n"
@@ -88,6 +90,40 @@ def variants_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def configuration_page() -> str:
+    """Every key of a config with its type, default and meaning."""
+    lines = [
+        NOTE,
+        "# Configuration\n",
+        "A run is one YAML file with these keys; what it leaves out",
+    ]
+    lines += [
+        "takes the default. On the command line: `section.key=value`; items of a list by name"
+    ]
+    lines += ["(`rewards.format.weight=0.2`). Unknown keys are errors.\n"]
+    for title, section in config_sections().items():
+        lines += [f"\n## {title}\n", "| key | type | default | meaning |", "|---|---|---|---|"]
+        for name, field in section.model_fields.items():
+            if field.description:
+                kind = str(getattr(field.annotation, "__name__", field.annotation))
+                kind = kind if kind in ("str", "int", "float", "bool") else str(field.annotation)
+                default = "required" if field.is_required() else repr(field.default)
+                kind = kind.replace("typing.", "").replace("NoneType", "None")
+                meaning = " ".join(field.description.split())
+                lines.append(_row([f"`{name}`", f"`{kind}`", f"`{default}`", meaning]))
+    return "\n".join(lines) + "\n"
+
+
+def config_sections() -> dict[str, type[BaseModel]]:
+    """Title -> section, the top level first."""
+    nested = {
+        name: field.annotation
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    return {"Top level": Config, **nested, "rewards (a list of these)": RewardConfig}
+
+
 def options(table: Mapping[str, Any]) -> str:
     """Options with their defaults, those without one marked."""
     empty = inspect.Parameter.empty
@@ -110,7 +146,11 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-PAGES = {"methods.md": methods_page, "grpo_variants.md": variants_page}
+PAGES = {
+    "methods.md": methods_page,
+    "grpo_variants.md": variants_page,
+    "configuration.md": configuration_page,
+}
 
 if __name__ == "__main__":
     assert set(TITLES) == set(STAGES)
