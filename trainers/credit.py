@@ -4,6 +4,7 @@ After this point world size, microbatches and ranks cannot change the maths: adv
 weights and loss denominators are constants of the batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -59,7 +60,8 @@ async def assign_credit(
     rollout_index = batch.rollout_index[mask]
     turn_index = torch.cat([r.completion.turn_index for r in scored.rollouts])
     turn_index = turn_index[torch.cat([r.completion.policy_mask for r in scored.rollouts])]
-    data = driver_data(scored, columns, batch, turn_index)
+    weights = [r.weight for r in config.rewards for _ in r.components or [r.name]]
+    data = driver_data(scored, columns, batch, turn_index, weights)
     if greedy_rewards is not None:
         data["greedy_rewards"] = greedy_rewards
     try:
@@ -69,10 +71,10 @@ async def assign_credit(
     token_advantages = algorithm.token_advantages(result, rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)
     if algorithm.correction:
-        weights = algorithm.correction_weights(
+        correction = algorithm.correction_weights(
             data["old_logprobs"], data["sampler_logprobs"], rollout_index
         )
-        columns["correction"] = _spread(weights, mask)
+        columns["correction"] = _spread(correction, mask)
     for name in ("sum_p2", "entropy"):  # the estimator's inputs, of no use to a loss
         columns.pop(name, None)
     kept = result.keep[batch.rollout_index] & mask
@@ -87,9 +89,16 @@ async def assign_credit(
 
 
 def driver_data(
-    scored: ScoredRollouts, columns: dict[str, Tensor], batch: TokenBatch, turn_index: Tensor
+    scored: ScoredRollouts,
+    columns: dict[str, Tensor],
+    batch: TokenBatch,
+    turn_index: Tensor,
+    weights: Sequence[float],
 ) -> dict[str, Tensor]:
-    """What estimators and modulators may name as parameters; tokens are the trained ones."""
+    """What estimators and modulators may name as parameters; tokens are the trained ones.
+
+    Without an environment a rollout is a dialogue of one turn, whose reward is the weighted sum.
+    """
     mask = batch.loss_mask
     data = {name: column[mask].double() for name, column in columns.items()}
     data["rollout_index"] = batch.rollout_index[mask]
@@ -100,8 +109,8 @@ def driver_data(
     n = len(scored.rollouts)
     data["positions"] = batch.positions[mask]
     data["lengths"] = torch.bincount(data["rollout_index"], minlength=n)
-    if scored.turn_rewards is not None:
-        data["turn_rewards"] = scored.turn_rewards
+    one_turn = (scored.rewards @ scored.rewards.new_tensor(weights))[:, None]
+    data["turn_rewards"] = one_turn if scored.turn_rewards is None else scored.turn_rewards
     return data
 
 
