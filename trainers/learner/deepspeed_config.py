@@ -29,7 +29,8 @@ def engine_config(model: ModelConfig, learner: LearnerConfig) -> dict[str, Any]:
     }
     if model.dtype == "bfloat16":
         config["bf16"] = {"enabled": True, "check_grad_overflow": True}
-        config["data_types"] = {"grad_accum_dtype": "fp32"}
+        if learner.zero_stage:  # DeepSpeed's plain bfloat16 optimizer accumulates in bfloat16 only
+            config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config
 
 
