@@ -136,6 +136,9 @@ class Engine:
         }
         if not torch.cuda.is_available():
             options["enforce_eager"] = True
+            # after a prefill in chunks vLLM rewinds the request's generator by an offset, which
+            # torch's CPU generators do not have
+            options["enable_chunked_prefill"] = False
         if transfer != "object_store":
             options["weight_transfer_config"] = vllm.config.WeightTransferConfig(backend=transfer)
         options |= engine_options
