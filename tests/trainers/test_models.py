@@ -1,0 +1,106 @@
+"""Any Hugging Face causal LM: a bad folder is told, LoRA merges without drift, exports load back."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from rewards.errors import InputError
+from trainers.config import ModelConfig
+from trainers.models import load_model, load_tokenizer, merged_weights, model_path, save_pretrained
+
+SHAPE = {
+    "vocab_size": 273,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+MODELS = {
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8, tie_word_embeddings=True)),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
+    "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, head_dim=8)),
+}
+
+
+@pytest.fixture(params=MODELS)
+def folder(request, tmp_path):
+    """A small random model of each family with the shipped tokenizer."""
+    torch.manual_seed(0)
+    path = tmp_path / request.param
+    MODELS[request.param]().save_pretrained(path)
+    load_tokenizer("shipped:quick").save_pretrained(path)
+    return path
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(input_ids=torch.arange(5, 15)[None], use_cache=False).logits
+
+
+def test_an_exported_model_loads_in_plain_transformers_with_the_same_logits(folder, tmp_path):
+    model = load_model(ModelConfig(path=str(folder)))
+    save_pretrained(model, load_tokenizer(str(folder)), tmp_path / "out")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    model.set_attn_implementation("sdpa")
+    torch.testing.assert_close(logits(plain), logits(model), atol=1e-5, rtol=1e-5)
+    assert plain.config.to_dict().get("_attn_implementation") != "rlnorm_varlen"
+
+
+def test_merged_lora_equals_the_adapted_model_and_leaves_it_alone(folder):
+    model = load_model(ModelConfig(path=str(folder), lora_rank=4, lora_alpha=8), seed=1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    before = {n: p.clone() for n, p in model.state_dict().items()}
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    missing = plain.load_state_dict(merged_weights(model), strict=False)
+    assert missing.unexpected_keys == []
+    model.get_base_model().set_attn_implementation("sdpa")
+    torch.testing.assert_close(logits(plain), logits(model), atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(before[n], p) for n, p in model.state_dict().items())
+
+
+def test_adapters_start_from_the_seed():
+    def first(seed):
+        model = load_model(ModelConfig(path="shipped:quick", lora_rank=2), seed=seed)
+        return next(p for n, p in model.named_parameters() if "lora_A" in n)
+
+    assert torch.equal(first(3), first(3))
+    assert not torch.equal(first(3), first(4))
+
+
+def test_a_missing_folder_and_a_folder_without_a_model_are_told(tmp_path):
+    with pytest.raises(InputError, match=r"model.path = '/nowhere': no such folder"):
+        model_path("/nowhere")
+    with pytest.raises(InputError, match=r"the folder has no config.json"):
+        model_path(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("token", "message"), [("eos_token", "has no end token"), ("pad_token", "has no pad token")]
+)
+def test_a_tokenizer_without_end_or_pad_token_is_told(tmp_path, token, message):
+    shutil.copytree(model_path("shipped:quick"), tmp_path / "m")
+    path = tmp_path / "m" / "tokenizer_config.json"
+    table = json.loads(path.read_text())
+    table.pop(token)
+    path.write_text(json.dumps(table))
+    with pytest.raises(InputError, match=message):
+        load_tokenizer(str(tmp_path / "m"))
