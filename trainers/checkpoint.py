@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent, and the newest of which is always known."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,10 @@ from typing import Any
 from rewards.errors import InputError
 from trainers.learner.types import Learner
 from trainers.run_dir import write_atomic
+
+
+FULL_BYTES = 2**20
+"""Free space below which a failed write means a full disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,9 +35,16 @@ async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, k
     partial = folder / f".{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    await learner.save(partial)
-    write_atomic(partial / "trainer_state" / "loop.json", json.dumps(asdict(state)))
-    _sync_tree(partial)
+    try:
+        await learner.save(partial)
+        write_atomic(partial / "trainer_state" / "loop.json", json.dumps(asdict(state)))
+        _sync_tree(partial)
+    except Exception as error:
+        free = shutil.disk_usage(folder).free
+        shutil.rmtree(partial)
+        if free < FULL_BYTES:  # the writers below have errors of their own for it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(final)) from error
+        raise
     if final.exists():  # the same step, taken again after a resume from an older one
         shutil.rmtree(final)
     os.replace(partial, final)

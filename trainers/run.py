@@ -10,7 +10,7 @@ from rewards.errors import RewardError
 from trainers.build import build_parts, build_plan
 from trainers.config import Config
 from trainers.display import Display, sparkline
-from trainers.errors import RunError
+from trainers.errors import Interrupted, RunError
 from trainers.loop import train
 from trainers.report import write_report
 from trainers.run_dir import RunDir, read_jsonl
@@ -40,9 +40,12 @@ async def run_training(
     stopped = state.step < config.steps
     lines = summary_lines(run_dir, config, time.perf_counter() - started)
     lines += [("report", str(report)), ("sinks", "; ".join(parts.sinks.failures))]
-    resume_hint = f"rlnorm train {run_dir.path}/config.yaml --resume"
-    lines += [("go on", resume_hint)] if stopped else []
     display.summary("stopped early" if stopped else "done", [line for line in lines if line[1]])
+    if stopped:
+        raise Interrupted(
+            f"stopped and saved after step {state.step} of {config.steps}; to go on: "
+            f"rlnorm train {run_dir.path}/config.yaml --resume"
+        )
     return run_dir
 
 

@@ -1,0 +1,176 @@
+"""What goes wrong in a run ends in recovery, or in one clear line and a run that can go on."""
+
+import asyncio
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from rewards.errors import InputError
+from trainers.config import load_config
+from trainers.display import Display
+from trainers.errors import RunError
+from trainers.run import run_training
+from trainers.run_dir import read_jsonl
+
+SMALL = (
+    "steps=2",
+    "rollout.prompts_per_step=4",
+    "rollout.group_size=4",
+    "data.train_limit=64",
+    "data.eval={}",
+)
+COMMAND = [sys.executable, "-m", "launch.cli", "train", "quickstart", *SMALL]
+
+
+def train(folder: Path, *overrides: str) -> list[dict]:
+    config = load_config("quickstart", [*SMALL, f"output_dir={folder}", "run_name=r", *overrides])
+    display = Display(config.steps, Console(file=io.StringIO()))
+    return read_jsonl(asyncio.run(run_training(config, display)).metrics)
+
+
+@pytest.fixture
+def user_module(tmp_path, monkeypatch):
+    """Importable here and in the reward workers."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def write(name: str, body: str) -> str:
+        (tmp_path / f"{name}.py").write_text(body)
+        return name
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def f(sample): raise RuntimeError('no luck')", "no luck"),
+        ("def f(sample): return float('nan')", "needs a finite number"),
+        ("def f(sample): return {'surprise': 1.0}", "must be exactly the components"),
+    ],
+)
+def test_a_broken_reward_ends_the_run_and_says_which(user_module, tmp_path, body, message):
+    name = user_module(f"broken_{abs(hash(message))}", body)
+    reward = f"rewards=[{{name: mine, function: '{name}:f'}}]"
+    with pytest.raises(RunError, match=message) as caught:
+        train(tmp_path / "runs", reward)
+    assert "mine" in str(caught.value)
+
+
+def test_a_slow_reward_is_masked_and_counted(user_module, tmp_path):
+    name = user_module(
+        "slow_reward",
+        "import time\n"
+        "def f(sample):\n"
+        "    if sample.id.endswith('/0'):\n"
+        "        time.sleep(30)\n"
+        "    return float(len(sample.completion) % 2)\n",
+    )
+    rows = train(tmp_path / "runs", f"rewards=[{{name: mine, function: '{name}:f'}}]", "steps=1")
+    assert rows[1]["reward/mine/timeout_frac"] == 0.25
+    assert rows[1]["reward/mine/valid_frac"] == 0.75
+
+
+def test_a_non_finite_gradient_skips_the_step_and_saves_the_batch(tmp_path):
+    loss = tmp_path / "bad_loss.py"
+    loss.write_text(
+        "def bad(logprobs, old_logprobs, advantages):\n"
+        "    return (logprobs - old_logprobs) * advantages * float('inf')\n"
+    )
+    rows = train(tmp_path / "runs", f"algorithm.loss='{loss}:bad'", "learner.minibatches=1")
+    assert [row["learner/skipped_steps"] for row in rows[1:]] == [1, 1]
+    assert [row["policy/version"] for row in rows[1:]] == [0, 0]
+    run = tmp_path / "runs" / "r"
+    events = [e for e in read_jsonl(run / "events.jsonl") if e["event"] == "step_skipped"]
+    assert [e["step"] for e in events] == [1, 2]
+    saved = torch.load(run / "faults" / "version_000000.pt", weights_only=False)
+    assert saved.denominators.tokens > 0
+
+
+def rows_of(question="1+1 ?", **changes):
+    return {"id": "a", "question": question, "answer": "2", **changes}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "a", "question": "1+1 ?"}], "answer"),
+        ([rows_of(), rows_of("2+2 ?")], "'a'|: a"),
+        ([rows_of(answer="")], "a"),
+        ([], "no rows"),
+        ([rows_of("1+1 " * 2000)], "prompt 'a' .*: [0-9]+ tokens, but the model's context leaves"),
+    ],
+    ids=["missing field", "duplicate ids", "empty answer", "no rows", "too long"],
+)
+def test_bad_data_is_named_and_nothing_is_written(tmp_path, rows, message):
+    import json
+
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=message) as caught:
+        train(tmp_path / "runs", f"data.train={path}")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_prompt_in_a_benchmark_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"data.eval.same: 512 of 512 prompts are training prompts"
+    ):
+        train(tmp_path / "runs", "data.train=task:chain:heldout", "data.train_limit=512",
+              "data.eval={same: 'task:chain:heldout'}")  # fmt: skip
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_the_run_goes_on(tmp_path):
+    overrides = ["steps=200", f"output_dir={tmp_path}", "run_name=r"]
+    process = subprocess.Popen(
+        [*COMMAND, *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    metrics = tmp_path / "r" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "no second step within 120 s"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped and saved after step" in stderr
+    assert f"rlnorm train {tmp_path}/r/config.yaml --resume" in stderr
+    done = read_jsonl(metrics)[-1]["step"]
+    again = subprocess.run(
+        [*COMMAND[:4], f"{tmp_path}/r/config.yaml", f"steps={done + 1}", "--resume"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert again.returncode == 0, again.stderr
+    assert [row["step"] for row in read_jsonl(metrics)] == list(range(done + 2))
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="mounts a small disk: needs root"
+)
+def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(tmp_path):
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    # the mount lives and dies with the private namespace
+    inner = f"mount -t tmpfs -o size=2m none {mount} && {' '.join(map(repr, COMMAND))} " + (
+        f"output_dir={mount} run_name=r; status=$?; ls {mount}/r/checkpoints; exit $status"
+    )
+    result = subprocess.run(
+        ["unshare", "-m", "sh", "-c", inner], capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 1, result.stderr
+    assert f"no space left on the disk of {mount}/r: free some" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "step_" not in result.stdout.splitlines()[-1]
