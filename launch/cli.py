@@ -55,6 +55,9 @@ def train(
     settings = load_config(config, overrides or [])
 
     def run() -> None:
+        from trainers.precheck import precheck
+
+        precheck(settings)
         from trainers.display import Display
         from trainers.run import run_training
 

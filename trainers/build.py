@@ -11,10 +11,8 @@ import torch
 
 from rewards.environments.chat import ChatTokenizer
 from rewards.errors import InputError
-from rewards.registry import load_rewards
 from rewards.scorer import Scorer
-from rlnorm.algorithms import Algorithm, resolve_algorithm
-from rlnorm.stages import options_of
+from rlnorm.algorithms import Algorithm
 from rlnorm.types import Prompt
 from trainers.checkpoint import LoopState, latest_checkpoint, load_state
 from trainers.collect import Collector
@@ -23,7 +21,8 @@ from trainers.display import Display
 from trainers.learner.embedded import EmbeddedLearner
 from trainers.learner.types import Learner
 from trainers.loop import Parts
-from trainers.models import load_model, load_tokenizer, model_path, plain_model
+from trainers.models import load_model, load_tokenizer, plain_model
+from trainers.precheck import build_algorithm, build_scorer, model_path
 from trainers.prompts import PromptStream, context_left, load_prompts, problem_prompts
 from trainers.rollout.types import RolloutPool
 from trainers.run_dir import RunDir, hash_files
@@ -34,32 +33,6 @@ from trainers.sync import WeightChannel
 REPORTED_PROBLEMS = 5
 PROBED_PROMPTS = 8
 """Training prompts whose logprobs are compared after every weight transfer."""
-
-
-def build_algorithm(config: Config) -> Algorithm:
-    """The five stages; a wrong name or option is told as bad input."""
-    table = config.algorithm if isinstance(config.algorithm, dict) else {"name": config.algorithm}
-    name = str(table.get("name", "grpo"))
-    slots = {key: value for key, value in table.items() if key != "name"}
-    if "group_size" in (slots.get("sample_plan") or {}):
-        raise InputError("algorithm.sample_plan.group_size: set rollout.group_size instead")
-    try:
-        algorithm = resolve_algorithm(name, slots)
-        options = options_of(algorithm.estimator.function)
-        if "weights" in options and "weights" not in algorithm.estimator.options:
-            weights = [r.weight for r in config.rewards for _ in r.components or [r.name]]
-            chosen = {"name": algorithm.estimator.name, **algorithm.estimator.options}
-            algorithm = resolve_algorithm(
-                name, {**slots, "estimator": {**chosen, "weights": weights}}
-            )
-    except ValueError as error:
-        raise InputError(f"algorithm: {error}") from None
-    return algorithm
-
-
-def build_scorer(config: Config) -> Scorer:
-    """The rewards, with their workers not yet started."""
-    return load_rewards([r.model_dump(exclude_none=True) for r in config.rewards])
 
 
 async def build_prompts(

@@ -8,7 +8,7 @@ from typing import Any
 from trainers.build import Plan, start_embedded_learner
 from trainers.cluster import Cluster
 from trainers.learner.types import Learner
-from trainers.models import model_path
+from trainers.precheck import model_path
 from trainers.rollout.types import RolloutPool
 from trainers.run_dir import RunDir
 from trainers.sync import ClusterChannel, WeightChannel

@@ -166,7 +166,8 @@ def plan_comparison(
 
 def check_buildable(comparison: Comparison) -> None:
     """Resolve every algorithm, and the data, model and rewards they share."""
-    from trainers.build import build_algorithm, build_plan
+    from trainers.build import build_plan
+    from trainers.precheck import build_algorithm
 
     for name in comparison.algorithms:
         build_algorithm(comparison.run_config(name, comparison.seeds[0]))

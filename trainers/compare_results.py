@@ -164,7 +164,7 @@ def _shared(one: set[Any], two: set[Any]) -> float:
 
 
 def _definition(comparison: Comparison, algorithm: str) -> dict[str, Any]:
-    from trainers.build import build_algorithm
+    from trainers.precheck import build_algorithm
 
     return build_algorithm(comparison.run_config(algorithm, comparison.seeds[0])).describe()
 

@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.table import Table
 
 from rewards.errors import InputError
-from trainers.build import build_prompts, build_sampler, build_scorer, seed_everything
+from trainers.build import build_prompts, build_sampler, seed_everything
 from trainers.config import Config
 from trainers.evaluation import Problem, evaluate_all
 from trainers.models import load_model, load_tokenizer
+from trainers.precheck import build_scorer
 from trainers.run_dir import RunDir
 
 

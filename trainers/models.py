@@ -8,25 +8,9 @@ import torch
 
 from rewards.errors import InputError
 from trainers.config import ModelConfig
+from trainers.precheck import model_path
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def model_path(path: str) -> str:
-    """A folder or hub id; `shipped:NAME` names a checkpoint that comes with rlnorm."""
-    if path.startswith("shipped:"):
-        from trainers.tasks import shipped_model
-
-        return str(shipped_model(path.removeprefix("shipped:")))
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InputError(f"model.path = {path!r}: the folder has no config.json")
-        return str(folder)
-    if looks_local:
-        raise InputError(f"model.path = {path!r}: no such folder (a hub id looks like owner/name)")
-    return path
 
 
 def load_tokenizer(path: str) -> Any:

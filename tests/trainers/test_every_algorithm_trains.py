@@ -13,7 +13,7 @@ from rlnorm.presets import PRESETS
 from trainers.config import load_config
 from trainers.display import Display
 from trainers.errors import RunError
-from trainers.models import model_path
+from trainers.precheck import model_path
 from trainers.run import run_training
 from trainers.run_dir import read_jsonl
 

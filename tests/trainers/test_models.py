@@ -19,7 +19,8 @@ from transformers import (
 
 from rewards.errors import InputError
 from trainers.config import ModelConfig
-from trainers.models import load_model, load_tokenizer, merged_weights, model_path, save_pretrained
+from trainers.models import load_model, load_tokenizer, merged_weights, save_pretrained
+from trainers.precheck import model_path
 
 SHAPE = {
     "vocab_size": 273,
