@@ -12,7 +12,6 @@ from rewards.errors import InputError
 from trainers.learner.types import Learner
 from trainers.run_dir import write_atomic
 
-
 FULL_BYTES = 2**20
 """Free space below which a failed write means a full disk."""
 

@@ -1,4 +1,4 @@
-"""Any Hugging Face causal LM: a bad folder is told, LoRA merges without drift, exports load back."""
+"""Any Hugging Face causal LM: bad folders are told, LoRA merges exactly, exports load back."""
 
 import json
 import shutil

@@ -53,9 +53,7 @@ class RolloutPool(Protocol):
         """
         ...
 
-    async def score(
-        self, sequences: Sequence[tuple[int, ...]], temperature: float
-    ) -> list[Tensor]:
+    async def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[Tensor]:
         """Log-probability of tokens 1.. of each fixed sequence: the parity probe."""
         ...
 
