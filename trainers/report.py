@@ -1,7 +1,6 @@
 """`report.html`: one static page with the curves, the benchmarks and sample rollouts of a run."""
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8r
         border-bottom: 1px solid #d1d9e0; text-align: left; vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 pre { white-space: pre-wrap; margin: 0; font-size: 13px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 1rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 1rem; }
+.grid > div { min-width: 0; }
 """
 
 
@@ -69,7 +69,8 @@ def figure_html(figure: Any) -> str:
         legend={"orientation": "h", "y": -0.2},
         template="plotly_white",
     )
-    return str(figure.to_html(full_html=False, include_plotlyjs=False))
+    config = {"responsive": True, "displayModeBar": False}
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
 
 
 def matching(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
@@ -126,15 +127,18 @@ def _samples(folder: Path) -> str:
         return ""
     parts = ["<h2>Sample rollouts</h2>"]
     for path in dict.fromkeys([files[0], files[-1]]):
-        rows = pq.read_table(path).slice(0, SAMPLES).to_pylist()
+        # one rollout of each of a few groups says more than one group whole
+        first = {r["group_index"]: r for r in reversed(pq.read_table(path).to_pylist())}
+        rows = [first[group] for group in sorted(first)[:SAMPLES]]
         cells = "".join(
-            f"<tr><td>{html.escape(r['rollout_id'])}</td><td><pre>{html.escape(r['text'])}</pre></td>"
-            f"<td>{html.escape(r['answer'])}</td><td><pre>{html.escape(_rewards(r))}</pre></td></tr>"
+            f"<tr><td><pre>{html.escape(r['prompt'])}</pre></td>"
+            f"<td><pre>{html.escape(r['text'])}</pre></td><td>{html.escape(r['answer'])}</td>"
+            f"<td><pre>{html.escape(_rewards(r))}</pre></td></tr>"
             for r in rows
         )
         step = int(path.stem.removeprefix("step_"))
         parts.append(
-            f"<h3>Step {step}</h3><table><tr><th>rollout</th><th>completion</th>"
+            f"<h3>Step {step}</h3><table><tr><th>prompt</th><th>completion</th>"
             f"<th>answer</th><th>rewards</th></tr>{cells}</table>"
         )
     return "".join(parts)
@@ -142,4 +146,7 @@ def _samples(folder: Path) -> str:
 
 def _rewards(row: Mapping[str, Any]) -> str:
     named = {n.removeprefix("reward/"): v for n, v in row.items() if n.startswith("reward/")}
-    return json.dumps(named | {"advantage": row["advantage"]}, indent=1)
+    named["advantage"] = row["advantage"]
+    return "\n".join(
+        f"{n} {'failed' if v is None or v != v else f'{v:.3g}'}" for n, v in named.items()
+    )

@@ -18,6 +18,7 @@ def write_rollouts(folder: Path, step: int, scored: ScoredRollouts, credit: Cred
     columns = {
         "rollout_id": [r.rollout_id for r in rollouts],
         "prompt_id": [r.prompt.prompt_id for r in rollouts],
+        "prompt": [str(r.prompt.messages[-1]["content"]) for r in rollouts],
         "group_index": scored.group_index.tolist(),
         "level": [r.prompt.level for r in rollouts],
         "extra": [r.extra for r in rollouts],
