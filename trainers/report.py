@@ -57,7 +57,10 @@ def page(title: str, parts: Sequence[str]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body>{''.join(parts)}</body></html>"
+        f"<script>{get_plotlyjs()}</script></head><body>{''.join(parts)}"
+        # the first figures are drawn before the page knows its columns
+        "<script>addEventListener('load', () => dispatchEvent(new Event('resize')))</script>"
+        "</body></html>"
     )
 
 
