@@ -33,7 +33,12 @@ async def build_cluster_systems(
         learner = await start_embedded_learner(plan, run_dir, stack)
         stack.push_async_callback(pool.close)
         await pool.start()
-    run_dir.log_event("cluster_started", seconds=time.monotonic() - started)
+    run_dir.log_event(
+        "cluster_started",
+        seconds=time.monotonic() - started,
+        engines=list(pool.nodes),
+        ranks=list(getattr(learner, "nodes", ())),
+    )
     channel = ClusterChannel(
         probe=probe, temperature=config.rollout.temperature, on_event=_events(run_dir)
     )
