@@ -5,8 +5,8 @@ Usage: python benchmarks/quickstart_step.py --trl-python VENV/bin/python [--roun
 Both sides get the same model, prompts in the same order, group size, batch, rewards, two updates a
 step, token-mean loss, group standard deviation, clip, AdamW and gradient clip, in float32 without
 a KL term; TRL generates with transformers, without gradient checkpointing. Each run is a process of
-its own with its own peak memory (VmHWM), and rounds alternate which side goes first, so that load
-from elsewhere hits both alike. A step is everything from one step's end to the next, logging
+its own with its own peak memory (VmHWM); rounds have seeds 1, 2, ... and alternate which side goes
+first, so that load from elsewhere hits both alike. A step is everything from one step's end to the next, logging
 included. Accuracy of a step is that of its own sampled rollouts, before its update.
 
 Departures: old logprobs are a forward pass of their own in TRL, which needs them for the second
@@ -69,8 +69,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     }
     pythons = {"trl": args.trl_python, "rlnorm": sys.executable}
     with tempfile.TemporaryDirectory() as folder:
-        job = make_job(args, Path(folder))
         for index in range(args.rounds):
+            job = make_job(args, Path(folder), seed=index + 1)
             order = ["trl", "rlnorm"] if index % 2 == 0 else ["rlnorm", "trl"]
             runs = {side: run_side(side, pythons[side], job, args.threads) for side in order}
             report["rounds"].append(runs)
@@ -79,7 +79,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def make_job(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def make_job(args: argparse.Namespace, folder: Path, seed: int) -> dict[str, Any]:
     """What both sides are told: the quickstart preset and its prompts, in the order drawn."""
     from trainers.build import build_plan
     from trainers.config import load_config
@@ -87,8 +87,8 @@ def make_job(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from trainers.prompts import PromptStream
 
     overrides = [
-        *(f"model.path={args.model}", f"steps={args.steps}", "data.eval={}"),
-        *("checkpoint_every=0", f"output_dir={folder}"),
+        *(f"model.path={args.model}", f"steps={args.steps}", f"seed={seed}"),
+        *("data.eval={}", "checkpoint_every=0", f"output_dir={folder}"),
     ]
     config = load_config("quickstart", overrides)
     stream = PromptStream(asyncio.run(build_plan(config)).train, config.seed)

@@ -85,7 +85,7 @@ def _numbers(row: Mapping[str, Any]) -> list[str]:
         ("time/step_s", "{:.2f} s"),
         ("throughput/tokens_per_s", "{:,.0f} tok/s"),
     )
-    return [form.format(row[name]) for name, form in shown if name in row]
+    return [form.format(row[name]) for name, form in shown if row.get(name) is not None]
 
 
 def _evals(row: Mapping[str, Any]) -> str:

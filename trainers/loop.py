@@ -171,7 +171,7 @@ def step_metrics(
     results: Sequence[StepResult],
     timings: Timings,
     sync: SyncReport,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """The numbers of one step, by their fixed names."""
     sampled = [r for r in scored.rollouts if not r.extra]
     lengths = torch.tensor([float(r.completion.policy_mask.sum()) for r in sampled])
@@ -191,9 +191,7 @@ def step_metrics(
     }
     for index, name in enumerate(scored.reward_names):
         row[f"reward/{name}"] = float(scored.rewards[:, index].nanmean())
-    if results:
-        row |= _learner_metrics(results)
-    return row
+    return row | (_learner_metrics(results) if results else NOTHING_LEARNT)
 
 
 def _learner_metrics(results: Sequence[StepResult]) -> dict[str, float]:
@@ -207,6 +205,18 @@ def _learner_metrics(results: Sequence[StepResult]) -> dict[str, float]:
     row["learner/skipped_steps"] = sum(r.skipped for r in results)
     row["policy/version"] = results[-1].policy_version
     return row
+
+
+NOTHING_LEARNT = {
+    "loss": 0.0,
+    "grad_norm": 0.0,
+    "learner/skipped_steps": 0,
+    "policy/clip_frac": 0.0,
+    "policy/entropy": None,
+    "policy/kl_sampler": None,
+    "policy/logprob_gap_mean": None,
+}
+"""A step whose every advantage is 0: no forward pass was run, so some numbers do not exist."""
 
 
 class Clock:

@@ -90,7 +90,8 @@ class Sinks:
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
         """Hand one step's numbers to every sink."""
-        self._each(lambda sink: sink.log(step, row))
+        known = {name: value for name, value in row.items() if value is not None}
+        self._each(lambda sink: sink.log(step, known))
 
     def table(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Hand sample rollouts to every sink."""

@@ -100,7 +100,8 @@ def test_the_run_directory_keeps_its_contract(undisturbed):
         "step_000005",
     ]
     assert (run / "checkpoints" / "latest").read_text() == "step_000005\n"
-    assert sorted(p.name for p in (run / "eval").iterdir()) == ["step_000000", "step_000005"]
+    evaluated = sorted(p.name for p in (run / "eval").iterdir())
+    assert evaluated == ["step_000000", "step_000004", "step_000005"]
     rows = read_jsonl(run / "metrics.jsonl")
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5]
     assert [name for name in REQUIRED if name not in rows[-1]] == []
