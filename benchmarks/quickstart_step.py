@@ -6,8 +6,8 @@ Both sides get the same model, prompts in the same order, group size, batch, rew
 step, token-mean loss, group standard deviation, clip, AdamW and gradient clip, in float32 without
 a KL term; TRL generates with transformers, without gradient checkpointing. Each run is a process of
 its own with its own peak memory (VmHWM); rounds have seeds 1, 2, ... and alternate which side goes
-first, so that load from elsewhere hits both alike. A step is everything from one step's end to the next, logging
-included. Accuracy of a step is that of its own sampled rollouts, before its update.
+first, so that load from elsewhere hits both alike. A step is everything from one step's end to the
+next, logging included. Accuracy of a step is that of its own sampled rollouts, before its update.
 
 Departures: old logprobs are a forward pass of their own in TRL, which needs them for the second
 update, and the sampler's here; the two draw different random numbers.
