@@ -1,0 +1,92 @@
+"""The command line as typed: what it teaches, its exit statuses, one line for bad input."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from trainers.tasks import shipped_model
+
+
+def rlnorm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "launch.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+
+
+def test_help_names_every_command():
+    result = rlnorm("--help")
+    assert result.returncode == 0
+    for command in ("train", "eval", "compare", "grade", "doctor", "estimators"):
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "compare", "grade", "estimators"])
+def test_the_help_of_a_command_shows_an_example(command):
+    result = rlnorm(command, "--help")
+    assert result.returncode == 0
+    assert "Example" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trian",), "No such command 'trian'"),
+        (("train",), "Missing argument"),
+        (("train", "quickstart", "--resume", "--overwrite"), "exclude each other"),
+        (("train", "quickstart", "learner.lrr=1"), "did you mean lr?"),
+        (("grade",), "needs CASES and --out"),
+        (("grade", "missing.jsonl", "--out", "x.jsonl"), "missing.jsonl"),
+        (("estimators", "gropo"), "did you mean 'grpo'?"),
+        (("eval", "quickstart", "data.eval={}"), "data.eval is empty"),
+        (("train", "cluster_cpu", "cluster.address=127.0.0.1:1"), "nothing answers there"),
+    ],
+    ids=lambda x: " ".join(x)[:40] if isinstance(x, tuple) else "",
+)
+def test_bad_input_is_one_clear_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = rlnorm(*arguments)
+    assert result.returncode in (1, 2) if "cluster_cpu" in arguments else result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.rglob("metrics.jsonl")) == []
+
+
+def test_eval_measures_a_model_and_keeps_the_verdicts(tmp_path):
+    out = tmp_path / "verdicts"
+    checkpoint = ["--checkpoint", str(shipped_model("graded")), "--out", str(out)]
+    result = rlnorm("eval", "quickstart", "eval_samples=2", *checkpoint)
+    assert result.returncode == 0, result.stderr
+    assert "chain" in result.stdout
+    rows = [json.loads(line) for line in (out / "chain.jsonl").read_text().splitlines()]
+    assert len(rows) == 512
+    assert all(len(row["sampled"]) == 2 for row in rows)
+
+
+def test_grade_writes_a_verdict_a_row_in_order(tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    rows = [
+        {"id": "a", "gold": "1/2", "pred": r"so \boxed{0.5}"},
+        {"id": "b", "gold": "7", "pred": r"\boxed{8}"},
+    ]
+    cases.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = rlnorm("grade", str(cases), "--out", str(tmp_path / "v.jsonl"))
+    assert result.returncode == 0, result.stderr
+    verdicts = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+    assert [(v["id"], v["correct"], v["status"]) for v in verdicts] == [
+        ("a", True, "correct"),
+        ("b", False, "wrong"),
+    ]
+
+
+def test_doctor_finds_this_machine_sound():
+    result = rlnorm("doctor")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "code sandbox" in result.stdout
+
+
+def test_estimators_prints_one_in_full():
+    result = rlnorm("estimators", "bnpo")
+    assert result.returncode == 0
+    assert "bnpo" in result.stdout
+    assert "clip_high=0.28" in result.stdout
