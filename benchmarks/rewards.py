@@ -167,7 +167,7 @@ def memory_growth(count: int) -> tuple[float, float]:
 def main() -> None:
     """Print one line a measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=4000)
+    parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory-scores", type=int, default=100_000)
     args = parser.parse_args()
