@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import math
 
 import pytest
@@ -102,3 +103,13 @@ def test_a_users_estimator_in_a_file_trains_from_a_config(tmp_path):
     )
     override = f"algorithm.estimator={{name: '{plugin}:centred', scale: 2.0}}"
     check(*train(tmp_path / "runs", override))
+
+
+def test_four_reward_components_reach_gdpo_by_name(tmp_path):
+    config = load_config("gdpo_four_rewards", [*SMALL, f"output_dir={tmp_path}"])
+    display = Display(config.steps, Console(file=io.StringIO()))
+    rows = read_jsonl(asyncio.run(run_training(config, display)).metrics)
+    for name in ("correct", "format", "short", "repetition"):
+        assert math.isfinite(rows[-1][f"reward/{name}"])
+    capsule = json.loads((config.run_dir / "capsule.json").read_text())
+    assert capsule["algorithm"]["estimator"]["weights"] == [1.0, 0.2, 0.1, 0.1]
