@@ -35,7 +35,7 @@ SMALL = (
 
 def config_for(folder: Path, *overrides: str) -> Config:
     return load_config(
-        "quickstart",
+        "graded",
         [f"output_dir={folder}", "run_name=c", "steps=4", "eval_samples=2", *overrides],
     )
 
