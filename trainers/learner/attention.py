@@ -1,8 +1,8 @@
-"""Attention over rollouts laid end to end, for any Hugging Face causal LM, without a mask tensor.
+"""Attention over the prefix tree of a microbatch, for any Hugging Face causal LM, without a mask.
 
-The linear layers of a model see the packed [1, t] tokens, so padding costs them nothing. Only the
-attention product is taken per rollout: by torch's variable-length kernel on a GPU in 16 bits, and
-elsewhere on a [n, longest] view whose few padded cells are never read back.
+The linear layers of a model see the [1, m] nodes of the tree, so neither padding nor a shared past
+costs them anything. Only the attention product is taken per rollout: by torch's variable-length
+kernel on a GPU in 16 bits, and elsewhere on a [n, longest] view whose padded cells are never read.
 """
 
 from dataclasses import dataclass
@@ -13,54 +13,74 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from rlnorm.types import TokenBatch
+from trainers.learner.packing import take_rollouts, token_index
+from trainers.learner.prefix_tree import PrefixTree
+
 NAME = "rlnorm_varlen"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VarlenLayout:
-    """Where each packed token sits in the padded [n, longest] view."""
+    """Where the nodes of a prefix tree stand in the rollouts that the attention runs over.
 
+    Those are the w rollouts, of s tokens in all, that stand for a node: repetitions are left out.
+    """
+
+    tree: PrefixTree
     cu_seqlens: Tensor
-    """[n + 1] int32: rollout starts, then t."""
+    """[w + 1] int32: rollout starts, then s."""
     longest: int
-    cell: Tensor
-    """[t] int64: row * longest + position."""
+    node: Tensor
+    """[s] int64: the node of each of their tokens."""
+    cells: Tensor
+    """[s] int64: row * longest + position of each, in the padded view."""
+    token: Tensor
+    """[m] int64: which of the s tokens stands for each node."""
 
     @classmethod
-    def of(cls, cu_seqlens: Tensor, positions: Tensor, rollout_index: Tensor) -> "VarlenLayout":
+    def of(cls, batch: TokenBatch) -> "VarlenLayout":
         """The layout of a packed batch."""
-        longest = int(cu_seqlens.diff().max())
-        cell = rollout_index * longest + positions
-        return cls(cu_seqlens=cu_seqlens.to(torch.int32), longest=longest, cell=cell)
+        tree = PrefixTree.of(batch)
+        walked = batch.rollout_index[tree.token].unique()
+        tokens = token_index(batch, walked)
+        part = take_rollouts(batch, walked)
+        longest = int(part.cu_seqlens.diff().max())
+        place = torch.empty_like(tree.node).index_copy_(
+            0, tokens, torch.arange(len(tokens), device=tokens.device)
+        )
+        return cls(
+            tree=tree,
+            cu_seqlens=part.cu_seqlens.to(torch.int32),
+            longest=longest,
+            node=tree.node[tokens],
+            cells=part.rollout_index * longest + part.positions,
+            token=place[tree.token],
+        )
 
 
-class _Pad(torch.autograd.Function):
-    """[t, ...] -> [n * longest, ...]; its gradient is the inverse gather: nothing is added up."""
+def gather_rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of table [m, ...] at index [k], where a row may be asked for many times.
+
+    The gradient of an embedding adds such rows up in parallel and in a fixed order, on any device.
+    """
+    flat = torch.nn.functional.embedding(index, table.reshape(len(table), -1))
+    return flat.view(len(index), *table.shape[1:])
+
+
+class _TakeOnce(torch.autograd.Function):
+    """Rows at indices that are all different: the gradient is a copy, nothing is added up."""
 
     @staticmethod
-    def forward(ctx, packed: Tensor, cell: Tensor, cells: int) -> Tensor:
-        ctx.save_for_backward(cell)
-        return packed.new_zeros(cells, *packed.shape[1:]).index_copy_(0, cell, packed)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        (cell,) = ctx.saved_tensors
-        return grad.index_select(0, cell), None, None
-
-
-class _Unpad(torch.autograd.Function):
-    """The inverse of _Pad."""
-
-    @staticmethod
-    def forward(ctx, padded: Tensor, cell: Tensor) -> Tensor:
-        ctx.save_for_backward(cell)
-        ctx.cells = padded.shape[0]
-        return padded.index_select(0, cell)
+    def forward(ctx, table: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows = table.shape[0]
+        return table.index_select(0, index)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        (cell,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.cells, *grad.shape[1:]).index_copy_(0, cell, grad), None
+        (index,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.rows, *grad.shape[1:]).index_copy_(0, index, grad), None
 
 
 def varlen_attention(
@@ -76,7 +96,7 @@ def varlen_attention(
     varlen: VarlenLayout,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each rollout; query [1, h, t, e], key and value [1, h_kv, t, e]."""
+    """Causal attention along each path; query [1, h, m, e], key and value [1, h_kv, m, e]."""
     if softcap is not None:
         raise ValueError(
             f"attention softcap = {softcap}: models with soft-capped scores are unsupported"
@@ -84,8 +104,10 @@ def varlen_attention(
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _varlen_kernel(query, key, value, scaling, sliding_window, varlen), None
     n, longest = len(varlen.cu_seqlens) - 1, varlen.longest
+    # any node will do in the padding: nothing but padding attends to it
+    nodes = varlen.node.new_zeros(n * longest).index_copy_(0, varlen.cells, varlen.node)
     q, k, v = (
-        _Pad.apply(x[0].transpose(0, 1), varlen.cell, n * longest)
+        gather_rows(x[0].transpose(0, 1), nodes)
         .view(n, longest, x.shape[1], x.shape[3])
         .transpose(1, 2)
         for x in (query, key, value)
@@ -98,8 +120,8 @@ def varlen_attention(
     out = F.scaled_dot_product_attention(
         q, k, v, attn_mask=window, is_causal=window is None, scale=scaling, enable_gqa=True
     )
-    packed = _Unpad.apply(out.transpose(1, 2).reshape(n * longest, *out.shape[1::2]), varlen.cell)
-    return packed[None], None
+    cells = out.transpose(1, 2).reshape(n * longest, *out.shape[1::2])
+    return _TakeOnce.apply(cells, varlen.cells[varlen.token])[None], None
 
 
 def _varlen_kernel(
@@ -112,13 +134,13 @@ def _varlen_kernel(
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
+    q, k, v = (gather_rows(x[0].transpose(0, 1), varlen.node) for x in (query, key, value))
     window = (-1 if sliding_window is None else sliding_window - 1, 0)
     cu, longest = varlen.cu_seqlens, varlen.longest
     out = varlen_attn(
         q, k, v, cu, cu, longest, longest, scale=scaling, window_size=window, enable_gqa=True
     )
-    return out[None]
+    return _TakeOnce.apply(out, varlen.token)[None]
 
 
 AttentionInterface.register(NAME, varlen_attention)

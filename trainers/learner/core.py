@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rlnorm.algorithms import Algorithm
 from rlnorm.kernels import MinP, TokenStats, token_stats
 from rlnorm.types import TokenBatch
-from trainers.learner.attention import VarlenLayout
+from trainers.learner.attention import VarlenLayout, gather_rows
 from trainers.learner.packing import microbatches, take_rollouts, token_index
 
 STAT_OF_COLUMN = {
@@ -51,34 +51,41 @@ def body_of(model: nn.Module) -> nn.Module:
     return getattr(plain, plain.base_model_prefix)
 
 
-def trained_hidden(model: nn.Module, batch: TokenBatch) -> Tensor:
-    """[t', d]: the hidden state that predicts each trained token of a packed batch."""
-    layout = VarlenLayout.of(batch.cu_seqlens, batch.positions, batch.rollout_index)
-    hidden = body_of(model)(
-        input_ids=batch.token_ids[None],
-        position_ids=batch.positions[None],
+def node_hidden(model: nn.Module, batch: TokenBatch, layout: VarlenLayout) -> Tensor:
+    """[m, d]: the hidden state at every node of a packed batch's prefix tree."""
+    token = layout.tree.token
+    return body_of(model)(
+        input_ids=batch.token_ids[token][None],
+        position_ids=batch.positions[token][None],
         attention_mask=None,
         use_cache=False,
         varlen=layout,
     ).last_hidden_state[0]
-    return hidden.index_select(0, batch.loss_mask.nonzero()[:, 0] - 1)
 
 
 def batch_stats(
     model: nn.Module, batch: TokenBatch, want: tuple[str, ...], kappa: float | None = None
 ) -> TokenStats:
-    """Statistics of the trained tokens of one microbatch, through the fused head."""
-    head = head_of(model)
-    return token_stats(
-        trained_hidden(model, batch),
+    """Statistics of the trained tokens of one microbatch, through the fused head.
+
+    A token's statistics depend on its prefix and itself alone, which is to say on its node: they
+    are taken once a node and handed to all trained tokens that end there.
+    """
+    head, layout = head_of(model), VarlenLayout.of(batch)
+    node, token = layout.tree.node, layout.tree.token
+    trained, index = node[batch.loss_mask].unique(return_inverse=True)
+    before = node[token[trained] - 1]
+    stats = token_stats(
+        gather_rows(node_hidden(model, batch, layout), before),
         head.weight,
-        batch.token_ids[batch.loss_mask],
+        batch.token_ids[token[trained]],
         temperature=batch.temperature,
         want=want,
         proxy=None if kappa is None else MinP(kappa),
         bias=head.bias,
         softcap=head.softcap,
     )
+    return TokenStats(*(None if s is None else gather_rows(s, index) for s in stats))
 
 
 @torch.no_grad()

@@ -49,33 +49,38 @@ def count_denominators(loss_mask: Tensor, rollout_index: Tensor, horizon: int) -
 
 def take_rollouts(batch: TokenBatch, chosen: Tensor) -> TokenBatch:
     """The sub-batch of the chosen rollouts [m], in that order; denominators stay as they are."""
-    starts, ends = batch.cu_seqlens[:-1][chosen], batch.cu_seqlens[1:][chosen]
-    lengths = ends - starts
-    cu_seqlens = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    rollout_index = torch.repeat_interleave(torch.arange(len(chosen)), lengths)
-    positions = torch.arange(int(cu_seqlens[-1])) - cu_seqlens[rollout_index]
-    tokens = starts[rollout_index] + positions
+    lengths = batch.cu_seqlens.diff()[chosen]
+    tokens = token_index(batch, chosen)
     return replace(
         batch,
         token_ids=batch.token_ids[tokens],
-        positions=positions,
-        rollout_index=rollout_index,
-        cu_seqlens=cu_seqlens,
+        positions=batch.positions[tokens],
+        rollout_index=torch.repeat_interleave(
+            torch.arange(len(chosen), device=lengths.device), lengths
+        ),
+        cu_seqlens=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
         loss_mask=batch.loss_mask[tokens],
         columns={name: column[tokens] for name, column in batch.columns.items()},
     )
 
 
-def microbatches(batch: TokenBatch, max_tokens: int) -> list[Tensor]:
-    """Rollout indices of each microbatch: at most max_tokens of similar lengths, never split.
+def token_index(batch: TokenBatch, chosen: Tensor) -> Tensor:
+    """Positions in the batch of all tokens of the chosen rollouts, in that order."""
+    lengths = batch.cu_seqlens.diff()[chosen]
+    shift = batch.cu_seqlens[:-1][chosen] - (lengths.cumsum(0) - lengths)
+    shift = torch.repeat_interleave(shift, lengths)
+    return shift + torch.arange(len(shift), device=shift.device)
 
+
+def microbatches(batch: TokenBatch, max_tokens: int) -> list[Tensor]:
+    """Rollout indices of each microbatch: neighbours of at most max_tokens, never split.
+
+    The rollouts of a prompt follow one another, so those that share a prefix meet in a microbatch.
     A rollout longer than max_tokens gets a microbatch of its own.
     """
-    lengths = batch.cu_seqlens.diff()
-    order = torch.argsort(lengths, descending=True, stable=True)
     chunks: list[list[int]] = []
     room = 0
-    for i, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+    for i, length in enumerate(batch.cu_seqlens.diff().tolist()):
         if length > room or not chunks:
             chunks.append([])
             room = max_tokens
@@ -85,18 +90,13 @@ def microbatches(batch: TokenBatch, max_tokens: int) -> list[Tensor]:
 
 
 def deal(batch: TokenBatch, world_size: int) -> list[Tensor]:
-    """Rollout indices of each rank: dealt by length, so that ranks hold about the same tokens."""
-    order = torch.argsort(batch.cu_seqlens.diff(), descending=True, stable=True)
-    # a snake (0 1 1 0 0 1 ...) keeps the ranks' token counts within one rollout of each other
-    lap = torch.arange(len(order)) % (2 * world_size)
-    owner = torch.minimum(lap, 2 * world_size - 1 - lap)
-    return [order[owner == rank].sort().values for rank in range(world_size)]
+    """Rollout indices of each rank: neighbours, cut where the ranks' token counts come out even.
 
-
-def token_index(batch: TokenBatch, chosen: Tensor) -> Tensor:
-    """Positions in the batch of all tokens of the chosen rollouts, in that order."""
-    starts, ends = batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist()
-    return torch.cat([torch.arange(starts[i], ends[i]) for i in chosen.tolist()])
+    A rollout goes to the rank in whose even share of all tokens its middle lies.
+    """
+    middle = batch.cu_seqlens[:-1] + batch.cu_seqlens[1:]
+    owner = middle * world_size // (2 * batch.cu_seqlens[-1])
+    return [(owner == rank).nonzero()[:, 0] for rank in range(world_size)]
 
 
 def shard(batch: TokenBatch, rank: int, world_size: int) -> TokenBatch:

@@ -1,4 +1,4 @@
-"""Packed attention against transformers' own padded attention, for four architectures."""
+"""Attention over a prefix tree against transformers' own, one rollout at a time."""
 
 import pytest
 import torch
@@ -15,8 +15,9 @@ from transformers import (
 
 from rlnorm.types import LossDenominators, TokenBatch
 from trainers.learner import attention
-from trainers.learner.core import trained_hidden
-from trainers.learner.packing import microbatches, shard, take_rollouts
+from trainers.learner.attention import VarlenLayout
+from trainers.learner.core import node_hidden
+from trainers.learner.prefix_tree import PrefixTree
 
 SHAPE = {
     "vocab_size": 61,
@@ -34,84 +35,84 @@ MODELS = {
     # a window of 4 is shorter than the rollouts, so the sliding layers matter
     "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, head_dim=8, sliding_window=4)),
 }
-LENGTHS = (9, 3, 7, 2)
+# two prompts, shared beginnings, a repeated rollout, one that is the beginning of another
+ROLLOUTS = (
+    (5, 7, 8, 9, 1, 2, 3),
+    (5, 7, 8, 4),
+    (6, 7, 8, 9, 1, 2),
+    (5, 7, 8, 9, 1, 2, 3),
+    (5, 7, 2, 9, 1, 2, 3, 4, 4),
+    (6, 7, 8),
+)
 
 
-def batch_of(lengths: tuple[int, ...]) -> TokenBatch:
-    torch.manual_seed(1)
-    n, t = torch.tensor(lengths), sum(lengths)
+def batch_of(rollouts: tuple[tuple[int, ...], ...]) -> TokenBatch:
+    n = torch.tensor([len(r) for r in rollouts])
+    t = int(n.sum())
     cu = torch.cat([n.new_zeros(1), n.cumsum(0)])
-    index = torch.repeat_interleave(torch.arange(len(lengths)), n)
+    index = torch.repeat_interleave(torch.arange(len(rollouts)), n)
     positions = torch.arange(t) - cu[index]
     return TokenBatch(
-        token_ids=torch.randint(0, 61, (t,)),
+        token_ids=torch.tensor([x for r in rollouts for x in r]),
         positions=positions,
         rollout_index=index,
         cu_seqlens=cu,
         loss_mask=positions > 0,
-        columns={"advantages": torch.randn(t)},
+        columns={},
         temperature=1.0,
-        denominators=LossDenominators(tokens=t, rollouts=len(lengths), horizon=8),
+        denominators=LossDenominators(tokens=t, rollouts=len(rollouts), horizon=8),
     )
 
 
-def padded_hidden(model, batch: TokenBatch) -> torch.Tensor:
-    """The same states from one unpacked forward a rollout."""
-    rows = []
-    for a, b in zip(batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist(), strict=True):
-        hidden = model.model(input_ids=batch.token_ids[None, a:b]).last_hidden_state[0]
-        rows.append(hidden[:-1])
-    return torch.cat(rows)
+def own_hidden(model, batch: TokenBatch) -> torch.Tensor:
+    """The state at every token from one forward pass a rollout."""
+    bounds = zip(batch.cu_seqlens[:-1].tolist(), batch.cu_seqlens[1:].tolist(), strict=True)
+    rows = [model.model(input_ids=batch.token_ids[None, a:b]) for a, b in bounds]
+    return torch.cat([row.last_hidden_state[0] for row in rows])
+
+
+def tree_hidden(model, batch: TokenBatch) -> torch.Tensor:
+    """The same states from one pass over the nodes."""
+    layout = VarlenLayout.of(batch)
+    return node_hidden(model, batch, layout)[layout.tree.node]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_packed_states_and_gradients_equal_unpacked_ones(name):
+def test_states_and_gradients_equal_those_of_one_pass_a_rollout(name):
     torch.manual_seed(0)
     model = MODELS[name]().double().eval()
-    batch = batch_of(LENGTHS)
-    upstream = torch.randn(sum(LENGTHS) - len(LENGTHS), 32, dtype=torch.float64)
+    batch = batch_of(ROLLOUTS)
+    upstream = torch.randn(len(batch.token_ids), 32, dtype=torch.float64)
     results = []
-    for implementation, states in (("eager", padded_hidden), (attention.NAME, trained_hidden)):
+    for implementation, states in (("eager", own_hidden), (attention.NAME, tree_hidden)):
         model.set_attn_implementation(implementation)
         model.zero_grad()
         hidden = states(model, batch)
         (hidden * upstream).sum().backward()
-        gradient = model.model.layers[0].self_attn.k_proj.weight.grad.clone()
-        results.append((hidden.detach(), gradient))
+        layer = model.model.layers[0].self_attn
+        gradients = [p.weight.grad.clone() for p in (layer.q_proj, layer.k_proj, layer.v_proj)]
+        results.append((hidden.detach(), *gradients))
     # norms and rotary tables are float32 inside the models, in both
-    torch.testing.assert_close(results[1], results[0], atol=2e-5, rtol=1e-5)
+    for got, expected in zip(results[1], results[0], strict=True):
+        assert (got - expected).norm() <= 2e-6 * expected.norm()
 
 
-def test_microbatches_hold_every_rollout_once_and_within_budget():
-    batch = batch_of(LENGTHS)
-    chunks = microbatches(batch, 10)
-    assert sorted(i for c in chunks for i in c.tolist()) == [0, 1, 2, 3]
-    assert [batch.cu_seqlens.diff()[c].sum().item() for c in chunks] == [9, 10, 2]
-    [whole] = microbatches(batch, 100)
-    assert len(whole) == 4
+def test_the_nodes_of_a_tree_are_its_distinct_prefixes():
+    # 5-7-8, 5-7-9 and 6-7-8: the second adds one node, the third three
+    tree = PrefixTree.of(batch_of(((5, 7, 8), (5, 7, 9), (6, 7, 8))))
+    assert tree.token.tolist() == [0, 1, 2, 5, 6, 7, 8]
+    assert tree.node.tolist() == [0, 1, 2, 0, 1, 3, 4, 5, 6]
 
 
-def test_a_rollout_longer_than_the_budget_gets_its_own_microbatch():
-    assert [c.tolist() for c in microbatches(batch_of(LENGTHS), 1)] == [[0], [2], [1], [3]]
+def test_every_token_is_at_the_node_of_its_prefix():
+    batch = batch_of(ROLLOUTS)
+    tree = PrefixTree.of(batch)
+    prefixes = [r[: i + 1] for r in ROLLOUTS for i in range(len(r))]
+    assert len(tree.token) == len(set(prefixes)) == 21
+    assert [prefixes[i] for i in tree.token[tree.node].tolist()] == prefixes
 
 
-def test_taken_rollouts_keep_their_tokens_columns_and_the_step_denominators():
-    batch = batch_of(LENGTHS)
-    part = take_rollouts(batch, torch.tensor([2, 0]))
-    assert part.token_ids.tolist() == batch.token_ids[12:19].tolist() + batch.token_ids[:9].tolist()
-    assert part.cu_seqlens.tolist() == [0, 7, 16]
-    assert part.rollout_index.tolist() == [0] * 7 + [1] * 9
-    assert part.positions.tolist() == [*range(7), *range(9)]
-    assert torch.equal(part.columns["advantages"][:7], batch.columns["advantages"][12:19])
-    assert part.denominators == batch.denominators
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_shards_split_the_rollouts_and_balance_the_tokens(world_size):
-    batch = batch_of((9, 3, 7, 2, 8, 4, 6))
-    shards = [shard(batch, rank, world_size) for rank in range(world_size)]
-    assert sorted(torch.cat([s.token_ids for s in shards]).tolist()) == sorted(
-        batch.token_ids.tolist()
-    )
-    sizes = [len(s.token_ids) for s in shards]
-    assert max(sizes) - min(sizes) <= 9
+def test_attention_leaves_out_rollouts_that_add_nothing():
+    layout = VarlenLayout.of(batch_of(ROLLOUTS))
+    # the repeated rollout and (6, 7, 8) stand for no node
+    assert layout.cu_seqlens.diff().tolist() == [7, 4, 6, 9]
