@@ -6,6 +6,7 @@ Since wall time is shared with everything else on the host, set timeout_s to sev
 """
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from typing import Any, Literal
 
 from rewards import sandbox
 from rewards.code_tests import HARNESS, CallTest, StreamTest, order, parse_tests, passes
+from rewards.errors import RewardError
+from rewards.pool import Outcome, Pool
+from rewards.sandbox.local import SETUP_S
 from rewards.text import after_reasoning
 from rewards.types import Sample, Score, Status
 
@@ -42,7 +46,8 @@ class CodeReward:
 
     aggregate: "fraction" of tests passed, or "all": 1 only if every one does; the first failure
     then ends the sample. level: of the sandbox; 2 needs the url of a server. tolerance: relative
-    and absolute, for numbers; 0 is exact.
+    and absolute, for numbers; 0 is exact. Programs run on this machine, `concurrency` at a time,
+    or on the machines of the workers where the scorer has its workers elsewhere.
     """
 
     name = "code"
@@ -77,14 +82,39 @@ class CodeReward:
         )
         self._max_tests = max_tests
         self._concurrency = concurrency or len(os.sched_getaffinity(0))
+        self._pool: Pool | None = None
+        self._call = -1
+
+    def attach(self, pool: Pool) -> None:
+        """Called by the scorer: workers elsewhere take the programs, those here need not."""
+        self._pool = pool if pool.remote and self._remote is None else None
+        if self._pool is not None:
+            self._call = self._pool.register("rewards.code:CodeInWorker", self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "aggregate": self._aggregate,
+            "level": self._level,
+            "timeout_s": self._limits.wall_s,
+            "cpu_s": self._limits.cpu_s,
+            "memory_mb": self._limits.memory_bytes >> 20,
+            "max_tests": self._max_tests,
+            "tolerance": self._tolerance,
+        }
 
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
-        """One Score a sample, in order; `concurrency` programs run at a time."""
+        """One Score a sample, in order."""
+        if self._pool is not None and batch:
+            # the sandbox ends a program itself; this deadline is for a sandbox that hangs
+            longest = max(_count(sample.gold, self._max_tests) for sample in batch)
+            deadline_s = longest * (2 * SETUP_S + self._limits.wall_s)
+            found = await self._pool.map(self._call, batch, deadline_s=deadline_s, chunk=1)
+            return [_from_worker(outcome) for outcome in found]
         slots = asyncio.Semaphore(self._concurrency)
 
         async def one(sample: Sample) -> Score:
             async with slots:
-                return await self._score(sample)
+                return await self.score_one(sample)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(sample)) for sample in batch]
@@ -95,7 +125,8 @@ class CodeReward:
         if self._remote is not None:
             await self._remote.close()
 
-    async def _score(self, sample: Sample) -> Score:
+    async def score_one(self, sample: Sample) -> Score:
+        """The Score of one sample, by a sandbox of this machine or the server of level 2."""
         began = time.monotonic()
 
         def verdict(value: float, status: Status, **detail: Any) -> Score:
@@ -138,3 +169,31 @@ class CodeReward:
         if result.status is not sandbox.SandboxStatus.OK:
             return str(result.status)
         return "passed" if passes(test, result.stdout, self._tolerance) else "wrong"
+
+
+class CodeInWorker:
+    """`code` for one sample in a worker process; the options are CodeReward's."""
+
+    def __init__(self, **options: Any) -> None:
+        self._reward = CodeReward(**options)
+
+    def __call__(self, sample: Sample) -> Score:
+        """Its Score."""
+        return asyncio.run(self._reward.score_one(sample))
+
+
+def _count(gold: Any, most: int | None) -> int:
+    try:
+        return max(1, len(parse_tests(gold)[:most]))
+    except ValueError:
+        return 1  # gold_error, told by the worker
+
+
+def _from_worker(outcome: Outcome) -> Score:
+    if outcome.kind == "ok":
+        score: Score = outcome.value
+        return score
+    if outcome.kind == "error":
+        raise RewardError(f"code: {outcome.value}")
+    detail = {"error": str(outcome.value)}
+    return Score(components={"code": math.nan}, status=Status.INFRA_ERROR, detail=detail)

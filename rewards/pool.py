@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from rewards.errors import RewardError
 
@@ -43,6 +43,27 @@ class Outcome:
     value: Any
     """The function's return value, or a text that says what happened."""
     seconds: float
+
+
+class Pool(Protocol):
+    """What rewards need of workers, on this machine (WorkerPool) or on others."""
+
+    remote: bool
+    """True when the workers are elsewhere, so that even what keeps this process idle is theirs."""
+
+    def register(self, function: Any, options: Mapping[str, Any] | None = None) -> int:
+        """Make a function ("module:name" or picklable) known; the id goes to map()."""
+        ...
+
+    async def map(
+        self, call: int, items: Sequence[Any], *, deadline_s: float | None = None, chunk: int = 32
+    ) -> list[Outcome]:
+        """One Outcome an item, in order; deadline_s is one item's, chunk the most sent at once."""
+        ...
+
+    def close(self) -> None:
+        """End every worker; blocks until they have ended. May be repeated."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -69,6 +90,8 @@ class _Worker:
 
 class WorkerPool:
     """Runs registered functions on items in child processes, in order, each under a deadline."""
+
+    remote = False
 
     def __init__(
         self,

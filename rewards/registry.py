@@ -51,15 +51,12 @@ def resolve(function: str | Callable[..., Any], where: str) -> Any:
     return load_object(function, where)
 
 
-def _bind(spec: RewardSpec, pool: WorkerPool) -> BoundReward:
+def _bind(spec: RewardSpec) -> BoundReward:
     where = f"rewards.{spec.name}.function"
     call: Call = build_call(resolve(spec.function, where), spec.options, where)
-    attach = getattr(call.target, "attach", None)
-    if attach is not None:
-        attach(pool)
     components = declared_components(call, spec.components, spec.name)
-    pool_call = pool.register(_shipped(spec, where), spec.options) if call.where == "pool" else None
-    return BoundReward(spec, call, components, pool_call)
+    shipped = _shipped(spec, where) if call.where == "pool" else None
+    return BoundReward(spec, call, components, shipped)
 
 
 def _shipped(spec: RewardSpec, where: str) -> Any:
@@ -105,7 +102,7 @@ def load_rewards(
     if isinstance(specs, str | Mapping) or not specs:
         raise InputError(f"rewards = {specs!r}: needs a list with at least one reward")
     pool = WorkerPool(default_workers() if workers is None else workers, deadline_s=deadline_s)
-    bound = [_bind(parse_spec(raw, f"rewards[{i}]"), pool) for i, raw in enumerate(specs)]
+    bound = [_bind(parse_spec(raw, f"rewards[{i}]")) for i, raw in enumerate(specs)]
     _check_names(bound)
     weights: dict[str, float] = {}
     for reward in bound:

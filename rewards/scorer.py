@@ -7,12 +7,12 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rewards.calls import Call
 from rewards.errors import RewardError
-from rewards.pool import Outcome, WorkerPool
+from rewards.pool import Outcome, Pool
 from rewards.results import ComponentScore, as_scores, failure
 from rewards.spec import RewardSpec
 from rewards.statistics import ComponentStatistics, summarize
@@ -23,12 +23,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BoundReward:
-    """One spec with its function found, its components named and its worker call registered."""
+    """One spec with its function found and its components named."""
 
     spec: RewardSpec
     call: Call
     components: tuple[str, ...]
-    pool_call: int | None
+    shipped: Any = None
+    """What workers import or unpickle, where the call runs in them."""
+    pool_call: int | None = None
+    """Its id in the scorer's pool."""
+
+    def attached(self, pool: Pool) -> "BoundReward":
+        """The same, with what it runs in workers known to this pool."""
+        attach = getattr(self.call.target, "attach", None)
+        if attach is not None:
+            attach(pool)
+        if self.call.where != "pool":
+            return self
+        return replace(self, pool_call=pool.register(self.shipped, self.spec.options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +77,7 @@ class Scorer:
         self,
         rewards: Sequence[BoundReward],
         weights: Mapping[str, float],
-        pool: WorkerPool,
+        pool: Pool,
         *,
         deadline_s: float,
         error_cap: float = 0.1,
@@ -77,9 +89,15 @@ class Scorer:
         """Of the last batch, by component."""
         self.pool = pool
         self.on_alarm = on_alarm
-        self._rewards = tuple(rewards)
+        self._rewards = tuple(reward.attached(pool) for reward in rewards)
         self._deadline_s, self._error_cap = deadline_s, error_cap
         self._history = _History()
+
+    def run_on(self, pool: Pool) -> None:
+        """Do what runs in workers in this pool from now on; the one before is closed."""
+        self.pool.close()
+        self._rewards = tuple(reward.attached(pool) for reward in self._rewards)
+        self.pool = pool
 
     async def score(self, samples: Sequence[Sample]) -> list[dict[str, ComponentScore]]:
         """Component scores of each sample, in order."""

@@ -13,7 +13,7 @@ from rewards.math.compare import Policy
 from rewards.math.normalize import normalize
 from rewards.math.symbolic import allowed
 from rewards.math.verify import Verdict, check_policy, verify
-from rewards.pool import Outcome, WorkerPool
+from rewards.pool import Outcome, Pool
 from rewards.types import Sample, Score, Status
 
 _SYMBOLIC = "rewards.math.symbolic:Symbolic"
@@ -23,15 +23,15 @@ _CACHE = 50_000
 class MathVerifier:
     """Layers 1 to 3 here, layer 4 in the pool; remembers what the pool said."""
 
-    def __init__(self, pool: WorkerPool | None = None, deadline_s: float = 1.5) -> None:
+    def __init__(self, pool: Pool | None = None, deadline_s: float = 1.5) -> None:
         self._deadline_s = deadline_s
-        self._pool: WorkerPool | None = None
+        self._pool: Pool | None = None
         self._call = -1
         self._known: OrderedDict[tuple[str, str], Outcome] = OrderedDict()
         if pool is not None:
             self.attach(pool)
 
-    def attach(self, pool: WorkerPool) -> None:
+    def attach(self, pool: Pool) -> None:
         """Use this pool for layer 4; without one, what needs it stays unparsable."""
         self._pool, self._call = pool, pool.register(_SYMBOLIC)
 
@@ -121,7 +121,7 @@ class MathReward:
         check_policy(self._policy, "math.policy")
         self._verifier = MathVerifier(deadline_s=deadline_s)
 
-    def attach(self, pool: WorkerPool) -> None:
+    def attach(self, pool: Pool) -> None:
         """Called by the scorer with its worker pool."""
         self._verifier.attach(pool)
 
