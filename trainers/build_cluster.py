@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from rewards.registry import default_workers
 from trainers.build import Plan, start_embedded_learner
 from trainers.cluster import Cluster
 from trainers.learner.types import Learner
+from trainers.node_pools import NodePools, own_address
 from trainers.precheck import model_path
 from trainers.rollout.types import RolloutPool
 from trainers.run_dir import RunDir
@@ -33,16 +36,37 @@ async def build_cluster_systems(
         learner = await start_embedded_learner(plan, run_dir, stack)
         stack.push_async_callback(pool.close)
         await pool.start()
+    reward_workers = await _place_rewards(plan, run_dir, pool.nodes, stack)
     run_dir.log_event(
         "cluster_started",
         seconds=time.monotonic() - started,
         engines=list(pool.nodes),
         ranks=list(getattr(learner, "nodes", ())),
+        reward_workers=reward_workers,
     )
     channel = ClusterChannel(
         probe=probe, temperature=config.rollout.temperature, on_event=_events(run_dir)
     )
     return learner, pool, channel
+
+
+async def _place_rewards(
+    plan: Plan, run_dir: RunDir, engines: Sequence[str], stack: AsyncExitStack
+) -> dict[str, int]:
+    """Rewards run where the rollouts are: beside the engines, unless those are all here anyway.
+
+    Returns how many worker processes each node has at most.
+    """
+    nodes, here = tuple(dict.fromkeys(engines)), own_address()
+    if nodes == (here,):
+        return {here: default_workers()}
+    pools = NodePools(
+        nodes, start_deadline_s=plan.config.rollout.deadline_s, on_event=_events(run_dir)
+    )
+    stack.push_async_callback(asyncio.to_thread, pools.close)
+    plan.scorer.run_on(pools)
+    await pools.start()
+    return pools.workers_by_node
 
 
 def _pool(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
