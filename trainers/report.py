@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from trainers.gains import benchmark_gains
 from trainers.run_dir import RunDir, read_jsonl, write_atomic
 
 CURVES = (
@@ -39,7 +40,7 @@ def write_report(run_dir: RunDir, title: str) -> Path:
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         f'<p class="muted">{len(rows) - 1} steps; all numbers are in metrics.jsonl.</p>',
-        _benchmark_table(rows),
+        _benchmark_table(run_dir.path),
         '<div class="grid">',
         *(_curve(name, rows, patterns) for name, patterns in CURVES),
         "</div>",
@@ -107,20 +108,23 @@ def _curve(title: str, rows: Sequence[Mapping[str, Any]], patterns: Sequence[str
     return f"<div>{figure_html(figure)}</div>"
 
 
-def _benchmark_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    evaluated = [row for row in rows if any(n.startswith("eval/") for n in row)]
-    if not evaluated:
+def _benchmark_table(folder: Path) -> str:
+    gains = benchmark_gains(folder)
+    if not gains:
         return ""
-    first, last = evaluated[0], evaluated[-1]
     body = "".join(
-        f"<tr><td>{html.escape(n.removeprefix('eval/'))}</td>"
-        f'<td class="n">{first[n]:.4g}</td><td class="n">{last[n]:.4g}</td></tr>'
-        for n in last
-        if n.startswith("eval/") and "@k" not in n and n in first
+        f"<tr><td>{html.escape(g.benchmark)}</td><td>{g.measure}</td>"
+        f'<td class="n">{g.before:.1%}</td><td class="n">{g.after:.1%}</td>'
+        f'<td class="n">{100 * (g.after - g.before):+.1f}</td>'
+        f'<td class="n">{100 * g.interval[0]:+.1f} to {100 * g.interval[1]:+.1f}</td>'
+        f'<td class="n">{g.problems}</td></tr>'
+        for g in gains
     )
+    heads = ("benchmark", "", "before", "after", "points", "95% interval", "problems")
     return (
-        f"<h2>Benchmarks</h2><table><tr><th></th><th>step {first['step']}</th>"
-        f"<th>step {last['step']}</th></tr>{body}</table>"
+        f"<h2>Benchmarks</h2><table><tr>{''.join(f'<th>{h}</th>' for h in heads)}</tr>{body}"
+        '</table><p class="muted">Intervals resample the problems, each paired with itself; what '
+        "another seed would have trained they do not show: <code>rlnorm compare</code> does.</p>"
     )
 
 

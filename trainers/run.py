@@ -11,6 +11,7 @@ from trainers.build import build_parts, build_plan
 from trainers.config import Config
 from trainers.display import Display, sparkline
 from trainers.errors import Interrupted, RunError
+from trainers.gains import benchmark_gains
 from trainers.loop import train
 from trainers.report import write_report
 from trainers.run_dir import RunDir, read_jsonl
@@ -50,14 +51,12 @@ async def run_training(
 
 
 def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple[str, str]]:
-    """Accuracy before and after on every benchmark, as numbers and as a curve."""
+    """What every benchmark has gained, the rewards as a curve, and where to find the rest."""
     rows = read_jsonl(run_dir.metrics)
-    lines = []
-    for name in config.data.eval:
-        seen = [row for row in rows if f"eval/{name}/greedy" in row]
-        for key, label in (("greedy", "greedy"), ("avg@k", "sampled"), ("pass@k", "pass@k")):
-            first, last = seen[0][f"eval/{name}/{key}"], seen[-1][f"eval/{name}/{key}"]
-            lines.append((f"{name} {label}", f"{first:.1%} -> {last:.1%}"))
+    gains = benchmark_gains(run_dir.path)
+    lines = [(f"{gain.benchmark} {gain.measure}", str(gain)) for gain in gains]
+    if gains:
+        lines.append(("", f"intervals over problems; {gains[0].problems} in {gains[0].benchmark}"))
     rewards = [row["reward/mean"] for row in rows if "reward/mean" in row]
     if rewards:
         wide = rewards[:: max(1, len(rewards) // 60)]
