@@ -76,11 +76,14 @@ def microbatches(batch: TokenBatch, max_tokens: int) -> list[Tensor]:
     """Rollout indices of each microbatch: neighbours of at most max_tokens, never split.
 
     The rollouts of a prompt follow one another, so those that share a prefix meet in a microbatch.
-    A rollout longer than max_tokens gets a microbatch of its own.
+    A rollout longer than max_tokens gets a microbatch of its own, one without a trained token none.
     """
     chunks: list[list[int]] = []
     room = 0
+    trained = set(batch.rollout_index[batch.loss_mask].unique().tolist())
     for i, length in enumerate(batch.cu_seqlens.diff().tolist()):
+        if i not in trained:
+            continue
         if length > room or not chunks:
             chunks.append([])
             room = max_tokens

@@ -39,6 +39,14 @@ def test_a_rollout_longer_than_the_budget_gets_its_own_microbatch():
     assert [c.tolist() for c in microbatches(batch_of(LENGTHS), 8)] == [[0], [1], [2], [3]]
 
 
+def test_a_rollout_without_a_trained_token_is_in_no_microbatch():
+    batch = batch_of(LENGTHS)
+    batch.loss_mask[9:12] = False
+    assert [c.tolist() for c in microbatches(batch, 16)] == [[0, 2], [3]]
+    batch.loss_mask[:] = False
+    assert microbatches(batch, 16) == []
+
+
 def test_taken_rollouts_keep_their_tokens_columns_and_the_step_denominators():
     batch = batch_of(LENGTHS)
     part = take_rollouts(batch, torch.tensor([2, 0]))
