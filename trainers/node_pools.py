@@ -21,8 +21,6 @@ from trainers.cluster import ClusterError, EventSink, Host, one_line, wait_for
 
 SLOTS = 2
 """Parts a node holds at once, so that its workers never wait for the next."""
-START_S = 300.0
-"""How long a node may take beyond its items' deadlines: its workers load the rewards first."""
 RESTART_S = 15.0
 """What a worker killed at an item's deadline may cost beside it, until its successor is ready."""
 CLOSE_S = 30.0
@@ -100,12 +98,14 @@ class NodePools:
         *,
         workers: int | None = None,
         deadline_s: float = 2.0,
-        start_deadline_s: float = START_S,
+        start_deadline_s: float = 300.0,
         on_event: EventSink = lambda event: None,
     ) -> None:
         """addresses: the nodes, each once. workers: of each node, None for one a core, at most 8.
 
-        deadline_s: of one item, where `map` is not told. on_event gets every node given up.
+        deadline_s: of one item, where `map` is not told. start_deadline_s: of an actor, and what a
+        part may take beyond its items' deadlines, since workers load the rewards first. on_event
+        gets every node given up.
         """
         self.items_by_node: dict[str, int] = dict.fromkeys(addresses, 0)
         """Scored so far, by node."""
@@ -213,7 +213,8 @@ class NodePools:
         node.owed_s += cost
         try:
             ref = node.actor.call.remote("map", work.call, part, work.deadline_s, work.chunk)
-            [answer] = await wait_for([ref], deadline_s=START_S + node.owed_s, what=what)
+            limit = self._start_deadline_s + node.owed_s
+            [answer] = await wait_for([ref], deadline_s=limit, what=what)
         finally:
             node.owed_s -= cost
         if isinstance(answer, str):

@@ -13,6 +13,7 @@ import pytest
 from rewards import load_rewards
 from rewards.errors import RewardError
 from rewards.types import Sample
+from trainers import node_pools
 from trainers.cluster import ClusterError, wait_for
 from trainers.node_pools import NodePools, own_address
 
@@ -107,6 +108,20 @@ def test_no_worker_outlives_a_killed_actor_and_its_part_has_nowhere_to_go(pools,
     [event] = events
     assert (event["event"], event["node"]) == ("reward_node_lost", own_address())
     assert "its process died" in event["cause"]
+
+
+def test_an_actor_that_keeps_silent_is_given_up_at_its_deadline(pools, run, monkeypatch):
+    monkeypatch.setattr(node_pools, "RESTART_S", 0.5)
+    started = pools("my_rewards:length", start_deadline_s=12.0)
+    run(started.map(0, [sample("a")]))
+    actor, workers = run(pids_of(started))
+    os.kill(actor, signal.SIGSTOP)
+    began = time.monotonic()
+    # 12 s to start, and for one item its own second and 0.5 s beside it
+    with pytest.raises(RewardError, match="no answer from 1 of 1 after 14 s"):
+        run(started.map(0, [sample("a")], deadline_s=1.0))
+    assert 13.5 <= time.monotonic() - began < 20.0
+    assert gone([actor, *workers])
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,6 @@
-"""Two Ray nodes in two network namespaces joined by a veth pair: a two-node cluster on one machine,
-with token authentication. Needs root; every process started here is ended by its id."""
+"""A two-node cluster on one machine: training over both nodes, rewards on both. Needs root."""
 
-import os
-import secrets
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,131 +12,76 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 if MISSING := [name for name in ("ray", "vllm", "deepspeed") if find_spec(name) is None]:
     pytest.skip(f"not installed: {', '.join(MISSING)}", allow_module_level=True)
 
-RAY = Path(sys.executable).with_name("ray")
-PORT = 6379  # free by construction: the namespaces are ours
+REWARDS = """rewards=[{name: correct, function: boxed_exact},
+{name: format, function: boxed_format, weight: 0.1},
+{name: where, function: "my_rewards:namespace", weight: 0.0}]"""
 
 
-def ip(*arguments: str) -> str:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=20)
-    if done.returncode:
-        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
+@pytest.fixture(scope="module")
+def report(two_nodes):
+    """What reward_driver.py measured on the head node."""
+    (two_nodes.only_on_head / "only_here.py").write_text("def score(sample):\n    return 1.0\n")
+    driver = str(Path(__file__).with_name("reward_driver.py"))
+    done = two_nodes.python(driver, two_nodes.address, *two_nodes.ips, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture
-def namespaces() -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
-    """((name, address) of the head, of the second node)."""
-    if os.geteuid() != 0:
-        pytest.skip("network namespaces need root")
-    if shutil.which("ip") is None:
-        pytest.skip("the ip command is not installed")
-    tag = secrets.token_hex(2)
-    names = (f"rln{tag}a", f"rln{tag}b")
-    try:
-        ip("netns", "add", names[0])
-    except RuntimeError as error:
-        pytest.skip(f"network namespaces cannot be made here: {error}")
-    try:
-        ip("netns", "add", names[1])
-        links = (f"v{tag}a", f"v{tag}b")
-        peer = ["type", "veth", "peer", "name", links[1], "netns", names[1]]
-        ip("link", "add", links[0], "netns", names[0], *peer)
-        for i in range(2):
-            ip("-n", names[i], "addr", "add", f"10.231.77.{i + 1}/24", "dev", links[i])
-            ip("-n", names[i], "link", "set", "lo", "up")
-            ip("-n", names[i], "link", "set", links[i], "up")
-        yield (names[0], "10.231.77.1"), (names[1], "10.231.77.2")
-    finally:
-        for name in names:
-            if name in ip("netns", "list"):
-                end_all(name)
-                ip("netns", "del", name)
+def test_rewards_run_on_both_nodes_with_the_scores_of_one(report, two_nodes):
+    assert report["scores_over_two"] == report["scores_here"]
+    assert [row["math"] for row in report["scores_here"][:2]] == [[1.0, "correct"], [0.0, "wrong"]]
+    assert report["workers"] == dict.fromkeys(two_nodes.ips, 2)
+    # 96 rows of two rewards; equal math pairs are asked once
+    assert min(report["items"].values()) >= 16
 
 
-def end_all(namespace: str) -> None:
-    """End every process of a namespace that only this test uses."""
-    deadline = time.monotonic() + 20.0
-    while pids := [int(pid) for pid in ip("netns", "pids", namespace).split() if alive(int(pid))]:
-        assert time.monotonic() < deadline, f"{pids} do not end"
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.2)
+def test_a_slow_node_does_less_and_holds_up_nobody(report, two_nodes):
+    """128 items: 4 ms on the head, 200 ms on the other node, two workers each: the other alone
+    would need 12.8 s, an even deal 6.4 s; a node holds two parts of 16 items, which take 3.2 s."""
+    head, other = (report["slow_items"][ip] for ip in two_nodes.ips)
+    assert head + other == 128
+    assert head >= 80
+    assert report["slow_s"] < 6.0
 
 
-def alive(pid: int) -> bool:
-    """False for a process that has ended and only waits to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def test_the_items_of_a_killed_actor_are_scored_elsewhere(report, two_nodes):
+    head, other = two_nodes.ips
+    assert report["killed_values"] == [4.0] * 40
+    [event] = report["events"]
+    assert (event["event"], event["node"]) == ("reward_node_lost", other)
+    assert "its process died" in event["cause"]
+    assert report["killed_items"][other] < 20  # what it had begun was taken from it
+    assert report["after_the_death"] == [1.0, 2.0, 3.0]
+    assert "no node is left to run rewards" in report["both_dead"]
+    assert head in report["both_dead"]
 
 
-def spawn(namespace: str, command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen:
-    with log.open("w") as out:
-        return subprocess.Popen(
-            ["ip", "netns", "exec", namespace, *command],
-            env=env,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
+def test_a_module_missing_on_one_node_is_told_in_one_line(report, two_nodes):
+    text = report["missing"]
+    assert text.startswith(f"rewards on node {two_nodes.ips[1]}: ")
+    assert "'only_here:score': no module named 'only_here'" in text
+    assert "\n" not in text
 
 
-def test_the_cluster_preset_learns_over_two_nodes(namespaces, tmp_path):
-    (head, head_ip), (other, other_ip) = namespaces
-    env = os.environ | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "passive",
-    }
-    # a short path: Ray puts unix sockets below it, whose names end at 107 bytes
-    temp = Path("/tmp") / f"{head}-ray"
-    common = ["--block", "--num-cpus=2", f"--object-store-memory={200 * 2**20}"]
-    start = [str(RAY), "start", *common, "--disable-usage-stats"]
-    address = f"{head_ip}:{PORT}"
-    head_options = ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={temp}"]
-    started = []
-    try:
-        started.append(
-            spawn(
-                head,
-                [*start, *head_options, f"--node-ip-address={head_ip}"],
-                env,
-                tmp_path / "head.log",
-            )
-        )
-        wait_until_listening(head, tmp_path / "head.log")
-        started.append(
-            spawn(
-                other,
-                [*start, f"--address={address}", f"--node-ip-address={other_ip}"],
-                env,
-                tmp_path / "other.log",
-            )
-        )
-        wait_until_joined(tmp_path / "other.log")
-        preset = ["-m", "launch.cli", "train", "cluster_cpu", f"cluster.address={address}"]
-        small = ["steps=6", "eval_samples=1", f"output_dir={tmp_path}", "run_name=two"]
-        command = ["ip", "netns", "exec", head, sys.executable, *preset, *small]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=420)
-        assert done.returncode == 0, done.stderr[-3000:]
-        refused = subprocess.run(
-            [*command[:-1], "run_name=refused"],
-            env=env | {"RAY_AUTH_TOKEN": "0" * 64},
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
-    finally:
-        for name in (head, other):
-            end_all(name)
-        for process in started:
-            process.wait(timeout=20)
-        shutil.rmtree(temp, ignore_errors=True)
+def test_no_process_is_left(report):
+    assert len(report["pids"]) >= 10  # three pools of two actors, with workers
+    assert report["left"] == []
+
+
+def test_the_cluster_preset_learns_over_two_nodes(two_nodes, tmp_path):
+    preset = ("-m", "launch.cli", "train", "cluster_cpu", f"cluster.address={two_nodes.address}")
+    small = (REWARDS, "steps=6", "eval_samples=1", f"output_dir={tmp_path}")
+    done = two_nodes.python(*preset, *small, "run_name=two", timeout=420)
+    assert done.returncode == 0, done.stderr[-3000:]
+    refused = two_nodes.python(
+        *preset, *small, "run_name=refused", timeout=90, RAY_AUTH_TOKEN="0" * 64
+    )
     [event] = read_jsonl(tmp_path / "two" / "events.jsonl")
-    assert sorted(event["engines"]) == sorted(event["ranks"]) == [head_ip, other_ip]
+    assert sorted(event["engines"]) == sorted(event["ranks"]) == list(two_nodes.ips)
+    assert sorted(event["reward_workers"]) == list(two_nodes.ips)
     rows = read_jsonl(tmp_path / "two" / "metrics.jsonl")
+    # a number of the node's own, so it varies exactly where both scored
+    assert min(row["reward/where/std"] for row in rows[1:]) > 0
     assert max(row["sync/parity_gap"] for row in rows[1:]) < 1e-4
     assert max(row["policy/logprob_gap_mean"] for row in rows[1:]) < 1e-4
     # about 19 % before; the embedded run has 45 % to 60 % after 6 steps
@@ -152,22 +89,6 @@ def test_the_cluster_preset_learns_over_two_nodes(namespaces, tmp_path):
     assert rows[-1]["eval/chain/avg@k"] > 0.38
     assert rows[-1]["eval/chain/greedy"] > 0.9
     assert refused.returncode == 1
-    assert f"Ray: cannot use {address}" in refused.stderr
+    assert f"Ray: cannot use {two_nodes.address}" in refused.stderr
     assert "RAY_AUTH_TOKEN" in refused.stderr
     assert not (tmp_path / "refused").exists()
-
-
-def wait_until_joined(log: Path) -> None:
-    deadline = time.monotonic() + 60.0
-    while "Ray runtime started" not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        time.sleep(0.2)
-
-
-def wait_until_listening(namespace: str, log: Path) -> None:
-    deadline = time.monotonic() + 60.0
-    probe = f"import socket; socket.create_connection(('10.231.77.1', {PORT}), 1).close()"
-    command = ["ip", "netns", "exec", namespace, sys.executable, "-c", probe]
-    while subprocess.run(command, capture_output=True, timeout=20).returncode:
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        time.sleep(0.3)
