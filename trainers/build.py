@@ -1,7 +1,7 @@
 """From a config to the parts of a run; every mistake that can be found early is found here."""
 
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,9 +44,10 @@ async def build_prompts(
     sources = config.data.eval
     if config.rollout.environment is not None:
         # an environment keeps its own splits apart
-        spec, chat = resolve_environment(config), ChatTokenizer(tokenizer)
-        train = (await problem_prompts(spec, chat, config.data.train))[: config.data.train_limit]
-        return train, {n: await problem_prompts(spec, chat, s) for n, s in sources.items()}
+        async with aclosing(resolve_environment(config)) as spec:
+            ask = partial(problem_prompts, spec, ChatTokenizer(tokenizer))
+            train = (await ask(config.data.train))[: config.data.train_limit]
+            return train, {name: await ask(source) for name, source in sources.items()}
     model_config = AutoConfig.from_pretrained(model_path(config.model.path))
     longest = context_left(model_config, config.rollout.max_tokens)
     load = partial(load_prompts, config=config.data, tokenizer=tokenizer, longest=longest)
@@ -122,6 +123,7 @@ async def build_parts(
     stack.callback(sinks.close)
     stream = PromptStream(plan.train, config.seed)
     sampler = build_sampler(config, pool, plan.tokenizer)
+    stack.push_async_callback(sampler.close)
     parts = Parts(
         config=config,
         algorithm=plan.algorithm,

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -46,6 +47,10 @@ class Sampler(Protocol):
         """One list a prompt, one completion a seed, in order."""
         ...
 
+    async def close(self) -> None:
+        """Close what sampling holds open, the pool apart."""
+        ...
+
 
 class SingleTurn:
     """The pool as it is."""
@@ -66,6 +71,9 @@ class SingleTurn:
         ]
         groups = await self._pool.generate(requests)
         return [[Sampled(completion=c) for c in group] for group in groups]
+
+    async def close(self) -> None:
+        """See `Sampler.close`: nothing but the pool is open."""
 
 
 class MultiTurn:
@@ -111,6 +119,10 @@ class MultiTurn:
             for [c] in await self._pool.generate(requests)
         ]
 
+    async def close(self) -> None:
+        """See `Sampler.close`: the environment's connections."""
+        await self._environment.aclose()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
@@ -123,6 +135,16 @@ class Environment:
     def make(self, split: str) -> Any:
         """A fresh environment for one rollout."""
         return self.factories[split]()
+
+    async def aclose(self) -> None:
+        """Close what the factories hold open: those that are no plain Env class may have a close().
+
+        A factory that raises keeps no other from being closed.
+        """
+        async with AsyncExitStack() as stack:
+            for factory in self.factories.values():
+                if (close := getattr(factory, "close", None)) is not None:
+                    stack.push_async_callback(close)
 
 
 def resolve_environment(config: Config) -> Environment:
