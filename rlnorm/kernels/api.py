@@ -1,18 +1,17 @@
 """token_stats, stats_from_logits: the public functions of rlnorm.kernels."""
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Unpack
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rlnorm.kernels import reference, validation
 from rlnorm.kernels.backends import resolve_backend
 from rlnorm.kernels.functions import head_stats, logit_stats
-from rlnorm.kernels.prepare import Arguments, prepare_head, prepare_options
+from rlnorm.kernels.prepare import prepare_head, prepare_options
 from rlnorm.kernels.summary import selected
-from rlnorm.kernels.types import HeadOptions, MinP, TokenStats
+from rlnorm.kernels.types import HeadArguments, HeadOptions, TokenStats
 
 
 def token_stats(
@@ -20,42 +19,20 @@ def token_stats(
     weight: Float[Tensor, "v d"],
     targets: Int[Tensor, " t"],
     *,
-    temperature: float | Float[Tensor, " t"] = 1.0,
-    want: Iterable[str] = ("logprob",),
-    proxy: MinP | None = None,
-    softcap: float | None = None,
     bias: Float[Tensor, " v"] | None = None,
-    row_mask: Bool[Tensor, " t"] | None = None,
-    vocab_start: int = 0,
-    vocab_size: int | None = None,
-    tp_group: Any = None,
     backend: str = "auto",
-    workspace_bytes: int | None = None,
+    **arguments: Unpack[HeadArguments],
 ) -> TokenStats:
     """Statistics of softmax(softcap(hidden weight^T + bias) / temperature) at each token.
 
     Differentiable in hidden, weight and bias (whichever require it) through logprob, entropy,
     lse, log_kept_mass and proxy_logprob. Results are float32; float64 for float64 operands.
-    Rows where row_mask is False give 0, their targets are not looked at, and they stay out of
-    the matrix products; so do, in backward, rows into which only zeros flow.
+    In backward, rows into which only zeros flow stay out of the matrix products; when all logits
+    fit in the workspace they are kept and not recomputed.
 
-    softcap: cap of cap * tanh(logit / cap). vocab_size: rows of weight beyond it are padding.
-    tp_group: ranks hold disjoint rows of weight, from vocab_start on here; hidden, targets and
-    the loss must be the same on all of them. workspace_bytes: room for logits, 96 MiB on a CPU
-    and 512 MiB elsewhere unless given; when all logits fit they are kept for backward.
-    Raises ValueError naming the argument, RuntimeError for a backend that cannot serve.
+    `types.HeadArguments` documents the other arguments. Raises ValueError naming the argument,
+    RuntimeError for a backend that cannot serve.
     """
-    arguments = Arguments(
-        temperature=temperature,
-        want=want,
-        proxy=proxy,
-        softcap=softcap,
-        row_mask=row_mask,
-        vocab_start=vocab_start,
-        vocab_size=vocab_size,
-        tp_group=tp_group,
-        workspace_bytes=workspace_bytes,
-    )
     head = prepare_head(hidden, weight, bias, targets, arguments)
     if head.is_empty:
         return head.nothing()
@@ -72,32 +49,13 @@ def stats_from_logits(
     logits: Float[Tensor, "t v"],
     targets: Int[Tensor, " t"],
     *,
-    temperature: float | Float[Tensor, " t"] = 1.0,
-    want: Iterable[str] = ("logprob",),
-    proxy: MinP | None = None,
-    softcap: float | None = None,
-    row_mask: Bool[Tensor, " t"] | None = None,
-    vocab_start: int = 0,
-    vocab_size: int | None = None,
-    tp_group: Any = None,
     backend: str = "auto",
-    workspace_bytes: int | None = None,
+    **arguments: Unpack[HeadArguments],
 ) -> TokenStats:
     """The same statistics, differentiable in the logits, where a model hands out nothing else."""
     validation.check_matrix("logits", logits)
-    arguments = Arguments(
-        temperature=temperature,
-        want=want,
-        proxy=proxy,
-        softcap=softcap,
-        row_mask=row_mask,
-        vocab_start=vocab_start,
-        vocab_size=vocab_size,
-        tp_group=tp_group,
-        workspace_bytes=workspace_bytes,
-    )
-    options = prepare_options(logits, logits.shape[1], targets, arguments)
-    chosen = targets.long()
+    options = prepare_options(logits, logits.shape[1], targets, **arguments)
+    chosen, row_mask = targets.long(), arguments.get("row_mask")
     if row_mask is not None:
         chosen = chosen.where(row_mask, options.vocab_start)
     columns = logits[:, : options.columns]

@@ -15,10 +15,13 @@ from torch import Tensor
 
 from rlnorm.kernels import summary as summaries
 from rlnorm.kernels import vocab_parallel
-from rlnorm.kernels.products import Products
+from rlnorm.kernels.products import Products, TorchProducts
 from rlnorm.kernels.rows import RowInputs, RowKernels, RowScalars
 from rlnorm.kernels.summary import Summary
 from rlnorm.kernels.types import HeadOptions
+
+# products of so few rows are bound by reading the weight, so float32 arithmetic is affordable
+FEW_ROWS = 64
 
 
 class Backend(NamedTuple):
@@ -27,6 +30,12 @@ class Backend(NamedTuple):
     name: str
     rows: RowKernels
     products: Products
+
+    def for_gradients_of(self, rows: int) -> "Backend":
+        """Gradients of few rows are multiplied in float32. Rounded to 16 bits before the product
+        and again after it, they could be off by 2 * 2^-8 where one logit dominates; over many
+        rows the first rounding averages out."""
+        return self._replace(products=TorchProducts(widen=True)) if rows <= FEW_ROWS else self
 
 
 class Operands(NamedTuple):
@@ -66,7 +75,9 @@ def token_step(hidden: Float[Tensor, "t d"], options: HeadOptions) -> int:
 
 
 def _column_step(hidden: Float[Tensor, "t d"], options: HeadOptions) -> int:
-    per_column = hidden.shape[0] * bytes_per_logit(hidden)
+    # on a GPU a column of the weight gradient of 16-bit operands is a float32 one at first
+    sums = 4 * hidden.shape[1] if hidden.is_cuda and hidden.itemsize == 2 else 0
+    per_column = hidden.shape[0] * bytes_per_logit(hidden) + sums
     return min(_fit(options.workspace_bytes // per_column, 256), options.columns)
 
 
@@ -193,8 +204,25 @@ class Gradients:
             self.products.add(self.weight[columns], dz.T, hidden)
         elif self.weight is not None:
             self.products.write(self.weight[columns], dz.T, hidden)
-        if self.bias is not None:
-            self.bias[columns] += dz.sum(dim=0, dtype=self.dtype)
+
+    def of_logits(
+        self,
+        z: Float[Tensor, "c k"],
+        inputs: RowInputs,
+        scalars: RowScalars,
+        columns: slice,
+        *,
+        rows: RowKernels,
+        scratch: "Scratch",
+    ) -> Float[Tensor, "c k"]:
+        """d loss / d z in the dtype products take; the bias adds it up before it is rounded."""
+        dz = scratch.gradient_for(z)
+        if self.bias is None:
+            rows.gradient(z, inputs, scalars, dz)
+            return dz
+        rows.gradient(z, inputs, scalars, z)
+        self.bias[columns] += z.sum(dim=0)
+        return dz if dz is z else dz.copy_(z)
 
 
 def input_gradients(
@@ -229,8 +257,9 @@ def input_gradients(
                     z.add_(operands.bias[span])
             local = tokens.targets - (options.vocab_start + span.start)
             inputs = RowInputs(local, options.inv_temperature[token_span], options.softcap)
-            dz = scratch.gradient_for(z)
-            backend.rows.gradient(z, inputs, scalars.at(token_span), dz)
+            dz = grads.of_logits(
+                z, inputs, scalars.at(token_span), span, rows=backend.rows, scratch=scratch
+            )
             grads.add(dz, tokens.hidden, weight, token_span, span)
     return grads
 

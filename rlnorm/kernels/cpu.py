@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.kernels.products import TorchProducts
-from rlnorm.kernels.rows import Partials, RowInputs, RowScalars
+from rlnorm.kernels.rows import Block, Partials, PerRow, RowInputs, RowScalars
 
 SOURCE = Path(__file__).with_name("cpu_rows.cpp")
 BUILD_TIMEOUT_S = 120
@@ -122,13 +122,10 @@ class CppRows:
 
     name = "cpp"
 
-    def statistics(
-        self, z: Float[Tensor, "c w"], rows: RowInputs, *, entropy: bool, squares: bool
-    ) -> Partials:
+    def statistics(self, z: Block, rows: RowInputs, *, entropy: bool, squares: bool) -> Partials:
         c, w = z.shape
         if w == 0:
-            zero, low = z.new_zeros(c), z.new_full((c,), -torch.inf)
-            return Partials(low, zero, zero, zero, low)
+            return Partials.of_nothing(z)
         out = z.new_empty((5, c))
         targets, scale = rows.targets.contiguous(), _floats(rows.inv_temperature)
         library().statistics(
@@ -138,12 +135,8 @@ class CppRows:
         return Partials(*out.unbind())
 
     def kept_mass(
-        self,
-        z: Float[Tensor, "c w"],
-        rows: RowInputs,
-        peak: Float[Tensor, " c"],
-        offset: Float[Tensor, " c"],
-    ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+        self, z: Block, rows: RowInputs, peak: PerRow, offset: PerRow
+    ) -> tuple[PerRow, PerRow]:
         c, w = z.shape
         out = z.new_empty((2, c))
         scale, peak, offset = _floats(rows.inv_temperature), _floats(peak), _floats(offset)
@@ -153,13 +146,7 @@ class CppRows:
         )  # fmt: skip
         return out[0], out[1]
 
-    def gradient(
-        self,
-        z: Float[Tensor, "c w"],
-        rows: RowInputs,
-        scalars: RowScalars,
-        out: Float[Tensor, "c w"],
-    ) -> None:
+    def gradient(self, z: Block, rows: RowInputs, scalars: RowScalars, out: Block) -> None:
         c, w = z.shape
         native = out if out.dtype in (torch.float32, torch.bfloat16) else torch.empty_like(z)
         targets, scale = rows.targets.contiguous(), _floats(rows.inv_temperature)
@@ -178,6 +165,7 @@ class CppProducts(TorchProducts):
     """bfloat16 operands as they are, with float32 results, where the processor multiplies them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._bfloat16 = bool(library().has_bfloat16_products())
 
     def operand(self, x: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:

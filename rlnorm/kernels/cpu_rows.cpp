@@ -150,26 +150,29 @@ void kept_mass_of(const float* z, int64_t c, int64_t w, int64_t ldz, const float
 }
 
 struct Row {
-  float peak, log_z, a, g, b, c, offset, inv_t, cap, inv_cap;
+  float peak, log_z, a, b, c, d, offset, inv_t, cap, inv_cap;
 };
 
+// of the softcap and the temperature
+template <bool Cap>
+inline float slope(float z, const Row& row) {
+  if (!Cap) return row.inv_t;
+  const float t = tanh_of(z * row.inv_cap);
+  return row.inv_t * (1.0f - t * t);
+}
+
 template <bool Cap, bool Entropy, bool Proxy>
-inline float derivative(float z, const Row& row, float at_target) {
+inline float derivative(float z, const Row& row) {
   const float s = scaled<Cap>(z, row.cap, row.inv_cap, row.inv_t);
   const float x = s - row.peak;
   float u = x - row.log_z;
   u = u < -87.0f ? -87.0f : u;
   float factor = row.a;
   if (Entropy) factor += row.b * u;
-  if (Proxy) factor += x >= row.offset ? row.c : 0.0f;
+  if (Proxy) factor += x >= row.offset ? row.c : row.d;
   // logits recomputed by another product shape may exceed the peak by rounding: exp takes u <= 0
   const float p = exp_nonpositive(u < 0.0f ? u : 0.0f);
-  float dz = (p * factor + at_target) * row.inv_t;
-  if (Cap) {
-    const float t = tanh_of(z * row.inv_cap);
-    dz *= 1.0f - t * t;
-  }
-  return dz;
+  return p * factor * slope<Cap>(z, row);
 }
 
 template <typename Out, bool Cap, bool Entropy, bool Proxy>
@@ -180,17 +183,17 @@ void gradient_of(const float* z, int64_t c, int64_t w, int64_t ldz, const int64_
   for (int64_t i = 0; i < c; ++i) {
     const float* from = z + i * ldz;
     Out* to = out + i * ldo;
-    const Row row = {scalars[0][i], scalars[1][i], scalars[2][i], scalars[3][i],
+    const Row row = {scalars[0][i], scalars[1][i], scalars[2][i],
                      Entropy ? scalars[4][i] : 0.0f, Proxy ? scalars[5][i] : 0.0f,
-                     Proxy ? scalars[6][i] : 0.0f, inv_t[i], cap, Cap ? 1.0f / cap : 0.0f};
+                     Proxy ? scalars[6][i] : 0.0f, Proxy ? scalars[7][i] : 0.0f,
+                     inv_t[i], cap, Cap ? 1.0f / cap : 0.0f};
     const int64_t target = targets[i];
     const bool inside = target >= 0 && target < w;
     // read before `to`, which may be the same memory, is written
-    const float dz =
-        inside ? derivative<Cap, Entropy, Proxy>(from[target], row, row.g) : 0.0f;
+    const float dz = inside ? scalars[3][i] * slope<Cap>(from[target], row) : 0.0f;
 #pragma omp simd
     for (int64_t j = 0; j < w; ++j)
-      store(to + j, derivative<Cap, Entropy, Proxy>(from[j], row, 0.0f));
+      store(to + j, derivative<Cap, Entropy, Proxy>(from[j], row));
     if (inside) store(to + target, dz);
   }
 }

@@ -41,14 +41,16 @@ def _outputs(ctx: Any, summary: Summary) -> Outputs:
 
 
 def _saved_rows(summary: Summary) -> tuple[Tensor | None, ...]:
-    return (summary.peak, summary.log_z, summary.entropy, summary.log_kept_mass)
+    # a copy, since the caller may change the logprobs it is given
+    return (*summary[:2], summary.logprob.clone(), summary.entropy, summary.log_kept_mass)
 
 
 def _restored(saved: Sequence[Tensor | None], index: Any) -> Summary:
-    peak, log_z, entropy, log_kept = (None if x is None else x[index] for x in saved)
+    peak, log_z, logprob, entropy, log_kept = (None if x is None else x[index] for x in saved)
     assert peak is not None
     assert log_z is not None
-    return Summary(peak, log_z, log_z, entropy, None, log_kept)
+    assert logprob is not None
+    return Summary(peak, log_z, logprob, entropy, None, log_kept)
 
 
 def offsets(options: HeadOptions) -> Float[Tensor, " t"] | None:
@@ -79,7 +81,7 @@ class HeadStats(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets, *rows = ctx.saved_tensors
-        options, backend, kept = ctx.options, ctx.backend, ctx.kept
+        options, kept = ctx.options, ctx.kept
         ctx.kept = None
         upstream = Upstream(*grads[:4])
         required = ctx.needs_input_grad[:3]
@@ -96,6 +98,7 @@ class HeadStats(torch.autograd.Function):
             )
         partial = index.numel() < hidden.shape[0]
         chosen: Any = index if partial else slice(None)
+        backend = ctx.backend.for_gradients_of(index.numel())
         operands = Operands(backend.products.operand(hidden[chosen]), weight, bias, targets[chosen])
         upstream = Upstream(*(None if x is None else x[chosen] for x in upstream))
         options = options.at(chosen)
@@ -154,6 +157,8 @@ class LogitStats(torch.autograd.Function):
             )
             z = logits[tokens].to(compute_dtype(logits))
             ctx.backend.rows.gradient(z, inputs, scalars.at(tokens), out[tokens])
+        # as in a head, rows into which only zeros flow are left out whatever they hold
+        out[upstream.nonzero() == 0] = 0
         return out, None, None, None
 
 

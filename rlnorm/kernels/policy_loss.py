@@ -6,11 +6,11 @@ Lp-Reg, entropy bonuses, k3. A sequence-level objective (GSPO, GMPO) needs all t
 rollout before any gradient: use `token_stats` there.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Unpack
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -29,10 +29,16 @@ from rlnorm.kernels.chunked import (
     widened_step,
 )
 from rlnorm.kernels.functions import offsets
-from rlnorm.kernels.prepare import Arguments, prepare_head
+from rlnorm.kernels.prepare import prepare_head
 from rlnorm.kernels.rows import RowInputs
 from rlnorm.kernels.summary import Summary, Upstream, row_scalars, selected, token_stats_of
-from rlnorm.kernels.types import DIFFERENTIABLE, ROW_STATISTICS, HeadOptions, MinP, TokenStats
+from rlnorm.kernels.types import (
+    DIFFERENTIABLE,
+    ROW_STATISTICS,
+    HeadArguments,
+    HeadOptions,
+    TokenStats,
+)
 
 LossFn = Callable[[TokenStats, Tensor], Any]
 
@@ -54,17 +60,9 @@ def fused_policy_loss(
     targets: Int[Tensor, " t"],
     loss_fn: LossFn,
     *,
-    temperature: float | Float[Tensor, " t"] = 1.0,
-    want: Iterable[str] = ("logprob",),
-    proxy: MinP | None = None,
-    softcap: float | None = None,
     bias: Float[Tensor, " v"] | None = None,
-    row_mask: Bool[Tensor, " t"] | None = None,
-    vocab_start: int = 0,
-    vocab_size: int | None = None,
-    tp_group: Any = None,
     backend: str = "auto",
-    workspace_bytes: int | None = None,
+    **arguments: Unpack[HeadArguments],
 ) -> FusedLoss:
     """Sum over token chunks of loss_fn(stats of the chunk, positions of its tokens in [0, t)).
 
@@ -73,21 +71,10 @@ def fused_policy_loss(
     constant: a differentiable tensor of its own raises ValueError. The other arguments are those
     of `token_stats`; the reference backend is not served.
     """
-    arguments = Arguments(
-        temperature=temperature,
-        want=want,
-        proxy=proxy,
-        softcap=softcap,
-        row_mask=row_mask,
-        vocab_start=vocab_start,
-        vocab_size=vocab_size,
-        tp_group=tp_group,
-        workspace_bytes=workspace_bytes,
-    )
     head = prepare_head(hidden, weight, bias, targets, arguments)
-    run = _Run(
-        head.options, resolve_backend(backend, hidden.device, hidden.dtype), loss_fn, head.chosen
-    )
+    resolved = resolve_backend(backend, hidden.device, hidden.dtype)
+    resolved = resolved.for_gradients_of(head.operands.hidden.shape[0])
+    run = _Run(head.options, resolved, loss_fn, head.chosen)
     if head.is_empty:
         return FusedLoss(head.anchor, head.nothing(), [])
     loss = _FusedLoss.apply(*head.operands, run)  # type: ignore[no-untyped-call]
@@ -105,6 +92,8 @@ class _Run:
         self.options, self.backend, self.loss_fn, self.index = options, backend, loss_fn, index
         self.stats: list[TokenStats] = []
         self.aux: list[Any] = []
+        # inside an autograd function it is off
+        self.forms_gradients = torch.is_grad_enabled()
 
     def positions(self, tokens: slice, device: torch.device) -> Int[Tensor, " c"]:
         """Which rows of the caller's tensors a chunk holds."""
@@ -160,8 +149,8 @@ class _FusedLoss(torch.autograd.Function):
         targets: Int[Tensor, " t"],
         run: _Run,
     ) -> Float[Tensor, ""]:
+        required = ctx.needs_input_grad[:3] if run.forms_gradients else (False,) * 3
         operands = Operands(run.backend.products.operand(hidden), weight, bias, targets)
-        required = ctx.needs_input_grad[:3]
         loss, grads = _run_chunks(operands, run, required)
         if grads is not None and grads.hidden is not None and run.options.tp_group is not None:
             vocab_parallel.add_over_ranks(grads.hidden, run.options.tp_group)
@@ -205,8 +194,9 @@ def _run_chunks(
             tokens.targets - options.vocab_start, row_options.inv_temperature, options.softcap
         )
         scalars = row_scalars(summary, upstream, None if offset is None else offset[span])
-        dz = scratch.gradient_for(z)
-        backend.rows.gradient(z, inputs, scalars, dz)
+        dz = grads.of_logits(
+            z, inputs, scalars, slice(options.columns), rows=backend.rows, scratch=scratch
+        )
         for columns in spans(options.columns, widened_step(operands, options)):
             weight = backend.products.operand(operands.weight[columns])
             grads.add(dz[:, columns], tokens.hidden, weight, span, columns)

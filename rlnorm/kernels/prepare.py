@@ -1,7 +1,6 @@
 """From a caller's arguments to a validated call with the masked rows left out."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,26 +9,11 @@ from torch import Tensor
 
 from rlnorm.kernels import validation, vocab_parallel
 from rlnorm.kernels.chunked import Operands, compute_dtype
-from rlnorm.kernels.types import HeadOptions, MinP, TokenStats
+from rlnorm.kernels.types import HeadArguments, HeadOptions, MinP, TokenStats
 
 # on a CPU larger ones gain nothing (docs/performance_kernels.md)
 CPU_WORKSPACE_BYTES = 96 << 20
 DEVICE_WORKSPACE_BYTES = 512 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arguments:
-    """The keyword arguments the public functions share, unchecked; `token_stats` documents them."""
-
-    temperature: float | Tensor
-    want: Iterable[str]
-    proxy: MinP | None
-    softcap: float | None
-    row_mask: Bool[Tensor, " t"] | None
-    vocab_start: int
-    vocab_size: int | None
-    tp_group: Any
-    workspace_bytes: int | None
 
 
 class PreparedHead(NamedTuple):
@@ -68,13 +52,14 @@ def prepare_head(
     weight: Float[Tensor, "v d"],
     bias: Float[Tensor, " v"] | None,
     targets: Int[Tensor, " t"],
-    arguments: Arguments,
+    arguments: HeadArguments,
 ) -> PreparedHead:
     """Check everything and leave out the masked rows."""
     validation.check_head(hidden, weight, bias)
-    options = prepare_options(hidden, weight.shape[0], targets, arguments)
+    options = prepare_options(hidden, weight.shape[0], targets, **arguments)
     operands = Operands(hidden, weight, bias, targets.long())
-    index = None if arguments.row_mask is None else arguments.row_mask.nonzero()[:, 0]
+    mask = arguments.get("row_mask")
+    index = None if mask is None else mask.nonzero()[:, 0]
     if index is not None and index.numel() == hidden.shape[0]:
         index = None
     if index is not None:
@@ -87,35 +72,45 @@ def prepare_head(
 
 
 def prepare_options(
-    like: Float[Tensor, "t d"], rows: int, targets: Int[Tensor, " t"], arguments: Arguments
+    like: Float[Tensor, "t d"],
+    rows: int,
+    targets: Int[Tensor, " t"],
+    *,
+    temperature: float | Float[Tensor, " t"] = 1.0,
+    want: Iterable[str] = ("logprob",),
+    proxy: MinP | None = None,
+    softcap: float | None = None,
+    row_mask: Bool[Tensor, " t"] | None = None,
+    vocab_start: int = 0,
+    vocab_size: int | None = None,
+    tp_group: Any = None,
+    workspace_bytes: int | None = None,
 ) -> HeadOptions:
     """Check everything but the operands' shapes. `rows` of the head are held here."""
-    x = arguments
-    want = validation.check_want(x.want, x.proxy)
-    validation.check_scalars(x.temperature, x.softcap, x.workspace_bytes)
+    wanted = validation.check_want(want, proxy)
+    validation.check_scalars(temperature, softcap, workspace_bytes)
     t, device, dtype = like.shape[0], like.device, compute_dtype(like)
-    validation.check_rows("targets", targets, t, device)
-    if x.row_mask is not None:
-        validation.check_rows("row_mask", x.row_mask, t, device)
-    if isinstance(x.temperature, Tensor):
-        validation.check_rows("temperature", x.temperature, t, device)
-    world = 1 if x.tp_group is None else vocab_parallel.world_size(x.tp_group)
-    size = validation.check_vocabulary(rows, x.vocab_start, x.vocab_size, x.tp_group)
-    validation.check_values(targets, x.temperature, size, x.row_mask)
-    if isinstance(x.temperature, Tensor):
-        scale = x.temperature if x.row_mask is None else x.temperature.where(x.row_mask, 1.0)
+    per_token = (("targets", targets), ("row_mask", row_mask), ("temperature", temperature))
+    for name, x in per_token:
+        if isinstance(x, Tensor):
+            validation.check_rows(name, x, t, device)
+    world = 1 if tp_group is None else vocab_parallel.world_size(tp_group)
+    size = validation.check_vocabulary(rows, vocab_start, vocab_size, tp_group)
+    validation.check_values(targets, temperature, size, row_mask)
+    if isinstance(temperature, Tensor):
+        scale = temperature if row_mask is None else temperature.where(row_mask, 1.0)
         inverse = scale.to(dtype).reciprocal()
     else:
-        inverse = torch.full((t,), 1.0 / x.temperature, dtype=dtype, device=device)
+        inverse = torch.full((t,), 1.0 / temperature, dtype=dtype, device=device)
     default = CPU_WORKSPACE_BYTES if device.type == "cpu" else DEVICE_WORKSPACE_BYTES
     return HeadOptions(
-        want=want,
+        want=wanted,
         inv_temperature=inverse,
-        proxy=x.proxy,
-        softcap=x.softcap,
-        vocab_start=x.vocab_start,
-        columns=max(0, min(rows, size - x.vocab_start)),
+        proxy=proxy,
+        softcap=softcap,
+        vocab_start=vocab_start,
+        columns=max(0, min(rows, size - vocab_start)),
         shard_columns=-(-size // world),
-        workspace_bytes=default if x.workspace_bytes is None else x.workspace_bytes,
-        tp_group=x.tp_group,
+        workspace_bytes=default if workspace_bytes is None else workspace_bytes,
+        tp_group=tp_group,
     )

@@ -39,12 +39,15 @@ class Products(Protocol):
 
 
 class TorchProducts:
-    """torch.mm everywhere."""
+    """torch.mm everywhere. widen: 16-bit operands as float32 on a GPU too."""
+
+    def __init__(self, *, widen: bool = False) -> None:
+        self._widen = widen
 
     def operand(self, x: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
         narrow = x.dtype in (torch.bfloat16, torch.float16)
         # the Triton interpreter and CPUs have no product of 16-bit operands with a float32 result
-        return x.float() if narrow and x.device.type == "cpu" else x
+        return x.float() if narrow and (self._widen or x.device.type == "cpu") else x
 
     def logits(
         self, h: Float[Tensor, "c d"], w: Float[Tensor, "k d"], out: Float[Tensor, "c k"]
@@ -65,7 +68,10 @@ class TorchProducts:
     def write(
         self, out: Float[Tensor, "m n"], x: Float[Tensor, "m k"], y: Float[Tensor, "k n"]
     ) -> None:
-        if x.dtype == out.dtype:
+        if x.itemsize == 2 and x.is_cuda:
+            # with a 16-bit result cuBLAS may add up parts of the sum in 16 bits
+            out.copy_(torch.mm(x, y, out_dtype=torch.float32))
+        elif x.dtype == out.dtype:
             torch.mm(x, y, out=out)
         else:
             out.copy_(torch.mm(x, y))

@@ -13,13 +13,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+Block = Float[Tensor, "c w"]
+PerRow = Float[Tensor, " c"]
+
 
 class RowInputs(NamedTuple):
     """Per-row constants of a block."""
 
     targets: Int[Tensor, " c"]
     """Column of the target within the block; outside [0, w) when it lies in another block."""
-    inv_temperature: Float[Tensor, " c"]
+    inv_temperature: PerRow
     softcap: float | None
 
 
@@ -30,31 +33,39 @@ class Partials(NamedTuple):
     log1p(rest) keeps small entropies and probabilities near one accurate.
     """
 
-    peak: Float[Tensor, " c"]
+    peak: PerRow
     """max s; -inf for a block without columns."""
-    rest: Float[Tensor, " c"]
+    rest: PerRow
     """sum exp(s - peak) without the largest element."""
-    centred: Float[Tensor, " c"]
+    centred: PerRow
     """sum exp(s - peak) (s - peak), every term <= 0."""
-    squares: Float[Tensor, " c"]
+    squares: PerRow
     """sum exp(s - peak)^2, the largest element included."""
-    target: Float[Tensor, " c"]
+    target: PerRow
     """s of the target; -inf when it lies in another block."""
+
+    @classmethod
+    def of_nothing(cls, z: Float[Tensor, "c 0"]) -> "Partials":
+        """Of a block without columns."""
+        zero = z.new_zeros(z.shape[0])
+        return cls(zero - torch.inf, zero, zero, zero, zero - torch.inf)
 
 
 class RowScalars(NamedTuple):
-    """What `gradient` needs per row: ds_j = p_j [a + b u_j + c 1(kept)] + g 1(j = target),
-    with u_j = log p_j = (s_j - peak) - log_z."""
+    """What `gradient` needs per row: ds_j = p_j [a + b u_j + (c where kept, else d)], but
+    `at_target` for the target, with u_j = log p_j = (s_j - peak) - log_z."""
 
-    peak: Float[Tensor, " c"]
-    log_z: Float[Tensor, " c"]
-    a: Float[Tensor, " c"]
-    g: Float[Tensor, " c"]
-    b: Float[Tensor, " c"] | None = None
+    peak: PerRow
+    log_z: PerRow
+    a: PerRow
+    at_target: PerRow
+    b: PerRow | None = None
     """None for 0: nothing flows into the entropy."""
-    c: Float[Tensor, " c"] | None = None
+    c: PerRow | None = None
     """None for 0: nothing flows into the kept mass."""
-    offset: Float[Tensor, " c"] | None = None
+    d: PerRow | None = None
+    """Given with c."""
+    offset: PerRow | None = None
     """A column is kept where s - peak >= offset; given with c."""
 
     def at(self, index: slice | Int[Tensor, " k"]) -> "RowScalars":
@@ -68,43 +79,29 @@ class RowKernels(Protocol):
 
     name: str
 
-    def statistics(
-        self, z: Float[Tensor, "c w"], rows: RowInputs, *, entropy: bool, squares: bool
-    ) -> Partials:
+    def statistics(self, z: Block, rows: RowInputs, *, entropy: bool, squares: bool) -> Partials:
         """Partials of the block; `centred` and `squares` may be anything where not asked for."""
         ...
 
     def kept_mass(
-        self,
-        z: Float[Tensor, "c w"],
-        rows: RowInputs,
-        peak: Float[Tensor, " c"],
-        offset: Float[Tensor, " c"],
-    ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+        self, z: Block, rows: RowInputs, peak: PerRow, offset: PerRow
+    ) -> tuple[PerRow, PerRow]:
         """(kept, dropped): sums of exp(s - peak) where s - peak >= offset, and elsewhere."""
         ...
 
-    def gradient(
-        self,
-        z: Float[Tensor, "c w"],
-        rows: RowInputs,
-        scalars: RowScalars,
-        out: Float[Tensor, "c w"],
-    ) -> None:
+    def gradient(self, z: Block, rows: RowInputs, scalars: RowScalars, out: Block) -> None:
         """Write d loss / d z to `out`, which may be z, rounded once to out's dtype."""
         ...
 
 
-def scaled(
-    z: Float[Tensor, "c w"], inv_temperature: Float[Tensor, " c"], softcap: float | None
-) -> Float[Tensor, "c w"]:
+def scaled(z: Block, inv_temperature: PerRow, softcap: float | None) -> Block:
     """s, in fresh memory."""
     if softcap is None:
         return z * inv_temperature[:, None]
     return (z / softcap).tanh_().mul_((softcap * inv_temperature)[:, None])
 
 
-def _blocks(z: Float[Tensor, "c w"]) -> Iterator[slice]:
+def _blocks(z: Block) -> Iterator[slice]:
     """Rows in groups whose temporaries stay in cache on a CPU and stay small on a GPU."""
     elements = 1 << (18 if z.device.type == "cpu" else 24)
     step = max(1, elements // max(1, z.shape[1]))
@@ -117,12 +114,10 @@ class TorchRows:
 
     name = "chunked"
 
-    def statistics(
-        self, z: Float[Tensor, "c w"], rows: RowInputs, *, entropy: bool, squares: bool
-    ) -> Partials:
-        out = Partials(*(z.new_zeros(z.shape[0]) for _ in Partials._fields))
+    def statistics(self, z: Block, rows: RowInputs, *, entropy: bool, squares: bool) -> Partials:
         if z.shape[1] == 0:
-            return out._replace(peak=out.peak - torch.inf, target=out.target - torch.inf)
+            return Partials.of_nothing(z)
+        out = Partials(*(z.new_zeros(z.shape[0]) for _ in Partials._fields))
         for block in _blocks(z):
             s = scaled(z[block], rows.inv_temperature[block], rows.softcap)
             peak, argmax = s.max(dim=1)
@@ -139,12 +134,8 @@ class TorchRows:
         return out
 
     def kept_mass(
-        self,
-        z: Float[Tensor, "c w"],
-        rows: RowInputs,
-        peak: Float[Tensor, " c"],
-        offset: Float[Tensor, " c"],
-    ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+        self, z: Block, rows: RowInputs, peak: PerRow, offset: PerRow
+    ) -> tuple[PerRow, PerRow]:
         kept, dropped = torch.zeros_like(peak), torch.zeros_like(peak)
         for block in _blocks(z):
             s = scaled(z[block], rows.inv_temperature[block], rows.softcap)
@@ -155,13 +146,7 @@ class TorchRows:
             dropped[block] = s.masked_fill_(~low, 0.0).sum(dim=1)
         return kept, dropped
 
-    def gradient(
-        self,
-        z: Float[Tensor, "c w"],
-        rows: RowInputs,
-        scalars: RowScalars,
-        out: Float[Tensor, "c w"],
-    ) -> None:
+    def gradient(self, z: Block, rows: RowInputs, scalars: RowScalars, out: Block) -> None:
         for block in _blocks(z):
             row = scalars.at(block)
             s = scaled(z[block], rows.inv_temperature[block], rows.softcap)
@@ -171,20 +156,22 @@ class TorchRows:
                 slope = 1 - capped.square_()
             s.sub_(row.peak[:, None])
             factor = row.a[:, None]
-            if row.c is not None and row.offset is not None:
-                factor = factor + row.c[:, None] * (s >= row.offset[:, None])
+            if row.c is not None and row.d is not None and row.offset is not None:
+                kept = s >= row.offset[:, None]
+                factor = factor + torch.where(kept, row.c[:, None], row.d[:, None])
             s.sub_(row.log_z[:, None]).clamp_min_(-1e4)
             if row.b is not None:
                 factor = torch.addcmul(factor, row.b[:, None], s)
             dz = s.exp_().mul_(factor)
             targets, w = rows.targets[block, None], z.shape[1]
             inside = (targets >= 0) & (targets < w)
-            dz.scatter_add_(1, targets.clamp(0, w - 1), row.g[:, None] * inside)
+            column = targets.clamp(0, w - 1)
+            dz.scatter_(1, column, row.at_target[:, None].where(inside, dz.gather(1, column)))
             dz.mul_(rows.inv_temperature[block, None])
             out[block] = dz if slope is None else dz.mul_(slope)
 
 
-def _pick(s: Float[Tensor, "c w"], targets: Int[Tensor, " c"]) -> Float[Tensor, " c"]:
+def _pick(s: Block, targets: Int[Tensor, " c"]) -> PerRow:
     """s of the target, -inf where the target is not in the block."""
     width = s.shape[1]
     inside = (targets >= 0) & (targets < width)

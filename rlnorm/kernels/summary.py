@@ -134,14 +134,22 @@ class Upstream(NamedTuple):
 def row_scalars(
     summary: Summary, upstream: Upstream, offset: Float[Tensor, " t"] | None
 ) -> RowScalars:
-    """The coefficients of ds_j = p_j [a + b u_j + c 1(kept)] + g 1(j = target)."""
+    """The coefficients of each row. Where p of the target or the kept mass is near 1, 1 - p and
+    1 / M - 1 would lose all their digits; the target's derivative comes from the logprob itself,
+    not from logits that another product may have rounded otherwise."""
     g = torch.zeros_like(summary.peak) if upstream.logprob is None else upstream.logprob
-    a, b, c = -g, None, None
+    log_p = summary.logprob
+    a, at_target, b, c, d = -g, torch.zeros_like(g), None, None, None
     if upstream.entropy is not None and summary.entropy is not None:
         a, b = a - upstream.entropy * summary.entropy, -upstream.entropy
+        at_target = at_target + b * (log_p + summary.entropy)
     if upstream.lse is not None:
-        a = a + upstream.lse
+        a, at_target = a + upstream.lse, at_target + upstream.lse
     if upstream.log_kept_mass is not None and summary.log_kept_mass is not None:
-        a = a - upstream.log_kept_mass
-        c = upstream.log_kept_mass * torch.exp(-summary.log_kept_mass)
-    return RowScalars(summary.peak, summary.log_z, a, g, b, c, offset if c is not None else None)
+        assert offset is not None
+        c = upstream.log_kept_mass * torch.expm1(-summary.log_kept_mass)
+        d = -upstream.log_kept_mass
+        at_target = at_target + torch.where(log_p + summary.log_z >= offset, c, d)
+    at_target = torch.exp(log_p) * at_target - g * torch.expm1(log_p)
+    kept_from = None if c is None else offset
+    return RowScalars(summary.peak, summary.log_z, a, at_target, b, c, d, kept_from)

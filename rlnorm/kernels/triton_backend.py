@@ -13,10 +13,8 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float
-from torch import Tensor
 
-from rlnorm.kernels.rows import Partials, RowInputs, RowScalars
+from rlnorm.kernels.rows import Block, Partials, PerRow, RowInputs, RowScalars
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 MAX_BLOCK = 4096
@@ -107,8 +105,8 @@ def kept_mass_kernel(  # type: ignore[no-untyped-def]
 
 @_kernel
 def gradient_kernel(  # type: ignore[no-untyped-def]
-    z, targets, inv_temperature, peaks, log_zs, a, g, b, c, offsets, out, stride, out_stride, w,
-    pieces, cap, CAP: tl.constexpr, ENTROPY: tl.constexpr, PROXY: tl.constexpr,
+    z, targets, inv_temperature, peaks, log_zs, a, at_target, b, c, d, offsets, out, stride,
+    out_stride, w, pieces, cap, CAP: tl.constexpr, ENTROPY: tl.constexpr, PROXY: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """d loss / d z of one piece of a row, in place where out is z; rounded once."""
@@ -125,10 +123,9 @@ def gradient_kernel(  # type: ignore[no-untyped-def]
     if ENTROPY:
         factor += tl.load(b + row) * u
     if PROXY:
-        factor += tl.where(x >= tl.load(offsets + row), tl.load(c + row), 0.0)
-    dz = tl.exp(u) * factor
-    dz += tl.where(cols == tl.load(targets + row), tl.load(g + row), 0.0)
-    dz *= scale
+        factor += tl.where(x >= tl.load(offsets + row), tl.load(c + row), tl.load(d + row))
+    is_target = cols == tl.load(targets + row)
+    dz = tl.where(is_target, tl.load(at_target + row), tl.exp(u) * factor) * scale
     if CAP:
         e = tl.exp(-2.0 * tl.abs(raw / cap))
         t = (1.0 - e) / (1.0 + e)
@@ -145,13 +142,10 @@ class TritonRows:
 
     name = "triton"
 
-    def statistics(
-        self, z: Float[Tensor, "c w"], rows: RowInputs, *, entropy: bool, squares: bool
-    ) -> Partials:
+    def statistics(self, z: Block, rows: RowInputs, *, entropy: bool, squares: bool) -> Partials:
         c, w = z.shape
         if w == 0:
-            zero, low = z.new_zeros(c), z.new_full((c,), -torch.inf)
-            return Partials(low, zero, zero, zero, low)
+            return Partials.of_nothing(z)
         out = z.new_empty((c, 5))
         _launch(
             statistics_kernel, c, z.device, z, rows.targets.contiguous(),
@@ -161,12 +155,8 @@ class TritonRows:
         return Partials(*out.unbind(dim=1))
 
     def kept_mass(
-        self,
-        z: Float[Tensor, "c w"],
-        rows: RowInputs,
-        peak: Float[Tensor, " c"],
-        offset: Float[Tensor, " c"],
-    ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+        self, z: Block, rows: RowInputs, peak: PerRow, offset: PerRow
+    ) -> tuple[PerRow, PerRow]:
         c, w = z.shape
         out = z.new_zeros((c, 2))
         _launch(
@@ -176,23 +166,17 @@ class TritonRows:
         )  # fmt: skip
         return out[:, 0], out[:, 1]
 
-    def gradient(
-        self,
-        z: Float[Tensor, "c w"],
-        rows: RowInputs,
-        scalars: RowScalars,
-        out: Float[Tensor, "c w"],
-    ) -> None:
+    def gradient(self, z: Block, rows: RowInputs, scalars: RowScalars, out: Block) -> None:
         count, w = z.shape
         block = _block(w)
         pieces = triton.cdiv(w, block)
         # a pointer that is not read stands in for what is not given
         held = [rows.inv_temperature if x is None else x for x in scalars]
-        peak, log_z, a, g, b, c, offset = (x.contiguous() for x in held)
+        row_scalars = (x.contiguous() for x in held)
         _launch(
             gradient_kernel, count * pieces, z.device, z, rows.targets.contiguous(),
-            rows.inv_temperature.contiguous(), peak, log_z, a, g, b, c, offset, out, z.stride(0),
-            out.stride(0), w, pieces, rows.softcap or 1.0, CAP=rows.softcap is not None,
+            rows.inv_temperature.contiguous(), *row_scalars, out, z.stride(0), out.stride(0), w,
+            pieces, rows.softcap or 1.0, CAP=rows.softcap is not None,
             ENTROPY=scalars.b is not None, PROXY=scalars.c is not None, BLOCK=block,
         )  # fmt: skip
 

@@ -1,10 +1,11 @@
 """What the kernels take and return. Axes: t tokens, d hidden, v vocabulary (the local shard)."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -63,6 +64,30 @@ class MinP:
         if self.threshold_on == "raw":
             return inv_temperature * log_kappa
         return inv_temperature.new_full(inv_temperature.shape, log_kappa)
+
+
+class HeadArguments(TypedDict, total=False):
+    """The keyword arguments every public function takes; `prepare_options` has the defaults."""
+
+    temperature: float | Float[Tensor, " t"]
+    """1.0 unless given. Not differentiated."""
+    want: Iterable[str]
+    """Which statistics, ("logprob",) unless given."""
+    proxy: MinP | None
+    """Needed for log_kept_mass and proxy_logprob."""
+    softcap: float | None
+    """Cap of cap * tanh(logit / cap), before the temperature."""
+    row_mask: Bool[Tensor, " t"] | None
+    """Rows where it is False give 0, their targets are not looked at, and they stay out of the
+    matrix products."""
+    vocab_start: int
+    vocab_size: int | None
+    """Columns from here on are padding, which is not looked at. With a tp_group the global size."""
+    tp_group: Any
+    """torch.distributed group whose ranks hold disjoint columns, from vocab_start on here; all
+    other arguments and the loss must be the same on all of them."""
+    workspace_bytes: int | None
+    """Room for logits: 96 MiB on a CPU and 512 MiB elsewhere unless given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ from triton.compiler import ASTSource
 import triton
 from rlnorm.kernels import triton_backend as kernels
 
-vectors = ("z", "targets", "inv_temperature", "peaks", "log_zs", "a", "g", "b", "c", "offsets")
+vectors = ("z", "inv_temperature", "peaks", "log_zs", "a", "at_target", "b", "c", "d", "offsets")
 types = {name: "*fp32" for name in vectors} | {"targets": "*i64", "cap": "fp32"}
 types |= {name: "i64" for name in ("stride", "out_stride")} | {"w": "i32", "pieces": "i32"}
 flags = {"CAP": True, "ENTROPY": True, "SQUARES": True, "PROXY": True, "BLOCK": 4096}
