@@ -78,12 +78,11 @@ def _check_names(bound: Sequence[BoundReward]) -> None:
         if names.count(name) > 1:
             raise InputError(f"rewards: component {name!r} appears {names.count(name)} times")
     for reward in bound:
-        gate = reward.spec.gate
-        if gate is None:
-            continue
         others = [n for n in names if n not in reward.components]
-        if gate not in others:
-            raise InputError(f"rewards.{reward.spec.name}.gate = {gate!r}: {suggest(gate, others)}")
+        for key, other in (("gate", reward.spec.gate), ("compare_with", reward.compare_with)):
+            if other is not None and other not in others:
+                where = f"rewards.{reward.spec.name}.{key}"
+                raise InputError(f"{where} = {other!r}: {suggest(other, others)}")
 
 
 def load_rewards(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rewards.agreement import Agreement
 from rewards.calls import Call
 from rewards.errors import RewardError
 from rewards.pool import Outcome, Pool
@@ -33,6 +34,11 @@ class BoundReward:
     pool_call: int | None = None
     """Its id in the scorer's pool."""
 
+    @property
+    def compare_with(self) -> str | None:
+        """The component that this one, a judge, should agree with; see rewards.agreement."""
+        return getattr(self.call.target, "compare_with", None)
+
     def attached(self, pool: Pool) -> "BoundReward":
         """The same, with what it runs in workers known to this pool."""
         attach = getattr(self.call.target, "attach", None)
@@ -49,7 +55,7 @@ class Alarm:
 
     component: str
     kind: str
-    """timeouts | failures | constant"""
+    """timeouts | failures | constant | disagreement"""
     message: str
 
 
@@ -92,6 +98,9 @@ class Scorer:
         self._rewards = tuple(reward.attached(pool) for reward in rewards)
         self._deadline_s, self._error_cap = deadline_s, error_cap
         self._history = _History()
+        self._agreements = [
+            Agreement(r.components[0], r.compare_with) for r in rewards if r.compare_with
+        ]
 
     def run_on(self, pool: Pool) -> None:
         """Do what runs in workers in this pool from now on; the one before is closed."""
@@ -130,7 +139,7 @@ class Scorer:
             f"reward/{name}/{key}": value
             for name, statistics in self.statistics.items()
             for key, value in statistics.flat().items()
-        }
+        } | {f"reward/{a.judge}/disagreement": a.last for a in self._agreements}
 
     def examples(self, component: str, status: Status) -> list[tuple[Sample, ComponentScore]]:
         """The last few samples that got this status."""
@@ -153,6 +162,9 @@ class Scorer:
         for name, statistics in self.statistics.items():
             for kind, message in statistics.alarms():
                 self.on_alarm(Alarm(name, kind, message))
+        for agreement in self._agreements:
+            if told := agreement.observe(samples, rows):
+                self.on_alarm(Alarm(agreement.judge, "disagreement", told))
 
     def _gated(self, row: dict[str, ComponentScore]) -> dict[str, ComponentScore]:
         out = dict(row)

@@ -93,7 +93,8 @@ class JudgeReward:
     """Component `judge` in 0 to 1; correct from `threshold` on.
 
     The question is the last user message, the reference `sample.gold` where it is text and
-    `reference` is true. The other options are those of ChatModel; deadline_s is one grade's.
+    `reference` is true. compare_with: the component of a rule to be measured against; see
+    rewards.agreement. The other options are those of ChatModel; deadline_s is one grade's.
     An answer that never left its reasoning, or is empty, scores 0 without a request.
     """
 
@@ -110,6 +111,7 @@ class JudgeReward:
         scale: float = 10.0,
         threshold: float = 0.5,
         reference: bool = True,
+        compare_with: str | None = None,
         api_key_env: str | None = None,
         seed: int = 0,
         max_tokens: int = 1024,
@@ -131,6 +133,7 @@ class JudgeReward:
         )
         self.judge = Judge(chat, rubric=rubric, scale=scale)
         self._threshold, self._reference = threshold, reference
+        self.compare_with = compare_with
 
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
         """One Score a sample, in order; a server's failure is infra_error, for its sample alone."""
