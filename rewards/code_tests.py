@@ -173,7 +173,10 @@ def equal(got: Any, expected: Any, tolerance: float = 0.0) -> bool:
         return got is expected
     if isinstance(got, int | float) and isinstance(expected, int | float):
         if tolerance > 0:
-            return math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance)
+            try:
+                return math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance)
+            except OverflowError:  # a whole number beyond every float: exact comparison is left
+                return got == expected
         return got == expected
     if isinstance(got, list) and isinstance(expected, list):
         return len(got) == len(expected) and all(

@@ -152,8 +152,8 @@ class JsonSchema:
         if text is None or not text.strip():
             return no_answer("nothing after the reasoning")
         try:
-            value = json.loads(_json_text(text.strip()))
-        except (ValueError, RecursionError) as error:
+            return verdict(matches(json.loads(_json_text(text.strip())), schema))
+        except (ValueError, RecursionError, OverflowError) as error:
+            # no JSON, nested too deep to compare, or a number too large to divide
             why = {"why": str(error)}
             return Score(components={"score": 0.0}, status=Status.UNPARSABLE, detail=why)
-        return verdict(matches(value, schema))

@@ -49,7 +49,8 @@ class Score:
     """One reward's verdict on one sample."""
 
     components: Mapping[str, float]
-    """By name, exactly the names the reward declares; NaN where the component is not valid."""
+    """By name, exactly the names the reward declares; finite, but not looked at where status is no
+    verdict."""
     status: Status
     seconds: float = 0.0
     detail: Mapping[str, Any] = field(default_factory=dict)

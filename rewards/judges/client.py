@@ -94,13 +94,15 @@ class HttpClient:
                 text = await self._read(reply)
         except (httpx.TransportError, TimeoutError) as error:
             raise _Passing(f"{type(error).__name__} {error}".strip()) from error
+        except httpx.DecodingError as error:
+            raise RemoteError(f"{self.base_url}{path}: a garbled reply: {error}") from error
         if reply.status_code in _RETRIED or reply.status_code >= 500:
             raise _Passing(f"HTTP {reply.status_code}", _retry_after(reply.headers))
         if reply.status_code != 200:
             raise RemoteError(f"{self.base_url}{path}: HTTP {reply.status_code}: {text[:300]!r}")
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RemoteError(f"{self.base_url}{path}: the reply is no JSON: {error}") from error
 
     async def _read(self, reply: Any) -> bytes:
@@ -132,4 +134,4 @@ class HttpClient:
 def _retry_after(headers: Mapping[str, str]) -> float:
     """Seconds the server asked to wait; 0 where it says nothing or gives a date."""
     value = headers.get("retry-after", "")
-    return float(value) if value.replace(".", "", 1).isdigit() else 0.0
+    return float(value) if value.replace(".", "", 1).isdecimal() else 0.0

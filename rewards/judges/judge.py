@@ -48,7 +48,7 @@ def read_grade(text: str, scale: float) -> float:
         if isinstance(grade, bool) or not 0 <= grade <= scale:
             raise ValueError(f"score {grade!r}: must be a number from 0 to {scale:g}")
         return float(grade)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RemoteError(f"the judge's reply {text[-200:]!r} holds no grade: {error}") from error
 
 

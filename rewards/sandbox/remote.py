@@ -90,8 +90,13 @@ def _read_reply(reply: object, limits: Limits) -> SandboxResult:
     result = reply.get("run_result") or reply.get("compile_result")
     if not isinstance(result, dict) or result.get("status") not in (*_ENDED, "Error"):
         raise SandboxError(f"sandbox level 2: no usable run_result in {str(reply)[:300]}")
-    stdout, stderr = ((result.get(name) or "").encode() for name in ("stdout", "stderr"))
-    code = result.get("return_code")
+    texts = [result.get(name) or "" for name in ("stdout", "stderr")]
+    code, seconds = result.get("return_code"), result.get("execution_time") or 0.0
+    numbers = isinstance(code, int | None) and isinstance(seconds, int | float)
+    if not (numbers and all(isinstance(text, str) for text in texts)):
+        raise SandboxError(f"sandbox level 2: run_result of another shape: {str(result)[:300]}")
+    # what was no UTF-8 may come back as lone surrogates
+    stdout, stderr = (text.encode(errors="replace") for text in texts)
     status = _ENDED.get(result["status"], SandboxStatus.FAILED)
     if status is SandboxStatus.OK and code != 0:
         status = SandboxStatus.FAILED
@@ -103,6 +108,6 @@ def _read_reply(reply: object, limits: Limits) -> SandboxResult:
         stdout=stdout[: limits.output_bytes],
         stderr=stderr[: limits.output_bytes],
         cpu_s=math.nan,
-        wall_s=float(result.get("execution_time") or 0.0),
+        wall_s=float(seconds),
         peak_rss_bytes=0,
     )

@@ -177,6 +177,13 @@ def test_numbers_are_exact_unless_a_tolerance_is_given():
     assert not equal(float("nan"), float("nan"))
 
 
+async def test_a_number_beyond_every_float_is_only_wrong():
+    gold = [{"function": "f", "args": [], "expected": 1.5}]
+    result = await score("def f(): return 10 ** 400", gold, tolerance=1e-6)
+    assert (result.components["code"], result.status) == (0.0, Status.WRONG)
+    assert equal(10**400, 10**400, 1e-6)
+
+
 async def test_tolerance_of_printed_numbers():
     gold = [{"input": "", "output": "a 0.3333333"}]
     assert (await score("print('a', 1/3)", gold)).components["code"] == 0.0

@@ -119,3 +119,15 @@ def test_json_schema_refuses_what_it_would_ignore():
         JsonSchema(schema={"propertys": {}})
     with pytest.raises(InputError, match=r"schema.properties.a.type = 'int'"):
         JsonSchema(schema={"properties": {"a": {"type": "int"}}})
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"multipleOf": 0.5}, "1" * 400),  # larger than any float
+        ({"uniqueItems": True}, f"[{'[' * 600 + ']' * 600}, {'[' * 600 + ']' * 600}]"),
+    ],
+)
+def test_json_that_cannot_be_checked_is_unparsable_and_no_exception(schema, text):
+    sample = Sample(id="1", group="g", completion=text)
+    assert JsonSchema(schema=schema)(sample).status == Status.UNPARSABLE

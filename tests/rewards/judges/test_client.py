@@ -146,3 +146,23 @@ async def test_the_key_comes_from_the_environment(scripted_server, reply, monkey
 def test_the_url_is_checked():
     with pytest.raises(ValueError, match="base_url = 'localhost:8000'"):
         HttpClient("localhost:8000")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"body": b"no gzip", "headers": {"Content-Encoding": "gzip"}}, "a garbled reply"),
+        ({"body": b"[" * 100_000}, "the reply is no JSON"),
+    ],
+)
+async def test_what_cannot_be_read_is_an_error_at_once(scripted_server, reply, bad, message):
+    server = scripted_server(lambda *_: reply(**bad))
+    with pytest.raises(RemoteError, match=message):
+        await post(server.url)
+    assert len(server.requests) == 1
+
+
+async def test_a_retry_after_that_is_no_number_is_not_obeyed(scripted_server, reply):
+    busy = reply({}, 429, headers={"Retry-After": "\u00b2"})  # a digit to str.isdigit
+    server = scripted_server(first_then_good(reply, busy))
+    assert await post(server.url) == {"good": 1}

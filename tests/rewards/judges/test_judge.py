@@ -166,3 +166,12 @@ async def test_many_samples_at_once_against_a_busy_server(scripted_server, reply
     samples = [sample(f"answer {n}") for n in range(60)]
     scores = await asyncio.wait_for(judge(server, *samples, deadline_s=20, retries=20), 30)
     assert {score.status for score in scores} == {Status.CORRECT}
+
+
+async def test_a_reply_nested_too_deep_fails_its_own_sample_only(scripted_server, reply):
+    deep = f'{{"score": {"[" * 5000 + "]" * 5000}}}'
+    texts = ('{"score": 10}', deep)
+    server = scripted_server(lambda path, payload, number: reply(chat(texts[number])))
+    scores = await judge(server, sample("4"), sample("four"), concurrency=1)
+    assert [score.status for score in scores] == ["correct", "infra_error"]
+    assert "holds no grade" in scores[1].detail["error"]

@@ -67,12 +67,26 @@ async def test_how_a_program_ended(scripted_server, reply, body, status):
 
 
 @pytest.mark.parametrize(
-    "body", [{"status": "SandboxError", "message": "no room"}, {}, [], {"status": "Success"}]
+    "body",
+    [
+        {"status": "SandboxError", "message": "no room"},
+        {},
+        [],
+        {"status": "Success"},
+        finished(stdout=5),
+        finished(code="0"),
+    ],
 )
 async def test_a_failed_server_gives_no_verdict(scripted_server, reply, body):
     server = scripted_server(lambda *_: reply(body))
     with pytest.raises(SandboxError, match="level 2"):
         await remote_run(server.url, {"a.py": ""}, ["python", "a.py"])
+
+
+async def test_output_that_is_no_text_comes_back(scripted_server, reply):
+    server = scripted_server(lambda *_: reply(finished("a\udcff")))
+    result = await remote_run(server.url, {"a.py": ""}, ["python", "a.py"])
+    assert (result.status, result.stdout) == (SandboxStatus.OK, b"a?")
 
 
 async def test_a_server_that_never_answers_ends_at_the_deadline(scripted_server, reply):
