@@ -7,6 +7,7 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,10 @@ from rewards.statistics import ComponentStatistics, summarize
 from rewards.types import Sample, Status
 
 log = logging.getLogger(__name__)
+LOOP_DEADLINE_S = 600.0
+"""Of one sample, for a coroutine without a deadline of its own."""
+AT_ONCE = 64
+"""Coroutines of one reward under way at a time, where it takes a sample each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +152,10 @@ class Scorer:
 
     async def close(self) -> None:
         """End every worker and whatever the rewards hold open. May be repeated."""
-        for reward in self._rewards:
-            closing = getattr(reward.call.target, "close", None)
-            if closing is not None and inspect.isawaitable(result := closing()):
-                await result
-        await asyncio.to_thread(self.pool.close)
+        async with AsyncExitStack() as stack:  # one that raises keeps no other open
+            stack.push_async_callback(asyncio.to_thread, self.pool.close)
+            for reward in self._rewards:
+                stack.push_async_callback(_close, reward.call.target)
 
     def _record(self, samples: Sequence[Sample], rows: list[dict[str, ComponentScore]]) -> None:
         self._history.batches += 1
@@ -212,18 +216,26 @@ class Scorer:
         return _split_batch(whole, len(samples), reward.spec.name)
 
     async def _run_loop(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
-        """Coroutines: one for the batch, or one a sample with at most 64 at a time."""
-        deadline = reward.spec.deadline_s or 600.0
+        """Coroutines: one a sample with at most AT_ONCE at a time, or one for the batch, which may
+        take as long as the same samples could one by one."""
+        deadline = reward.spec.deadline_s or LOOP_DEADLINE_S
         if reward.call.batched:
-            whole = await _timed(reward.call.invoke(samples), deadline)
+            rounds = max(1, -(-len(samples) // AT_ONCE))
+            whole = await _timed(reward.call.invoke(samples), deadline * rounds)
             return _split_batch(whole, len(samples), reward.spec.name)
-        limit = asyncio.Semaphore(64)
+        limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(sample: Any) -> Outcome:
             async with limit:
                 return await _timed(reward.call.invoke(sample), deadline)
 
         return list(await asyncio.gather(*(one(s) for s in samples)))
+
+
+async def _close(target: Any) -> None:
+    closing = getattr(target, "close", None)
+    if closing is not None and inspect.isawaitable(result := closing()):
+        await result
 
 
 async def _timed(awaitable: Any, deadline_s: float) -> Outcome:

@@ -200,3 +200,33 @@ def test_environment_rewards_are_handed_on():
     assert rows[0]["env"].per_turn is not None
     assert rows[0]["env"].per_turn[0] == 0.2
     assert math.isnan(rows[0]["env"].per_turn[1])
+
+
+@pytest.mark.parametrize(("count", "status"), [(64, Status.TIMEOUT), (65, Status.CORRECT)])
+def test_a_batch_may_take_as_long_as_its_samples_one_by_one(count, status):
+    # 64 coroutines go at once, so 65 samples are two rounds of 0.4 s: 0.6 s fit in 0.8 s
+    spec = {
+        "name": "x",
+        "function": "my_rewards:batch_that_takes",
+        "options": {"seconds": 0.6},
+        "deadline_s": 0.4,
+    }
+    rows, _ = score([spec], samples(*"a" * count))
+    assert {row["x"].status for row in rows} == {status}
+
+
+def test_a_reward_that_fails_to_close_keeps_no_worker_alive():
+    async def run():
+        specs = [
+            {"name": "bad", "function": "my_rewards:ClosesBadly"},
+            {"name": "n", "function": "my_rewards:length"},
+        ]
+        scorer = load_rewards(specs, workers=1, on_alarm=lambda alarm: None)
+        await scorer.score(samples("a"))
+        workers = scorer.pool.pids()
+        with pytest.raises(RuntimeError, match="cannot close"):
+            await scorer.close()
+        return workers, scorer.pool.pids()
+
+    before, after = asyncio.run(run())
+    assert (len(before), after) == (1, [])

@@ -1,5 +1,6 @@
 """Rewards as a user writes them, imported by workers through sys.path."""
 
+import asyncio
 import os
 import time
 
@@ -141,3 +142,18 @@ class BrokenImport:
 
     def __call__(self, sample):
         return 1.0
+
+
+async def batch_that_takes(samples, *, seconds):
+    await asyncio.sleep(seconds)
+    return [1.0 for _ in samples]
+
+
+class ClosesBadly:
+    """Whose close fails."""
+
+    async def score(self, batch):
+        return [Score(components={"x": 1.0}, status=Status.CORRECT) for _ in batch]
+
+    async def close(self):
+        raise RuntimeError("cannot close")
