@@ -6,7 +6,7 @@ over chunks of tokens otherwise. When all logits fit in the workspace they are k
 backward does not recompute. Loops never run under autograd, so no chunk outlives its turn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -176,18 +176,14 @@ class Gradients:
             self.weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device)
         self.bias = like.new_zeros(weight.shape[0], dtype=self.dtype) if required[2] else None
 
-    def cast(
-        self,
-        hidden: Float[Tensor, "t d"],
-        weight: Float[Tensor, "v d"],
-        bias: Float[Tensor, " v"] | None,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The sums in the dtypes of the inputs, None where not required."""
-        return (
-            None if self.hidden is None else self.hidden.to(hidden.dtype),
-            None if self.weight is None else self.weight.to(weight.dtype),
-            None if self.bias is None or bias is None else self.bias.to(bias.dtype),
-        )
+    def finish(
+        self, dtypes: Sequence[torch.dtype], scale: Float[Tensor, ""] | None = None
+    ) -> tuple[Tensor | None, ...]:
+        """The sums times `scale`, rounded to the dtypes of the inputs; None where not required."""
+        sums: tuple[Tensor | None, ...] = (self.hidden, self.weight, self.bias)
+        if scale is not None:
+            sums = tuple(None if x is None else x.mul_(scale) for x in sums)
+        return tuple(None if x is None else x.to(y) for x, y in zip(sums, dtypes, strict=True))
 
     def add(
         self,

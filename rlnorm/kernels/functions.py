@@ -113,7 +113,8 @@ class HeadStats(torch.autograd.Function):
         )
         if result.hidden is not None and options.tp_group is not None:
             vocab_parallel.add_over_ranks(result.hidden, options.tp_group)
-        d_hidden, d_weight, d_bias = result.cast(hidden, weight, bias)
+        dtypes = [x.dtype for x in (hidden, weight, hidden if bias is None else bias)]
+        d_hidden, d_weight, d_bias = result.finish(dtypes)
         if partial and d_hidden is not None:
             d_hidden = torch.zeros_like(hidden).index_copy_(0, index, d_hidden)
         return d_hidden, d_weight, d_bias, None, None, None

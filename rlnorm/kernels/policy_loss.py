@@ -154,7 +154,8 @@ class _FusedLoss(torch.autograd.Function):
         loss, grads = _run_chunks(operands, run, required)
         if grads is not None and grads.hidden is not None and run.options.tp_group is not None:
             vocab_parallel.add_over_ranks(grads.hidden, run.options.tp_group)
-        ctx.formed = None if grads is None else grads.cast(hidden, weight, bias)
+        ctx.formed = grads
+        ctx.dtypes = [x.dtype for x in (hidden, weight, hidden if bias is None else bias)]
         return loss
 
     @staticmethod
@@ -164,9 +165,8 @@ class _FusedLoss(torch.autograd.Function):
             raise RuntimeError("fused_policy_loss: backward already ran, its gradients are gone")
         formed, ctx.formed = ctx.formed, None
         # one comparison spares a pass over the weight gradient in the usual case
-        if upstream.device.type != "cpu" or upstream != 1:
-            formed = tuple(None if x is None else x.mul_(upstream) for x in formed)
-        return (*formed, None, None)
+        scaled = upstream.device.type != "cpu" or upstream != 1
+        return (*formed.finish(ctx.dtypes, upstream if scaled else None), None, None)
 
 
 def _run_chunks(

@@ -147,7 +147,7 @@ class TorchRows:
         return kept, dropped
 
     def gradient(self, z: Block, rows: RowInputs, scalars: RowScalars, out: Block) -> None:
-        for block in _blocks(z):
+        for block in _blocks(z) if z.shape[1] else ():
             row = scalars.at(block)
             s = scaled(z[block], rows.inv_temperature[block], rows.softcap)
             slope = None

@@ -38,11 +38,8 @@ def peaked(t, v, d, dtype, seed=0):
 
 def weighted(stats, upstream):
     """A loss with another gradient for every statistic and token; dropped proxies left out."""
-    total = torch.zeros((), dtype=torch.float64)
-    for name, weights in upstream.items():
-        x = getattr(stats, name).double()
-        total = total + (x.where(torch.isfinite(x), 0.0) * weights).sum()
-    return total
+    finite = ((getattr(stats, name).double(), w) for name, w in upstream.items())
+    return sum((x.where(torch.isfinite(x), 0.0) * weights).sum() for x, weights in finite)
 
 
 def relative(got, want):
@@ -66,8 +63,8 @@ def assert_gradients(got, want, rows):
     its neighbours 1 and 1 + 2^-7, so a single entry can be off by 1 / 257 = 3.9e-3."""
     for ours, exact in zip(got, want, strict=True):
         bar = relative(exact.to(ours.dtype), exact) + 1e-5
-        if ours.dtype == torch.bfloat16 and rows > FEW_ROWS:
-            bar = 3e-3
+        if ours.itemsize == 2 and rows > FEW_ROWS:
+            bar = max(bar, 3e-3)
         assert relative(ours, exact) <= bar
 
 

@@ -4,20 +4,27 @@ import pytest
 import torch
 
 from rlnorm.kernels import MinP, fused_policy_loss, token_stats
+from rlnorm.kernels.chunked import FEW_ROWS
 
 T, V, D = 40, 61, 6
 WANT = ("logprob", "entropy", "log_kept_mass", "proxy_logprob")
 
 
-def problem(dtype=torch.float64):
+def problem(dtype=torch.float64, t=T):
     generator = torch.Generator().manual_seed(3)
-    hidden = torch.randn(T, D, generator=generator, dtype=torch.float64).to(dtype)
+    hidden = torch.randn(t, D, generator=generator, dtype=torch.float64).to(dtype)
     weight = torch.randn(V, D, generator=generator, dtype=torch.float64).to(dtype)
     bias = torch.randn(V, generator=generator, dtype=torch.float64).to(dtype)
-    targets = torch.randint(V, (T,), generator=generator)
-    advantages = torch.randn(T, generator=generator, dtype=torch.float64)
-    mask = torch.arange(T) % 5 > 0
+    targets = torch.randint(V, (t,), generator=generator)
+    advantages = torch.randn(t, generator=generator, dtype=torch.float64)
+    mask = torch.arange(t) % 5 > 0
+    hidden[~mask] = torch.nan  # masked rows must not be looked at
     return [hidden, weight, bias], targets, advantages, mask
+
+
+def plain_head():
+    (hidden, weight, _), targets, _, _ = problem(torch.float32)
+    return hidden.nan_to_num(), weight, targets
 
 
 def surrogate(advantages):
@@ -32,14 +39,16 @@ def surrogate(advantages):
 
 
 @pytest.mark.parametrize("workspace_bytes", [None, 6000])
+@pytest.mark.parametrize("t", [T, 4 * FEW_ROWS])
 @pytest.mark.parametrize(
     ("dtype", "bar"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-3)]
 )
-def test_loss_and_gradients_match_the_definition(backend, dtype, bar, workspace_bytes):
+def test_loss_and_gradients_match_the_definition(backend, dtype, bar, t, workspace_bytes):
     if dtype == torch.float64 and backend != "chunked":
         pytest.skip("float64 is served by chunked")
-    inputs, targets, advantages, mask = problem(dtype)
-    options = {"temperature": 0.8, "want": WANT, "proxy": MinP(0.1)}
+    inputs, targets, advantages, mask = problem(dtype, t)
+    options = {"temperature": torch.linspace(0.7, 1.2, t), "want": WANT, "proxy": MinP(0.1)}
+    options["softcap"] = 8.0
     exact = [x.double().requires_grad_() for x in inputs]
     stats = token_stats(
         *exact[:2], targets, bias=exact[2], row_mask=mask, backend="reference", **options
@@ -59,13 +68,14 @@ def test_loss_and_gradients_match_the_definition(backend, dtype, bar, workspace_
     torch.testing.assert_close(got.stats.entropy.double(), stats.entropy, rtol=1e-5, atol=1e-6)
     assert not got.stats.logprob.requires_grad
     for gradient, expected in zip(got_grads, want_grads, strict=True):
-        # one entry dominates the bias gradient, so its two roundings do not average out
-        limit = bar if gradient.dim() == 2 or dtype != torch.bfloat16 else 2 * 2**-8
-        assert (gradient.double() - expected).norm() <= limit * expected.norm()
+        assert (gradient.double() - expected).norm() <= bar * expected.norm()
+        if gradient.dim() == 1:  # the bias, summed before it is rounded: nothing else is lost
+            best = (expected.to(dtype) - expected).norm() + 1e-5 * expected.norm()
+            assert (gradient.double() - expected).norm() <= best
 
 
 def test_second_item_of_the_callback_is_handed_back_per_chunk(backend):
-    (hidden, weight, _), targets, _, _ = problem(torch.float32)
+    hidden, weight, targets = plain_head()
     got = fused_policy_loss(
         hidden, weight, targets, lambda stats, rows: (stats.logprob.sum(), rows.tolist()),
         backend=backend, workspace_bytes=V * 4 * 16,
@@ -75,7 +85,7 @@ def test_second_item_of_the_callback_is_handed_back_per_chunk(backend):
 
 
 def test_another_differentiable_tensor_is_refused(backend):
-    (hidden, weight, _), targets, _, _ = problem(torch.float32)
+    hidden, weight, targets = plain_head()
     other = torch.ones((), requires_grad=True)
     with pytest.raises(ValueError, match="loss_fn uses a differentiable tensor"):
         fused_policy_loss(
@@ -85,13 +95,14 @@ def test_another_differentiable_tensor_is_refused(backend):
 
 
 def test_a_loss_that_is_no_scalar_is_refused(backend):
-    (hidden, weight, _), targets, _, _ = problem(torch.float32)
-    with pytest.raises(ValueError, match="loss_fn returned"):
-        fused_policy_loss(hidden, weight, targets, lambda stats, rows: stats.logprob)
+    hidden, weight, targets = plain_head()
+    for loss_fn in (lambda stats, rows: stats.logprob, lambda stats, rows: 1.0):
+        with pytest.raises(ValueError, match="loss_fn returned"):
+            fused_policy_loss(hidden, weight, targets, loss_fn, backend=backend)
 
 
 def test_backward_runs_once(backend):
-    (hidden, weight, _), targets, _, _ = problem(torch.float32)
+    hidden, weight, targets = plain_head()
     loss = fused_policy_loss(
         hidden.requires_grad_(), weight, targets, lambda stats, rows: stats.logprob.sum(),
         backend=backend,
@@ -102,7 +113,7 @@ def test_backward_runs_once(backend):
 
 
 def test_a_constant_loss_and_an_empty_mask_give_zero_gradients(backend):
-    (hidden, weight, _), targets, _, _ = problem(torch.float32)
+    hidden, weight, targets = plain_head()
     hidden.requires_grad_()
     for mask, scale in ((None, 0.0), (torch.zeros(T, dtype=torch.bool), 1.0)):
         hidden.grad = None

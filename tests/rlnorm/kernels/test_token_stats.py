@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rlnorm.kernels import MinP, backends, stats_from_logits, token_stats
+from rlnorm.kernels import MinP, backends, fused_policy_loss, stats_from_logits, token_stats
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 
@@ -184,6 +184,25 @@ def test_padded_vocabulary(backend):
     torch.testing.assert_close(padded.logprob, exact.logprob)
     torch.testing.assert_close(weight.grad[:33], whole.grad)
     assert torch.equal(weight.grad[33:], torch.zeros(7, 4))
+    logits = (hidden @ weight.detach().T).requires_grad_()
+    of_logits = stats_from_logits(logits, targets, vocab_size=33, backend=backend).logprob
+    of_logits.sum().backward()
+    torch.testing.assert_close(of_logits, exact.logprob)
+    assert torch.equal(logits.grad[:, 33:], torch.zeros(8, 7))
+
+
+def test_masked_rows_of_logits_may_hold_anything(backend):
+    logits = torch.zeros(3, 4)
+    logits[1] = math.nan
+    logits.requires_grad_()
+    stats = stats_from_logits(
+        logits, torch.tensor([0, -100, 3]), want=("logprob", "entropy"), backend=backend,
+        row_mask=torch.tensor([True, False, True]),
+    )  # fmt: skip
+    assert stats.logprob[1] == 0
+    (stats.logprob + stats.entropy).sum().backward()
+    quarter = torch.tensor([0.75, -0.25, -0.25, -0.25])
+    torch.testing.assert_close(logits.grad, torch.stack([quarter, 0 * quarter, quarter.flip(0)]))
 
 
 def test_more_than_65535_tokens_and_the_largest_vocabulary(backend):
@@ -255,9 +274,13 @@ def test_golden_proxy_of_the_authors(backend):
 
 
 BAD = {
-    "targets": [{"targets": torch.tensor([0, 5, 1])}, {"targets": torch.tensor([0, -1, 1])}],
+    "targets": [
+        {"targets": torch.tensor([0, 5, 1])}, {"targets": torch.tensor([0, -1, 1])},
+        {"targets": torch.tensor([0, 1])}, {"targets": torch.tensor([0.0, 1.0, 1.0])},
+    ],
     "temperature": [
-        {"temperature": 0.0}, {"temperature": math.nan}, {"temperature": math.inf},
+        {"temperature": 0.0}, {"temperature": -1.0}, {"temperature": math.nan},
+        {"temperature": math.inf}, {"temperature": torch.ones(2)},
         {"temperature": torch.tensor([1.0, 0.0, 1.0])},
         {"temperature": torch.tensor([1.0, math.nan, 1.0])},
     ],
@@ -284,12 +307,31 @@ def test_bad_arguments_are_named(name, change):
     arguments = {"hidden": hidden, "weight": weight, "targets": torch.tensor([0, 4, 1])}
     with pytest.raises((ValueError, jaxtyping.TypeCheckError), match=name):
         token_stats(**(arguments | change))
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError), match=name):
+        fused_policy_loss(loss_fn=lambda stats, rows: stats.logprob.sum(), **(arguments | change))
+    if not change.keys() & {"hidden", "weight", "bias"}:
+        logits = {"logits": torch.zeros(3, 5), "targets": arguments["targets"]}
+        with pytest.raises((ValueError, jaxtyping.TypeCheckError), match=name):
+            stats_from_logits(**(logits | change))
+
+
+def test_a_misspelt_argument_is_refused():
+    hidden, weight, targets = operands(3, 5, 4)
+    for call in (
+        lambda **options: token_stats(hidden, weight, targets, **options),
+        lambda **options: stats_from_logits(hidden @ weight.T, targets, **options),
+        lambda **options: fused_policy_loss(hidden, weight, targets, torch.sum, **options),
+    ):
+        with pytest.raises(TypeError, match="temprature"):
+            call(temprature=1.0)
 
 
 @pytest.mark.parametrize("kappa", [0.0, -0.1, 1.5, math.nan])
 def test_proxy_threshold_outside_its_range(kappa):
     with pytest.raises(ValueError, match=r"kappa.*\(0, 1\]"):
         MinP(kappa)
+    with pytest.raises(ValueError, match="threshold_on = 'logits'"):
+        MinP(0.5, "logits")
 
 
 def test_backends_that_cannot_serve_say_why():
@@ -298,6 +340,10 @@ def test_backends_that_cannot_serve_say_why():
         token_stats(hidden, weight, targets, backend="cpp")
     with pytest.raises((ValueError, RuntimeError), match="triton"):
         token_stats(hidden.float(), weight.float(), targets, backend="triton")
+    with pytest.raises(ValueError, match=r"'cpp'.* on cpu, got cuda"):
+        backends.resolve_backend("cpp", torch.device("cuda"), torch.float32)
+    with pytest.raises(ValueError, match="'reference'"):
+        fused_policy_loss(hidden, weight, targets, torch.sum, backend="reference")
 
 
 def test_auto_logs_once_what_it_took(caplog):

@@ -3,13 +3,19 @@
 import os
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 import torch
 
+from rlnorm.kernels import MinP
+
 pytest.importorskip("triton")
 REPOSITORY = Path(__file__).parents[3]
+spec = spec_from_file_location("kernel_accuracy", Path(__file__).with_name("test_accuracy.py"))
+accuracy = module_from_spec(spec)
+spec.loader.exec_module(accuracy)
 
 
 def in_a_process(arguments: list[str], **environment: str) -> None:
@@ -26,9 +32,8 @@ def in_a_process(arguments: list[str], **environment: str) -> None:
 
 
 def test_interpreted_kernels_pass_the_accuracy_tests():
-    accuracy = str(Path(__file__).with_name("test_accuracy.py"))
     in_a_process(
-        ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", accuracy],
+        ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", accuracy.__file__],
         TRITON_INTERPRET="1",
         RLNORM_TEST_BACKENDS="triton",
     )
@@ -68,6 +73,28 @@ for capability in (80, 90):
 
 def test_kernels_compile_for_ampere_and_hopper(tmp_path):
     in_a_process(["-c", COMPILE], TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("workspace_bytes", [1 << 19, 1 << 30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("t", "v", "d"), [*accuracy.SIZES, (1000, 5003, 64)])
+def test_a_gpu_agrees_with_float64(t, v, d, dtype, workspace_bytes):
+    """The interpreter and a CPU never multiply 16-bit operands into a float32 result."""
+    hidden, weight, targets = (x.cuda() for x in accuracy.peaked(t, v, d, dtype))
+    bias = torch.linspace(-1, 1, v, device="cuda", dtype=dtype)
+    upstream = {name: x.cuda() for name, x in accuracy.random_upstream(t).items()}
+    options = {"temperature": torch.linspace(0.6, 1.4, t, device="cuda"), "softcap": 40.0}
+    options |= {"proxy": MinP(0.02), "workspace_bytes": workspace_bytes}
+    doubles = (hidden.double(), weight.double(), targets, upstream, bias.double())
+    want, want_grads = accuracy.run(*doubles, backend="reference", **options)
+    for backend in ("triton", "chunked"):
+        got, got_grads = accuracy.run(
+            hidden, weight, targets, upstream, bias, backend=backend, **options
+        )
+        accuracy.assert_statistics(got, want)
+        accuracy.assert_gradients(got_grads, want_grads, t)
 
 
 @pytest.mark.gpu

@@ -9,16 +9,26 @@ import torch.distributed as dist
 from rlnorm.kernels import STATISTICS, MinP, fused_policy_loss, token_stats
 
 T, V, D = 23, 41, 6
-# rank 1 holds fewer columns and 5 rows of padding after them; the target of some rows is in each
-STARTS, ENDS, PADDING = (0, 26), (26, 41), (0, 5)
+# rank 1 has 5 rows of padding after its columns, rank 2 nothing but padding
+STARTS, ENDS, PADDING = (0, 26, 41), (26, 41, 41), (0, 5, 3)
 
 
 def problem():
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(T, D, generator=generator)
     weight = 2 * torch.randn(V, D, generator=generator)
+    bias = torch.randn(V, generator=generator)
     upstream = torch.randn(4, T, generator=generator)
-    return hidden, weight, torch.randint(V, (T,), generator=generator), upstream
+    return hidden, weight, bias, torch.randint(V, (T,), generator=generator), upstream
+
+
+def options():
+    """Everything a call can be asked for at once."""
+    temperature, mask = torch.linspace(0.7, 1.3, T), torch.arange(T) % 6 > 0
+    return {
+        "want": STATISTICS, "proxy": MinP(0.05, "raw"), "temperature": temperature,
+        "softcap": 9.0, "row_mask": mask,
+    }  # fmt: skip
 
 
 def loss_of(stats, upstream):
@@ -28,25 +38,26 @@ def loss_of(stats, upstream):
 
 def main(rank, store, backend, out):
     dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=2,
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=len(STARTS),
         timeout=timedelta(seconds=60),
     )  # fmt: skip
-    hidden, weight, targets, upstream = problem()
-    shard = weight[STARTS[rank] : ENDS[rank]]
-    shard = torch.cat([shard, torch.full((PADDING[rank], D), 1e3)]).requires_grad_()
-    hidden.requires_grad_()
-    options = {
-        "want": STATISTICS, "proxy": MinP(0.05), "temperature": 0.9, "backend": backend,
-        "vocab_start": STARTS[rank], "vocab_size": V, "tp_group": dist.group.WORLD,
-        "workspace_bytes": 1200,
+    hidden, weight, bias, targets, upstream = problem()
+    columns = slice(STARTS[rank], ENDS[rank])
+    padding = torch.full((PADDING[rank], D), 1e3)
+    shard = torch.cat([weight[columns], padding])
+    bias_shard = torch.cat([bias[columns], padding[:, 0]])
+    inputs = [x.requires_grad_() for x in (hidden, shard, bias_shard)]
+    split = options() | {
+        "bias": bias_shard, "backend": backend, "vocab_start": STARTS[rank], "vocab_size": V,
+        "tp_group": dist.group.WORLD, "workspace_bytes": 1200,
     }  # fmt: skip
-    stats = token_stats(hidden, shard, targets, **options)
-    grads = torch.autograd.grad(loss_of(stats, upstream), (hidden, shard))
+    stats = token_stats(hidden, shard, targets, **split)
+    grads = torch.autograd.grad(loss_of(stats, upstream), inputs)
     fused = fused_policy_loss(
-        hidden, shard, targets, lambda s, rows: loss_of(s, upstream[:, rows]), **options
+        hidden, shard, targets, lambda s, rows: loss_of(s, upstream[:, rows]), **split
     )
-    fused_grads = torch.autograd.grad(fused.loss, (hidden, shard))
-    torch.save((tuple(x.detach() for x in stats), grads, fused_grads), out)
+    fused_grads = torch.autograd.grad(fused.loss, inputs)
+    torch.save((tuple(x.detach() for x in stats), grads, tuple(fused.stats), fused_grads), out)
     dist.barrier()
     dist.destroy_process_group()
 
