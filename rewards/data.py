@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from rewards.audit import AuditReport, audit_rows
 from rewards.errors import InputError
+from rewards.hub import HubName, dataset_rows, parse_name
 from rewards.presets import Preset, get_preset
 from rewards.spec import suggest
 
 _NAMES = ("id", "question", "answer", "source", "level")
+_SUFFIXES = (".jsonl", ".json", ".parquet")
 _SHOWN = 5
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +56,7 @@ def load_problems(
     *,
     preset: str | None = None,
     fields: Mapping[str, str] | None = None,
+    subset: str | None = None,
     split: str | None = None,
     policy: Mapping[str, Any] | None = None,
     keep_out: Sequence[ProblemRow] = (),
@@ -63,7 +65,8 @@ def load_problems(
 ) -> tuple[list[ProblemRow], LoadReport]:
     """Rows and what was dropped. Golds that do not verify against themselves are dropped.
 
-    data: a .jsonl or .parquet file, a folder of them, or a hub id; "" takes the preset's hub id.
+    data: a .jsonl or .parquet file, a folder of them, or a hub id (OWNER/NAME[@REVISION]); "" takes
+    the preset's hub id. subset: of a hub data set that has several.
     fields: {question: prompt, answer: gold, id: uid}. keep_out: rows of the held-out split; a
     question of theirs in this data is an error, or dropped with on_bad="drop", as are empty answers
     and duplicate ids. Raises InputError with the file, the row and what is allowed.
@@ -72,7 +75,7 @@ def load_problems(
     where = str(data) or chosen.hub
     if not where:
         raise InputError("data = '': needs a file or a hub id")
-    raw = list(_read(where, chosen, split))
+    raw = list(_read(where, chosen, subset, split))
     if not raw:
         raise InputError(f"{where}: has no rows")
     rows = [_problem(row, i, where, chosen, policy or {}) for i, row in enumerate(raw)]
@@ -99,7 +102,9 @@ def _with_fields(preset: Preset, fields: Mapping[str, str]) -> Preset:
     return Preset(**(values | changed))
 
 
-def _read(where: str, preset: Preset, split: str | None) -> Iterator[Mapping[str, Any]]:
+def _read(
+    where: str, preset: Preset, subset: str | None, split: str | None
+) -> Iterator[Mapping[str, Any]]:
     path = Path(where)
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix in (".jsonl", ".parquet"))
@@ -111,8 +116,8 @@ def _read(where: str, preset: Preset, split: str | None) -> Iterator[Mapping[str
             yield from _read_file(file)
     elif path.is_file():
         yield from _read_file(path)
-    elif _HUB_ID.fullmatch(where) and not path.suffix:
-        yield from _read_hub(where, preset, split)
+    elif path.suffix not in _SUFFIXES and (name := parse_name(where, "dataset")):
+        yield from _read_hub(name, preset, subset, split)
     else:
         raise InputError(f"{where}: no such file, folder or hub id (owner/name)")
 
@@ -126,7 +131,7 @@ def _read_file(path: Path) -> Iterator[Mapping[str, Any]]:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not readable as Parquet: {error}") from error
         return
-    if path.suffix not in (".jsonl", ".json"):
+    if path.suffix not in _SUFFIXES:
         raise InputError(f"{path}: allowed are .jsonl and .parquet files")
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip():
@@ -140,18 +145,16 @@ def _read_file(path: Path) -> Iterator[Mapping[str, Any]]:
         yield row
 
 
-def _read_hub(name: str, preset: Preset, split: str | None) -> Iterator[Mapping[str, Any]]:
+def _read_hub(
+    name: HubName, preset: Preset, subset: str | None, split: str | None
+) -> Iterator[Mapping[str, Any]]:
+    known = name.repo == preset.hub
+    subset = subset or (preset.subset if known else None)
+    wanted = split or (preset.split if known else "train")
     try:
-        import datasets
-    except ImportError as error:
-        raise InputError(f"{name}: reading the hub needs `pip install rlnorm[data]`") from error
-    subset = preset.subset if name == preset.hub else None
-    wanted = split or (preset.split if name == preset.hub else "train")
-    try:
-        table = datasets.load_dataset(name, subset, split=wanted)
-    except Exception as error:  # the hub client raises a dozen kinds
-        raise InputError(f"{name} (split {wanted!r}): {type(error).__name__}: {error}") from error
-    yield from table
+        yield from dataset_rows(name, subset, wanted)
+    except InputError as error:
+        raise InputError(f"{name} (split {wanted!r}): {error}") from error
 
 
 def _get(row: Mapping[str, Any], column: str) -> Any:

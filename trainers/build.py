@@ -210,7 +210,7 @@ async def start_embedded_learner(
 
 def _hashes(config: Config) -> dict[str, str]:
     folder = Path(model_path(config.model.path))
-    files = {"model": sorted(folder.glob("*.safetensors"))} if folder.is_dir() else {}
+    files = {"model": sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))}
     for source in (config.data.train, *config.data.eval.values()):
         path = Path(source.partition("=")[2] or source)
         if path.is_file():

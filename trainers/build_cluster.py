@@ -11,7 +11,7 @@ from trainers.build import Plan, start_embedded_learner
 from trainers.cluster import Cluster
 from trainers.learner.types import Learner
 from trainers.node_pools import NodePools, own_address
-from trainers.precheck import model_path
+from trainers.precheck import pinned_model
 from trainers.rollout.types import RolloutPool
 from trainers.run_dir import RunDir
 from trainers.sync import ClusterChannel, WeightChannel
@@ -74,7 +74,7 @@ def _pool(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
 
     config = plan.config
     return VllmPool(
-        model_path(config.model.path),
+        pinned_model(config.model).path,
         cluster=cluster,
         engines=config.rollout.engines,
         tensor_parallel_size=config.rollout.tensor_parallel_size,
@@ -93,7 +93,7 @@ def _ranks(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
 
     config = plan.config
     return DeepSpeedLearner(
-        config.model,
+        pinned_model(config.model),
         config.learner,
         plan.algorithm,
         cluster=cluster,

@@ -17,8 +17,9 @@ def load_tokenizer(path: str) -> Any:
     """The tokenizer, refused when it cannot end a completion or pad a batch."""
     from transformers import AutoTokenizer
 
+    folder = model_path(path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_path(path))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"model.path = {path!r}: no tokenizer: {_first_line(error)}") from None
     if tokenizer.eos_token_id is None:

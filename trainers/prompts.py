@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rewards.data import ProblemRow, load_problems
@@ -9,6 +10,7 @@ from rewards.environments.chat import ChatTokenizer
 from rewards.errors import InputError
 from rlnorm.types import Prompt
 from trainers.config import DataConfig
+from trainers.precheck import of_key, parse_hub_source
 from trainers.sampler import Environment
 from trainers.seeds import shuffled
 from trainers.tasks import TASKS, generate_split
@@ -24,18 +26,24 @@ def load_prompts(
     source: str, *, config: DataConfig, tokenizer: Any, longest: int | None
 ) -> list[Prompt]:
     """The rendered prompts of one data source; rows left out are named in the log."""
-    return render(load_rows(source, config.fields), tokenizer, config, longest=longest)
+    names = {s: f"data.eval.{n}" for n, s in config.eval.items()} | {config.train: "data.train"}
+    rows = load_rows(source, config.fields, key=names.get(source, "data source"))
+    return render(rows, tokenizer, config, longest=longest)
 
 
-def load_rows(source: str, fields: Mapping[str, str]) -> list[ProblemRow]:
-    """The rows of `task:NAME[:SPLIT]`, `hf:ID[:SPLIT]`, `PRESET=FILE`, or a .jsonl or .parquet."""
+def load_rows(
+    source: str, fields: Mapping[str, str], *, key: str = "data source"
+) -> list[ProblemRow]:
+    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet, `hf:...` or `PRESET=FILE`."""
     if source.startswith("task:"):
         return _task_rows(source)
-    if source.startswith("hf:"):
-        name, _, split = source.removeprefix("hf:").partition(":")
-        rows, report = load_problems(name, fields=fields, split=split or None)
+    hub = of_key(key, source, parse_hub_source, source)
+    preset, equals, path = source.partition("=")
+    if hub is not None:
+        options = {"preset": hub.preset, "subset": hub.subset, "split": hub.split}
+        load = partial(load_problems, str(hub.name), fields=fields, **options)
+        rows, report = of_key(key, source, load)
     else:
-        preset, equals, path = source.partition("=")
         rows, report = load_problems(
             path if equals else source, preset=preset if equals else None, fields=fields
         )

@@ -24,6 +24,7 @@ from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 from vllm.v1.sample.sampler import Sampler
 
 from trainers.buckets import Bucket, bucket_digests, digest, shapes_of, unpack
+from trainers.precheck import model_path
 from trainers.rollout.types import GenerateRequest, SamplingParams
 from trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 
@@ -143,7 +144,10 @@ class Engine:
             options["weight_transfer_config"] = vllm.config.WeightTransferConfig(backend=transfer)
         options |= engine_options
         self._llm = vllm.LLM(
-            model=model, dtype=dtype, tensor_parallel_size=tensor_parallel_size, **options
+            model=model_path(model),
+            dtype=dtype,
+            tensor_parallel_size=tensor_parallel_size,
+            **options,
         )
         self._stop_ids = sorted(
             self._llm.llm_engine.model_config.try_get_generation_config().items()
