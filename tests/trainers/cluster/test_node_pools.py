@@ -128,7 +128,7 @@ def test_an_actor_that_keeps_silent_is_given_up_at_its_deadline(pools, run, monk
     ("function", "message"),
     [
         ("no_such_module:f", "no module named 'no_such_module'"),
-        ("my_rewards:lenth", "did you mean 'length'"),
+        ("my_rewards:lenth", "no 'lenth'; allowed"),
         ("needs_what_is_missing:f", "ModuleNotFoundError: No module named 'not_installed'"),
     ],
 )
