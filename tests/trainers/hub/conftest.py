@@ -22,7 +22,7 @@ FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
 class FolderHub:
-    """Serves `root/model/OWNER/NAME` and `root/dataset/OWNER/NAME`; a commit is a hash of the files.
+    """Serves `root/{model,dataset}/OWNER/NAME`; a commit is a hash of the files.
 
     gated: repository -> status of its files. hangs: paths that are never answered. on_file is
     called with the repository of every file asked for.
@@ -85,7 +85,7 @@ class FolderHub:
 
     def answer(self, handler: BaseHTTPRequestHandler, path: str) -> None:
         if match := AUTH.fullmatch(path):
-            kind, repo = match.groups()
+            repo = match[2]
             status = self.gated.get(repo, 200)
             self.send(handler, {}, status=status, error="GatedRepo" if status != 200 else None)
         elif match := API.match(path):

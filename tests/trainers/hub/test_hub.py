@@ -9,9 +9,8 @@ from safetensors.torch import load_file
 
 from trainers.tasks import shipped_model
 
-TRAIN = "\n".join(
-    json.dumps({"q": f"{i} + {i}", "gold": str(2 * i), "uid": f"t{i}"}) for i in range(8)
-)
+ROWS = [{"q": f"{i} + {i}", "gold": str(2 * i), "uid": f"t{i}"} for i in range(8)]
+TRAIN = "\n".join(map(json.dumps, ROWS))
 TEST = json.dumps({"q": "100 + 1", "gold": "101", "uid": "e0"})
 SUBSETS = """---
 configs:
@@ -40,9 +39,8 @@ def filled(hub):
     hub.add("model", "org/tiny", {p.name: p.read_bytes() for p in shipped.iterdir() if p.is_file()})
     hub.add("model", "org/tiny", {"README.md": "# tiny", "pytorch_model.bin": b"unread"})
     hub.add("model", "org/tiny", {"original/model.safetensors": b"unread"})
-    hub.add(
-        "dataset", "org/sums", {"train.jsonl": TRAIN, "test.jsonl": TEST, "README.md": "# sums"}
-    )
+    sums = {"train.jsonl": TRAIN, "test.jsonl": TEST, "README.md": "# sums"}
+    hub.add("dataset", "org/sums", sums)
     return hub
 
 
@@ -161,9 +159,8 @@ def test_engines_and_ranks_read_the_pinned_commit_while_the_branch_moves_on(
     filled, rlnorm, tmp_path
 ):
     before = filled.commit("model", "org/tiny")
-    filled.on_file = lambda repo: (
-        repo == "org/sums" and filled.add("model", "org/tiny", {"new": ""})
-    )
+    later = {"new.json": "{}"}
+    filled.on_file = lambda repo: repo == "org/sums" and filled.add("model", "org/tiny", later)
     sizes = ("learner.ranks=1", "rollout.engines=1", "rollout.max_tokens=8", "eval_samples=1")
     batch = ("rollout.prompts_per_step=4", "rollout.group_size=2", "steps=1")
     result = rlnorm("train", "cluster_cpu", *RUN[:4], *sizes, *batch, timeout=540)

@@ -1,4 +1,4 @@
-"""Every preset by name from a hub: its repository, subset, split and columns as its page has them."""
+"""Every preset by name from a hub: repository, subset, split and columns as its page has them."""
 
 import io
 import json
