@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from rewards.results import ComponentScore
 from rewards.scorer import Scorer
+from rewards.statistics import summarize
 from rewards.types import Sample, Status
 from rlnorm.algorithms import Algorithm
 from rlnorm.sampling import informative_groups
@@ -35,13 +37,43 @@ class ScoredGroup:
 
 @dataclass(kw_only=True, slots=True)
 class Timings:
-    """Seconds spent in the parts of one collection."""
+    """Seconds spent in the parts of one collection, and what its rewards were like."""
 
     rollout_s: float = 0.0
     reward_s: float = 0.0
     rounds: int = 0
     dropped_groups: int = 0
     reward_metrics: dict[str, float] = field(default_factory=dict)
+    """Over every rollout scored in the step, groups that were dropped included."""
+
+
+class RewardRounds:
+    """The scores of a step's rounds of sampling, for metrics of the step as a whole."""
+
+    def __init__(self) -> None:
+        self._rows: list[Mapping[str, ComponentScore]] = []
+        self._rounds: list[tuple[int, Mapping[str, float]]] = []
+
+    def add(
+        self, rows: Sequence[Mapping[str, ComponentScore]], metrics: Mapping[str, float]
+    ) -> None:
+        """One round: its rows, and the scorer's own account of them."""
+        self._rows += rows
+        self._rounds.append((len(rows), metrics))
+
+    def metrics(self, components: Sequence[str]) -> dict[str, float]:
+        """Names as in `Scorer.metrics`: statistics of components from all rows; what else a scorer
+        tells is averaged, each round counting by its rows, one without a value not at all."""
+        out = {
+            f"reward/{name}/{key}": value
+            for name in components
+            for key, value in summarize([row[name] for row in self._rows]).flat().items()
+        }
+        for key in {key: None for _, told in self._rounds for key in told if key not in out}:
+            known = [(n, told[key]) for n, told in self._rounds if not math.isnan(told[key])]
+            rows = sum(n for n, _ in known)
+            out[key] = sum(n * value for n, value in known) / rows if rows else math.nan
+        return out
 
 
 class Collector:
@@ -65,15 +97,18 @@ class Collector:
     async def collect(self, step: int) -> tuple[list[ScoredGroup], Timings]:
         """The groups of one step; with a resampling plan, only informative ones."""
         timings, kept = Timings(), []
+        draws: Counter[str] = Counter()
+        rounds = RewardRounds()
         wanted = self._config.prompts_per_step
         while len(kept) < wanted and timings.rounds < self._plan.max_rounds:
             timings.rounds += 1
             drawn = self.prompts.draw(wanted - len(kept))
-            groups = await self._sample(drawn, step, timings)
-            scored = await self._score(groups, timings)
+            groups = await self._sample(drawn, draw_labels(drawn, step, draws), timings)
+            scored = await self._score(groups, timings, rounds)
             informative = self._informative(scored) if self._plan.resample else scored
             timings.dropped_groups += len(scored) - len(informative)
             kept += informative
+        timings.reward_metrics = rounds.metrics(self._scorer.components)
         if not kept:
             raise RunError(
                 f"step {step}: no group's rewards differed in {timings.rounds} rounds of sampling; "
@@ -83,12 +118,14 @@ class Collector:
         return kept, timings
 
     async def _sample(
-        self, prompts: Sequence[Prompt], step: int, timings: Timings
+        self, prompts: Sequence[Prompt], labels: Sequence[str], timings: Timings
     ) -> list[RolloutGroup]:
+        """labels: of each draw, unique in the run together with the prompt's id."""
         start = time.perf_counter()
         count = self._config.group_size + (self._plan.extra_kind == "pivot")
         seeds = [
-            [derive_seed(self._seed, step, p.prompt_id, i) for i in range(count)] for p in prompts
+            [derive_seed(self._seed, label, p.prompt_id, i) for i in range(count)]
+            for p, label in zip(prompts, labels, strict=True)
         ]
         samples = await self._sampler.sample(prompts, seeds, sampling_params(self._config))
         if self._plan.extra_kind == "greedy":
@@ -97,13 +134,14 @@ class Collector:
         else:
             extras = [[] for _ in prompts]
         groups = []
-        for prompt, own, extra in zip(prompts, samples, extras, strict=True):
+        for prompt, label, own, extra in zip(prompts, labels, samples, extras, strict=True):
+            group_id = f"{label}/{prompt.prompt_id}"
             names = [*(str(i) for i in range(len(own))), *("greedy" for _ in extra)]
             rollouts = tuple(
-                self._rollout(prompt, sampled, f"{step}/{prompt.prompt_id}/{name}")
+                self._rollout(prompt, sampled, f"{group_id}/{name}")
                 for name, sampled in zip(names, [*own, *extra], strict=True)
             )
-            groups.append(RolloutGroup(group_id=f"{step}/{prompt.prompt_id}", rollouts=rollouts))
+            groups.append(RolloutGroup(group_id=group_id, rollouts=rollouts))
         timings.rollout_s += time.perf_counter() - start
         return groups
 
@@ -116,10 +154,16 @@ class Collector:
             extra="greedy" if rollout_id.endswith("/greedy") else "",
         )
 
-    async def _score(self, groups: Sequence[RolloutGroup], timings: Timings) -> list[ScoredGroup]:
+    async def _score(
+        self, groups: Sequence[RolloutGroup], timings: Timings, rounds: RewardRounds
+    ) -> list[ScoredGroup]:
         start = time.perf_counter()
         flat = [(r, g.group_id) for g in groups for r in g.rollouts]
-        scores = iter(await score_rollouts(self._scorer, flat))
+        rows = await score_rollouts(self._scorer, flat)
+        # what failed in its environment was never given to the rewards
+        asked = [row for (r, _), row in zip(flat, rows, strict=True) if not r.failure]
+        rounds.add(asked, self._scorer.metrics())
+        scores = iter(rows)
         out = [
             ScoredGroup(
                 group=group,
@@ -128,7 +172,6 @@ class Collector:
             )
             for group in groups
         ]
-        timings.reward_metrics = self._scorer.metrics()
         timings.reward_s += time.perf_counter() - start
         return out
 
@@ -137,6 +180,20 @@ class Collector:
         weights = [self._scorer.weights[name] for name in table.reward_names]
         keep = informative_groups(table.rewards, table.group_index, weights=weights)
         return [group for group, good in zip(groups, keep.tolist(), strict=True) if good]
+
+
+def draw_labels(prompts: Sequence[Prompt], step: int, draws: Counter[str]) -> list[str]:
+    """What seeds and ids of each draw begin with: "12" for the first draw of a prompt in step 12,
+    "12.1" for the second, as where an epoch ends within the step or prompts are resampled.
+
+    draws: how often each prompt was drawn in the step so far; counted on here.
+    """
+    labels = []
+    for prompt in prompts:
+        again = draws[prompt.prompt_id]
+        labels.append(f"{step}.{again}" if again else str(step))
+        draws[prompt.prompt_id] += 1
+    return labels
 
 
 def sampling_params(config: RolloutConfig, *, temperature: float | None = None) -> SamplingParams:

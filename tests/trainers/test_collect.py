@@ -1,0 +1,122 @@
+"""Draws of a step: their seeds, their names, and what is told of their rewards."""
+
+import math
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from rewards.registry import load_rewards
+from rewards.types import Score, Status
+from rlnorm.algorithms import resolve_algorithm
+from trainers.collect import Collector
+from trainers.config import RolloutConfig, load_config
+from trainers.models import load_tokenizer
+from trainers.prompts import PromptStream, load_prompts
+from trainers.rollout.local import LocalPool
+from trainers.rollout.types import GenerateRequest, SamplingParams
+from trainers.sampler import SingleTurn
+from trainers.seeds import derive_seed
+from trainers.tasks import shipped_model
+
+SEED = 5
+LIMITS = {"max_tokens": 12, "group_size": 2, "deadline_s": 60}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("shipped:quick")
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer):
+    data = load_config("quickstart").data
+    return load_prompts("task:chain", config=data, tokenizer=tokenizer, longest=200)[:3]
+
+
+@pytest.fixture
+async def pool(tokenizer):
+    model = AutoModelForCausalLM.from_pretrained(shipped_model("quick"), dtype=torch.float32)
+    pool = LocalPool(model, tokenizer=tokenizer, deadline_s=60)
+    await pool.start()
+    yield pool
+    await pool.close()
+
+
+def collector(pool, prompts, tokenizer, reward, *, prompts_per_step, **plan) -> Collector:
+    return Collector(
+        prompts=PromptStream(prompts, SEED),
+        sampler=SingleTurn(pool),
+        scorer=load_rewards([{"name": "mine", "function": reward}]),
+        algorithm=resolve_algorithm("grpo", {"sample_plan": plan} if plan else {}),
+        config=RolloutConfig(prompts_per_step=prompts_per_step, **LIMITS),
+        tokenizer=tokenizer,
+        seed=SEED,
+    )
+
+
+async def by_length(sample) -> float:
+    return float(len(sample.token_ids))
+
+
+async def test_a_prompt_drawn_again_within_a_step_is_sampled_and_named_anew(
+    pool, prompts, tokenizer
+):
+    # 3 prompts, 7 draws: each twice, one of them three times
+    parts = collector(pool, prompts, tokenizer, by_length, prompts_per_step=7)
+    groups, _ = await parts.collect(12)
+    rollouts = [r for g in groups for r in g.group.rollouts]
+    assert len({g.group.group_id for g in groups}) == 7
+    assert len({r.rollout_id for r in rollouts}) == 14
+    first = groups[0].group.rollouts[0].prompt.prompt_id
+    own = [g for g in groups if g.group.rollouts[0].prompt.prompt_id == first]
+    assert [g.group.group_id for g in own[:2]] == [f"12/{first}", f"12.1/{first}"]
+    texts = {tuple(r.text for r in g.group.rollouts) for g in own}
+    assert len(texts) == len(own)
+
+
+async def test_first_draws_have_the_seed_of_step_prompt_and_sample(pool, prompts, tokenizer):
+    parts = collector(pool, prompts, tokenizer, by_length, prompts_per_step=3)
+    groups, _ = await parts.collect(4)
+    for group in groups:
+        rollouts = group.group.rollouts
+        name = rollouts[0].prompt.prompt_id
+        assert [r.rollout_id for r in rollouts] == [f"4/{name}/0", f"4/{name}/1"]
+        request = GenerateRequest(
+            prompt_ids=rollouts[0].prompt.token_ids,
+            seeds=tuple(derive_seed(SEED, 4, name, i) for i in range(2)),
+            sampling=SamplingParams(max_tokens=12),
+        )
+        [alone] = await pool.generate([request])
+        for here, there in zip(rollouts, alone, strict=True):
+            assert torch.equal(here.completion.token_ids, there.token_ids)
+
+
+class FailsAtFirst:
+    """Of 6 scores of the first round 3 time out and 3 are 1; later ones differ within a group."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, sample) -> Score:
+        self.asked += 1
+        index = int(sample.id.rpartition("/")[2])
+        if self.asked > 6:
+            return Score(
+                components={"mine": float(index)}, status=Status.CORRECT if index else Status.WRONG
+            )
+        return Score(components={"mine": 1.0}, status=Status.CORRECT if index else Status.TIMEOUT)
+
+
+async def test_reward_metrics_cover_all_rounds_of_a_resampled_step(pool, prompts, tokenizer):
+    parts = collector(
+        pool, prompts, tokenizer, FailsAtFirst(), prompts_per_step=3, resample=True, max_rounds=3
+    )
+    groups, timings = await parts.collect(1)
+    assert (len(groups), timings.rounds, timings.dropped_groups) == (3, 2, 3)
+    told = timings.reward_metrics
+    # 12 scores: 3 timeouts and 3 ones, then 3 zeros and 3 ones
+    assert told["reward/mine/timeout_frac"] == 0.25
+    assert told["reward/mine/valid_frac"] == 0.75
+    assert told["reward/mine/mean"] == pytest.approx(6 / 9)
+    assert told["reward/mine/std"] == pytest.approx(math.sqrt(2) / 3)
