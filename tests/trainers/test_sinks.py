@@ -1,10 +1,17 @@
-"""W&B and TensorBoard really write, and a sink that breaks hurts nothing."""
+"""W&B and TensorBoard really write, and a sink that breaks or hangs hurts nothing."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainers.config import load_config
-from trainers.sinks import Sinks
+from trainers.sinks import Sinks, SinkThread
 
 ROWS = [{"step": 1, "loss": 0.5, "policy/entropy": None}, {"step": 2, "loss": 0.25}]
 
@@ -52,3 +59,81 @@ def test_a_sink_that_cannot_start_is_reported_and_the_others_go_on(tmp_path, mon
     assert len(sinks.failures) == 1
     assert sinks.failures[0].startswith("wandb: ")
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_sink_that_fails_is_dropped_with_one_warning(tmp_path, caplog):
+    sinks = Sinks(config(tensorboard="true"), tmp_path)
+    for step in range(1, 6):
+        sinks.log(step, {"loss": "no number"})
+    sinks.close()
+    assert len(sinks.failures) == 1
+    assert sinks.failures[0].startswith("tensorboard: ")
+    assert [r.message for r in caplog.records if r.name == "trainers.sinks"] == [
+        f"metric sink {sinks.failures[0]}; it gets nothing more"
+    ]
+
+
+class SlowSink:
+    """Writes when it is let."""
+
+    def __init__(self) -> None:
+        self.may_go_on, self.steps = threading.Event(), []
+
+    def log(self, step, row) -> None:
+        assert self.may_go_on.wait(30)
+        self.steps.append(step)
+
+    def table(self, step, columns, rows) -> None:
+        pass
+
+    def close(self) -> None:
+        self.steps.append("closed")
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(4, True), (40, False)])
+def test_a_slow_sink_delays_nobody_and_is_dropped_once_too_far_behind(rows, kept):
+    sink = SlowSink()
+    thread = SinkThread("slow", lambda: sink, queue_rows=8)
+    start = time.monotonic()
+    for step in range(rows):
+        thread.put(lambda sink, step=step: sink.log(step, {}))
+    thread.put(None)
+    assert time.monotonic() - start < 5
+    sink.may_go_on.set()
+    thread.join(30)
+    if kept:
+        assert sink.steps == [*range(rows), "closed"]
+        assert thread.failure is None
+    else:
+        assert "closed" not in sink.steps
+        assert thread.failure == "slow: does not keep up, 8 rows wait for it"
+
+
+SILENT = """
+import pathlib, sys
+import trainers.sinks
+from trainers.config import load_config
+trainers.sinks.CLOSE_DEADLINE_S = 3.0
+sinks = trainers.sinks.Sinks(load_config("quickstart", ["logging.wandb=p"]), pathlib.Path.cwd())
+sinks.log(1, {"loss": 0.5})
+sinks.close()
+print(*sinks.failures)
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_does_not_keep_the_process_alive(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        env = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "x" * 40, "WANDB_MODE": "online"}
+        env |= {"WANDB_SILENT": "true", "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", SILENT],
+            cwd=tmp_path,
+            env=os.environ | env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "wandb: did not finish within 3 s\n"
