@@ -48,8 +48,7 @@ async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, k
         shutil.rmtree(final)
     os.replace(partial, final)
     write_atomic(folder / "latest", final.name + "\n")
-    for old in sorted(folder.glob("step_*"))[:-keep]:
-        shutil.rmtree(old)
+    _prune(folder, state.step, keep)
     return final
 
 
@@ -68,6 +67,18 @@ def load_state(checkpoint: Path) -> LoopState:
     """The loop's own state of a checkpoint."""
     fields: dict[str, Any] = json.loads((checkpoint / "trainer_state" / "loop.json").read_text())
     return LoopState(**fields)
+
+
+def _prune(folder: Path, newest: int, keep: int) -> None:
+    """Keep the newest checkpoint, which `latest` names, and the keep - 1 before it.
+
+    One of a later step stays: a kill between its rename and `latest` left it there, the run went on
+    from an older one, and will write that step again.
+    """
+    steps = {int(path.name.removeprefix("step_")): path for path in folder.glob("step_*")}
+    older = sorted(step for step in steps if step < newest)
+    for step in older[: max(0, len(older) - (keep - 1))]:
+        shutil.rmtree(steps[step])
 
 
 def _sync_tree(folder: Path) -> None:
