@@ -56,9 +56,7 @@ class WeightChannel(Protocol):
 class RefSource(Protocol):
     """A learner whose ranks put buckets into the object store themselves."""
 
-    async def weight_refs(
-        self, *, version: int, bucket_mb: float, dtype: torch.dtype
-    ) -> Publication:
+    async def weight_refs(self, *, bucket_mb: float, dtype: torch.dtype) -> Publication:
         """The buckets of the current weights, cast to dtype."""
         ...
 
@@ -71,9 +69,7 @@ class DeviceSource(Protocol):
         """Join ranks and engines in one transfer group; once."""
         ...
 
-    async def send_device(
-        self, version: int
-    ) -> tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]:
+    async def send_device(self) -> tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]:
         """Start, update, finish on all engines; digests and shapes of sampled tensors."""
         ...
 

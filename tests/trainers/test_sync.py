@@ -1,11 +1,13 @@
 """The parity probe's arithmetic, and the channel of a single process."""
 
+import inspect
 import math
 
 import pytest
 import torch
 
-from trainers.sync import fixed_batch, gap
+from trainers.learner.deepspeed_learner import DeepSpeedLearner
+from trainers.sync import DeviceSource, RefSource, fixed_batch, gap
 
 
 def test_gap_is_the_mean_and_largest_difference_of_the_worst_engine():
@@ -35,3 +37,13 @@ def test_fixed_sequences_are_scored_from_their_second_token():
 def test_a_sequence_of_one_token_says_nothing():
     with pytest.raises(ValueError, match="two tokens at least"):
         fixed_batch([(5, 6), (7,)], temperature=1.0)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "method"),
+    [(RefSource, "weight_refs"), (DeviceSource, "connect_device"), (DeviceSource, "send_device")],
+)
+def test_the_ranks_send_weights_as_the_channel_asks_for_them(protocol, method):
+    # isinstance() with a runtime-checkable Protocol looks at names only
+    wanted = inspect.signature(getattr(protocol, method))
+    assert inspect.signature(getattr(DeepSpeedLearner, method)) == wanted

@@ -26,7 +26,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class Decoded:
     """One completion as an engine returns it."""
 
     token_ids: Tensor
@@ -35,7 +35,7 @@ class Sampled:
     """False where the token budget ended it."""
 
 
-def unpack(tokens: Tensor, logprobs: Tensor, lengths: Tensor, stopped: Tensor) -> list[Sampled]:
+def unpack(tokens: Tensor, logprobs: Tensor, lengths: Tensor, stopped: Tensor) -> list[Decoded]:
     """The rows of padded outputs [b m], each cut to its length."""
     used = torch.arange(tokens.shape[1])[None] < lengths[:, None]
     sizes = lengths.tolist()
@@ -45,7 +45,7 @@ def unpack(tokens: Tensor, logprobs: Tensor, lengths: Tensor, stopped: Tensor) -
         stopped.bool().tolist(),
         strict=True,
     )
-    return [Sampled(*row) for row in rows]
+    return [Decoded(*row) for row in rows]
 
 
 class Deadline:
@@ -108,7 +108,7 @@ class Engine(Protocol):
 
     def generate(
         self, groups: Sequence[Group], deadline: Deadline, stop: StopStrings | None
-    ) -> list[list[Sampled]]:
+    ) -> list[list[Decoded]]:
         """One completion a seed, groups and seeds in order."""
         ...
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from rlnorm.types import Completion, FinishReason
 from trainers.rollout.cpu_engine.binding import MOST_BYTES, CompiledEngine, refusal, weight_bytes
 from trainers.rollout.cpu_engine.build import BuildError
-from trainers.rollout.engine import Deadline, Engine, Group, Sampled, StopStrings
+from trainers.rollout.engine import Deadline, Decoded, Engine, Group, StopStrings
 from trainers.rollout.sampling import check_sampling
 from trainers.rollout.torch_engine import TorchEngine
 from trainers.rollout.types import GenerateRequest
@@ -172,7 +172,7 @@ class LocalPool:
         sampled = await self._call(self._generate, groups)
         return self._completions(sampled)
 
-    def _generate(self, groups: list[Group], deadline: Deadline) -> list[list[Sampled]]:
+    def _generate(self, groups: list[Group], deadline: Deadline) -> list[list[Decoded]]:
         return self._started().generate(groups, deadline, self._stop)
 
     def _resolve(self, request: GenerateRequest, index: int) -> Group:
@@ -210,7 +210,7 @@ class LocalPool:
             bad = next(t for t in token_ids if not 0 <= t < size)
             raise ValueError(f"{where}: token id {bad}: the model knows 0 .. {size - 1}")
 
-    def _completions(self, groups: list[list[Sampled]]) -> list[list[Completion]]:
+    def _completions(self, groups: list[list[Decoded]]) -> list[list[Completion]]:
         sizes = [len(s.token_ids) for group in groups for s in group]
         # one tensor cut into views: a tensor of its own for each completion takes longer
         masks = iter(torch.ones(sum(sizes), dtype=torch.bool).split(sizes))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from trainers.rollout.engine import Deadline, Group, Sampled, StopStrings, not_finite, unpack
+from trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
 from trainers.rollout.sampling import RowSampling, sample, uniforms
 
 _LOGITS_AT_ONCE = 1 << 26
@@ -130,7 +130,7 @@ class _Wave:
         self.stopped[self.row] = stopped
         return ~stopped & (self.budget > step + 1)
 
-    def results(self) -> Iterator[tuple[int, list[Sampled]]]:
+    def results(self) -> Iterator[tuple[int, list[Decoded]]]:
         """(index of the group in the call, its completions) for every group of the wave."""
         columns = (self.tokens, self.logprobs, self.lengths, self.stopped)
         rows = iter(unpack(*(c.cpu() for c in columns)))
@@ -187,9 +187,9 @@ class TorchEngine:
     @torch.no_grad()
     def generate(
         self, groups: Sequence[Group], deadline: Deadline, stop: StopStrings | None
-    ) -> list[list[Sampled]]:
+    ) -> list[list[Decoded]]:
         """One completion a seed, groups and seeds in order."""
-        results: list[list[Sampled]] = [[] for _ in groups]
+        results: list[list[Decoded]] = [[] for _ in groups]
         for wave_groups in self._waves(groups):
             wave = _Wave(wave_groups, self.model.device)
             self._decode(wave, deadline, stop)

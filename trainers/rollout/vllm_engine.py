@@ -149,9 +149,6 @@ class Engine:
             tensor_parallel_size=tensor_parallel_size,
             **options,
         )
-        self._stop_ids = sorted(
-            self._llm.llm_engine.model_config.try_get_generation_config().items()
-        )
         config = self._llm.llm_engine.vllm_config.model_config
         self._info = EngineInfo(
             node=node,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.rollout.cpu_engine.build import library
-from trainers.rollout.engine import Deadline, Group, Sampled, StopStrings, not_finite, unpack
+from trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class CompiledEngine:
 
     def generate(
         self, groups: Sequence[Group], deadline: Deadline, stop: StopStrings | None
-    ) -> list[list[Sampled]]:
+    ) -> list[list[Decoded]]:
         """One completion a seed, groups and seeds in order."""
         owner = [i for i, g in enumerate(groups) for _ in g.seeds]
         if not owner:
