@@ -220,12 +220,12 @@ def _quietly(run: Callable[[], None]) -> None:
 def main() -> None:
     """Entry point: 0 done, 1 the run failed, 2 bad input; one line, no traceback."""
     try:
-        if app(standalone_mode=False) == 130:  # how the parser tells of a Ctrl-C
+        status = app(standalone_mode=False)  # typer.Exit comes back as a value
+        if status == 130:  # how the parser tells of a Ctrl-C
             raise KeyboardInterrupt
+        sys.exit(status)
     except InputError as error:
         _fail(error, 2)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail(RuntimeError("interrupted; go on with --resume"), 130)
     except Exception as error:

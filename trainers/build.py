@@ -21,7 +21,7 @@ from trainers.display import Display
 from trainers.learner.embedded import EmbeddedLearner
 from trainers.learner.types import Learner
 from trainers.loop import Parts
-from trainers.models import load_model, load_tokenizer, plain_model
+from trainers.models import load_model, load_model_config, load_tokenizer, plain_model
 from trainers.precheck import build_algorithm, build_scorer, model_path
 from trainers.prompts import PromptStream, context_left, load_prompts, problem_prompts
 from trainers.rollout.types import RolloutPool
@@ -39,8 +39,6 @@ async def build_prompts(
     config: Config, tokenizer: Any
 ) -> tuple[list[Prompt], dict[str, list[Prompt]]]:
     """Training prompts and benchmarks, rendered; a training prompt in a benchmark is an error."""
-    from transformers import AutoConfig
-
     sources = config.data.eval
     if config.rollout.environment is not None:
         # an environment keeps its own splits apart
@@ -48,8 +46,7 @@ async def build_prompts(
             ask = partial(problem_prompts, spec, ChatTokenizer(tokenizer))
             train = (await ask(config.data.train))[: config.data.train_limit]
             return train, {name: await ask(source) for name, source in sources.items()}
-    model_config = AutoConfig.from_pretrained(model_path(config.model.path))
-    longest = context_left(model_config, config.rollout.max_tokens)
+    longest = context_left(load_model_config(config.model.path), config.rollout.max_tokens)
     load = partial(load_prompts, config=config.data, tokenizer=tokenizer, longest=longest)
     train = load(config.data.train)[: config.data.train_limit]
     benchmarks = {name: load(source) for name, source in sources.items()}

@@ -84,6 +84,7 @@ def _pool(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
         transfer="nccl" if use_gpu else "object_store",
         start_deadline_s=config.rollout.deadline_s,
         call_deadline_s=config.rollout.deadline_s,
+        sync_deadline_s=config.rollout.deadline_s,
         on_event=_events(run_dir),
     )
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Self
 
+from rewards.errors import InputError
 from trainers.errors import RunError
 
 Bundle = Mapping[str, float]
@@ -329,11 +330,11 @@ def _ensure_token() -> None:
 def _probe(address: str, deadline_s: float) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ClusterError(f"cluster.address = {address!r}: expected host:port of a Ray head node")
+        raise InputError(f"cluster.address = {address!r}: expected host:port of a Ray head node")
     try:
         socket.create_connection((host, int(port)), timeout=deadline_s).close()
     except OSError as error:
-        raise ClusterError(
+        raise InputError(
             f"cluster.address = {address!r}: nothing answers there ({one_line(error)}); start the "
             "head with `ray start --head` or leave the address out to start one here"
         ) from error

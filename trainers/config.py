@@ -8,10 +8,18 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from rewards.errors import InputError
 
@@ -19,12 +27,22 @@ from rewards.errors import InputError
 class Section(BaseModel):
     """Unknown keys are errors, values are never changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_not_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and kind in (int, float):
+            raise ValueError(f"got {str(value).lower()}, needs a number")
+        return value
 
 
 class ModelConfig(Section):
     path: str
-    """Hugging Face folder or id, or `shipped:quick` / `shipped:graded`."""
+    """Hugging Face folder or id, or `shipped:quick`, `shipped:graded`, `shipped:turns`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights that train and sample."""
     lora_rank: int = Field(0, ge=0)
@@ -51,14 +69,16 @@ class RewardConfig(Section):
     """Name of the component (or of the group of components) in metrics and weights."""
     function: str
     """A shipped reward's name or `module:function`."""
-    weight: float = 1.0
-    """Weight in the estimator; components stay apart until then."""
+    weight: float | dict[str, float] = 1.0
+    """Weight in the estimator, or one for each component; components stay apart until then."""
     gate: str | None = None
     """Count this component only where the named one is above 0."""
     components: list[str] | None = None
-    """Names a function returns when it gives several; each has this weight."""
+    """Names a function returns when it gives several; a shipped one knows its own."""
     options: dict[str, Any] = {}
     """Keyword options of the function."""
+    deadline_s: float | None = Field(None, gt=0)
+    """Longest time for one sample, which is masked after it; 2 s in a worker, 600 s awaited."""
 
 
 class RolloutConfig(Section):
@@ -92,6 +112,9 @@ class RolloutConfig(Section):
     """Longest wait for one batch of rollouts, an engine's start or a weight transfer."""
 
 
+Moment = Annotated[float, Field(ge=0, lt=1)]
+
+
 class LearnerConfig(Section):
     backend: Literal["embedded", "deepspeed"] = "embedded"
     """embedded: torch in this process; deepspeed: ranks in Ray actors."""
@@ -101,7 +124,7 @@ class LearnerConfig(Section):
     """After warm-up: hold, or decay to 0 at the last step."""
     warmup_steps: int = Field(0, ge=0)
     """RL steps of linear warm-up."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Moment, Moment] = (0.9, 0.99)
     """AdamW moments."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay of matrices."""
@@ -153,7 +176,7 @@ class Config(Section):
     cluster: ClusterConfig = ClusterConfig()
     output_dir: str = "runs"
     """Folder that holds run directories."""
-    run_name: str = "run"
+    run_name: str = Field("run", pattern=r"^[^/]*[^/.][^/]*$")
     """Name of the run's directory."""
     steps: int = Field(100, ge=1)
     """RL steps."""
@@ -174,15 +197,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> "Config":
-        names = [n for r in self.rewards for n in (r.components or [r.name])]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"rewards: component {name!r} is declared twice")
-        for reward in self.rewards:
-            if reward.gate is not None and reward.gate not in names:
-                raise ValueError(
-                    f"rewards.{reward.name}.gate = {reward.gate!r}: choose from {sorted(names)}"
-                )
+        for key, needs in self._without_effect().items():
+            raise ValueError(f"{key} has no effect here: it needs {needs}")
         if self.learner.minibatches > self.rollout.prompts_per_step:
             raise ValueError(
                 f"learner.minibatches = {self.learner.minibatches}: at most "
@@ -195,6 +211,37 @@ class Config(Section):
                 "distribution is cut, so use 'recompute'"
             )
         return self
+
+    def _without_effect(self) -> dict[str, str]:
+        """Keys that were given and would do nothing, with what they need."""
+        rollout, learner, data = self.rollout, self.learner, self.data
+        ranks, engines = learner.backend == "deepspeed", rollout.backend == "vllm"
+        turns = rollout.environment is not None
+        rules = (
+            ("learner.ranks", learner.ranks > 1 and not ranks, "learner.backend: deepspeed"),
+            ("learner.offload", learner.offload and not ranks, "learner.backend: deepspeed"),
+            ("learner.offload", learner.offload and not learner.zero_stage, "a zero_stage above 0"),
+            ("rollout.engines", rollout.engines > 1 and not engines, "rollout.backend: vllm"),
+            (
+                "rollout.tensor_parallel_size",
+                rollout.tensor_parallel_size > 1 and not engines,
+                "rollout.backend: vllm",
+            ),
+            (
+                "rollout.engine_options",
+                bool(rollout.engine_options) and not engines,
+                "rollout.backend: vllm",
+            ),
+            (
+                "cluster.address",
+                self.cluster.address is not None and not self.needs_ray,
+                "rollout.backend: vllm or learner.backend: deepspeed",
+            ),
+            ("deterministic", self.deterministic and self.needs_ray, "a run in one process"),
+            ("data.system_prompt", data.system_prompt is not None and turns, "no environment"),
+            ("data.fields", bool(data.fields) and turns, "no environment"),
+        )
+        return {key: needs for key, idle, needs in rules if idle}
 
     @property
     def run_dir(self) -> Path:
@@ -221,10 +268,11 @@ def find_preset(source: str) -> Path:
     if path.is_file():
         return path
     folder = Path(str(resources.files("rlnorm.configs")))
-    shipped = sorted(p.stem for p in folder.glob("*.yaml"))
-    if path.stem in shipped and path.parent.name in ("", "configs"):
-        return folder / f"{path.stem}.yaml"
-    near = difflib.get_close_matches(path.stem, shipped, n=1)
+    shipped = sorted(p.name.removesuffix(".yaml") for p in folder.glob("*.yaml"))
+    name = path.name.removesuffix(".yaml")
+    if name in shipped and path.parent.name in ("", "configs"):
+        return folder / f"{name}.yaml"
+    near = difflib.get_close_matches(name, shipped, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
         f"config {source!r}: no such file; shipped presets: {', '.join(shipped)}{hint}"
@@ -242,7 +290,7 @@ def validate_config(table: Mapping[str, Any]) -> Config:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         table = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"config {path}: {' '.join(str(error).split())}") from None
     if not isinstance(table, dict):
         raise InputError(f"config {path}: expected keys and values, got {type(table).__name__}")

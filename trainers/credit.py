@@ -4,7 +4,7 @@ After this point world size, microbatches and ranks cannot change the maths: adv
 weights and loss denominators are constants of the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,9 +40,13 @@ async def assign_credit(
     learner: Learner,
     algorithm: Algorithm,
     config: Config,
+    weights: Mapping[str, float],
     greedy_rewards: Tensor | None = None,
 ) -> Credit:
-    """Score tokens where the algorithm asks for it, then estimate, modulate and correct."""
+    """Score tokens where the algorithm asks for it, then estimate, modulate and correct.
+
+    weights: of each reward component, by name.
+    """
     batch = pack(
         scored.rollouts,
         temperature=config.rollout.temperature,
@@ -60,8 +64,8 @@ async def assign_credit(
     rollout_index = batch.rollout_index[mask]
     turn_index = torch.cat([r.completion.turn_index for r in scored.rollouts])
     turn_index = turn_index[torch.cat([r.completion.policy_mask for r in scored.rollouts])]
-    weights = [r.weight for r in config.rewards for _ in r.components or [r.name]]
-    data = driver_data(scored, columns, batch, turn_index, weights)
+    by_column = [weights[name] for name in scored.reward_names]
+    data = driver_data(scored, columns, batch, turn_index, by_column)
     if greedy_rewards is not None:
         data["greedy_rewards"] = greedy_rewards
     try:

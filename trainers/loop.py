@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from trainers.credit import (
     rescale_metrics,
 )
 from trainers.display import Display
+from trainers.errors import Interrupted
 from trainers.evaluation import Problem, evaluate_all
 from trainers.learner.optimizer import lr_schedule
 from trainers.learner.types import Learner
@@ -71,13 +73,12 @@ class Parts:
 
 async def train(parts: Parts, state: LoopState) -> LoopState:
     """Run from `state` to the last step; a first Ctrl-C ends after the step under way."""
-    config, buffer, stop = parts.config, GroupBuffer(), _stop_on_interrupt(parts.display)
+    config, buffer, stop = parts.config, GroupBuffer(), Stop(parts.display)
     lr = lr_schedule(config.learner, config.steps)
     if state.step == 0:
-        await parts.channel.publish(parts.learner, parts.pool)
-        row = {"step": 0, **await _evaluate(parts, 0)}
-        _log(parts, row)
-    while state.step < config.steps and not stop.is_set():
+        await _start(parts)
+    while state.step < config.steps and not stop.asked:
+        stop.promise = "finishing this step, then saving"
         step, clock = state.step + 1, Clock()
         with clock("time/step_s"):
             groups, timings = await parts.collector.collect(step)
@@ -92,7 +93,9 @@ async def train(parts: Parts, state: LoopState) -> LoopState:
             scored = score_table(groups, parts.scorer.components)
             scored, greedy = split_greedy(scored, parts.scorer.weights)
             with clock("time/learn_s"):
-                credit = await assign_credit(scored, parts.learner, parts.algorithm, config, greedy)
+                credit = await assign_credit(
+                    scored, parts.learner, parts.algorithm, config, parts.scorer.weights, greedy
+                )
                 results = await _learn(parts, credit, step, lr(step - 1))
             with clock("time/sync_s"):
                 report = await parts.channel.publish(parts.learner, parts.pool)
@@ -104,7 +107,7 @@ async def train(parts: Parts, state: LoopState) -> LoopState:
         row |= step_metrics(parts, scored, credit, results, timings, report)
         row["throughput/tokens_per_s"] = row["tokens"] / row["time/step_s"]
         write_rollouts(parts.run_dir.path / "rollouts", step, scored, credit)
-        last = step == config.steps or stop.is_set()
+        last = step == config.steps or stop.asked
         if last or (config.eval_every and step % config.eval_every == 0):
             row |= await _evaluate(parts, step)
         _log(parts, row)
@@ -114,6 +117,25 @@ async def train(parts: Parts, state: LoopState) -> LoopState:
             )
         await asyncio.sleep(0)  # lets signals and sinks in between blocking steps
     return state
+
+
+def stopped_early(step: int, steps: int, run_dir: Path) -> Interrupted:
+    """What a run that ends before its last step has kept, and how to go on."""
+    again = f"rlnorm train {run_dir}/config.yaml"
+    if step == 0:
+        return Interrupted(
+            f"stopped before step 1 of {steps}: nothing was trained, so there is nothing to save; "
+            f"to start again: {again} --overwrite"
+        )
+    return Interrupted(
+        f"stopped and saved after step {step} of {steps}; to go on: {again} --resume"
+    )
+
+
+async def _start(parts: Parts) -> None:
+    """The first weights to the pool, and how good they are."""
+    await parts.channel.publish(parts.learner, parts.pool)
+    _log(parts, {"step": 0, **await _evaluate(parts, 0)})
 
 
 async def _learn(parts: Parts, credit: Credit, step: int, lr: float) -> list[StepResult]:
@@ -232,16 +254,20 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def _stop_on_interrupt(display: Display) -> asyncio.Event:
-    stop = asyncio.Event()
+class Stop:
+    """Asked for by a first Ctrl-C; a second one ends the process at once."""
 
-    def interrupt() -> None:
-        if stop.is_set():
+    def __init__(self, display: Display) -> None:
+        self.asked = False
+        self.promise = "finishing the first evaluation; nothing is trained yet, so nothing is saved"
+        """What is still done before the end."""
+        self._display = display
+        # outside the main thread, or without POSIX signals, Ctrl-C ends at once
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self.asked:
             raise KeyboardInterrupt
-        stop.set()
-        display.note("finishing this step, then saving; press Ctrl-C again to stop at once")
-
-    # outside the main thread, or without POSIX signals, Ctrl-C ends at once
-    with suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
-    return stop
+        self.asked = True
+        self._display.note(f"{self.promise}; press Ctrl-C again to stop at once")

@@ -31,8 +31,13 @@ def precheck(config: Config) -> None:
     sources = {"data.train": config.data.train}
     sources |= {f"data.eval.{name}": source for name, source in config.data.eval.items()}
     found = {key: of_key(key, source, parse_hub_source, source) for key, source in sources.items()}
-    for source in sources.values():
-        _check_file(source)
+    for key, source in sources.items():
+        of_key(key, source, _check_source, source)
+    if config.learner.backend == "embedded" and config.model.dtype == "bfloat16":
+        raise InputError(
+            "model.dtype = 'bfloat16' with learner.backend: embedded: small updates are lost in "
+            "bfloat16 weights; use float32, or deepspeed, which keeps a float32 copy of them"
+        )
     build_scorer(config)
     build_algorithm(config)
     if isinstance(model, HubName):
@@ -153,7 +158,7 @@ def build_algorithm(config: Config) -> "Algorithm":
         algorithm = resolve_algorithm(name, slots)
         options = options_of(algorithm.estimator.function)
         if "weights" in options and "weights" not in algorithm.estimator.options:
-            weights = [r.weight for r in config.rewards for _ in r.components or [r.name]]
+            weights = list(build_scorer(config).weights.values())
             chosen = {"name": algorithm.estimator.name, **algorithm.estimator.options}
             algorithm = resolve_algorithm(
                 name, {**slots, "estimator": {**chosen, "weights": weights}}
@@ -163,8 +168,11 @@ def build_algorithm(config: Config) -> "Algorithm":
     return algorithm
 
 
-def _check_file(source: str) -> None:
-    """A .jsonl or .parquet that is named must be there; other sources are checked when read."""
-    path = Path(source.partition("=")[2] or source)
+def _check_source(source: str) -> None:
+    """A named preset must exist, and a .jsonl or .parquet; other sources are checked when read."""
+    preset, equals, rest = source.partition("=")
+    if equals:
+        get_preset(preset)
+    path = Path(rest or source)
     if path.suffix in (".jsonl", ".parquet") and not path.exists():
-        raise InputError(f"data source {source!r}: no such file {path}")
+        raise InputError(f"no such file {path}")

@@ -10,9 +10,9 @@ from rewards.errors import RewardError
 from trainers.build import build_parts, build_plan
 from trainers.config import Config
 from trainers.display import Display, sparkline
-from trainers.errors import Interrupted, RunError
+from trainers.errors import RunError
 from trainers.gains import benchmark_gains
-from trainers.loop import train
+from trainers.loop import stopped_early, train
 from trainers.report import write_report
 from trainers.run_dir import RunDir, read_jsonl
 
@@ -43,10 +43,7 @@ async def run_training(
     lines += [("report", str(report)), ("sinks", "; ".join(parts.sinks.failures))]
     display.summary("stopped early" if stopped else "done", [line for line in lines if line[1]])
     if stopped:
-        raise Interrupted(
-            f"stopped and saved after step {state.step} of {config.steps}; to go on: "
-            f"rlnorm train {run_dir.path}/config.yaml --resume"
-        )
+        raise stopped_early(state.step, config.steps, run_dir.path)
     return run_dir
 
 

@@ -46,7 +46,7 @@ def test_the_help_of_a_command_shows_an_example(command):
 def test_bad_input_is_one_clear_line(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = rlnorm(*arguments)
-    assert result.returncode in (1, 2) if "cluster_cpu" in arguments else result.returncode == 2
+    assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.rglob("metrics.jsonl")) == []
@@ -83,6 +83,14 @@ def test_doctor_finds_this_machine_sound():
     result = rlnorm("doctor")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "code sandbox" in result.stdout
+
+
+def test_doctor_fails_on_a_broken_torch(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch.so: undefined symbol')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result = rlnorm("doctor")
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "fail" in result.stdout
 
 
 def test_estimators_prints_one_in_full():

@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from trainers.cluster import Cluster, ClusterError, one_line, resource_table
+from rewards.errors import InputError
+from trainers.cluster import Cluster, one_line, resource_table
 
 
 def test_the_table_sets_asked_beside_present():
@@ -20,7 +21,7 @@ def test_the_table_sets_asked_beside_present():
 
 @pytest.mark.parametrize("address", ["somewhere", ":6379", "host:port"])
 def test_an_address_needs_host_and_port(address):
-    with pytest.raises(ClusterError, match=r"cluster.address = .* expected host:port"):
+    with pytest.raises(InputError, match=r"cluster.address = .* expected host:port"):
         Cluster.connect(address=address)
 
 
@@ -28,7 +29,7 @@ def test_nothing_answers():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ClusterError, match=r"nothing answers there \(ConnectionRefusedError"):
+        with pytest.raises(InputError, match=r"nothing answers there \(ConnectionRefusedError"):
             Cluster.connect(address=address, deadline_s=5.0)
 
 

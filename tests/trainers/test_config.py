@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from rewards.errors import InputError
+from rewards.presets import get_preset
 from trainers.config import Config, count_keys, find_preset, load_config, validate_config
+from trainers.precheck import build_scorer, precheck
 
 SMALL = {
     "model": {"path": "shipped:quick"},
@@ -32,11 +34,26 @@ def with_change(**change):
         ({"max_staleness": 2}, r"max_staleness = 2: "),
         ({"model": {}}, r"model.path: missing"),
         ({"rewards": []}, r"rewards = \[\]: .*at least 1"),
+        ({"steps": True}, r"steps: got true, needs a number"),
+        ({"learner": {"lr": float("inf")}}, r"learner.lr = inf: .*finite"),
+        ({"learner": {"betas": [1.5, 0.9]}}, r"learner.betas.0 = 1.5: .*less than 1"),
+        ({"run_name": ""}, r"run_name = '': "),
+        ({"run_name": ".."}, r"run_name = '..': "),
+        ({"run_name": "a/b"}, r"run_name = 'a/b': "),
+        ({"learner": {"ranks": 2}}, r"learner.ranks has no effect .* learner.backend: deepspeed"),
+        ({"rollout": {"engines": 2}}, r"rollout.engines has no effect .* rollout.backend: vllm"),
+        ({"cluster": {"address": "h:1"}}, r"cluster.address has no effect here"),
         (
-            {"rewards": [*SMALL["rewards"], {"name": "x", "function": "f", "gate": "corect"}]},
-            r"rewards.x.gate = 'corect': choose from \['correct', 'x'\]",
+            {"deterministic": True, "rollout": {"backend": "vllm"}},
+            r"deterministic has no effect .* a run in one process",
         ),
-        ({"rewards": SMALL["rewards"] * 2}, r"component 'correct' is declared twice"),
+        (
+            {
+                "rollout": {"environment": {"name": "chain"}},
+                "data": {"train": "env:train", "fields": {"id": "i"}},
+            },
+            r"data.fields has no effect here: it needs no environment",
+        ),
         ({"learner": {"minibatches": 65}}, r"learner.minibatches = 65: at most .* = 64"),
         (
             {"learner": {"old_logprobs": "sampler"}, "rollout": {"top_p": 0.9}},
@@ -86,8 +103,55 @@ def test_an_unknown_preset_names_the_shipped_ones():
         find_preset("quickstrat")
 
 
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        (
+            [*SMALL["rewards"], {"name": "x", "function": "exact", "gate": "corect"}],
+            r"rewards.x.gate = 'corect': allowed .*did you mean 'correct'",
+        ),
+        (SMALL["rewards"] * 2, r"component 'correct' appears 2 times"),
+        (
+            [{"name": "t", "function": "tool_calls", "weight": {"format": 1.0}}],
+            r"rewards.t.weight names \['format'\]: components are \['correctness', 'format'\]",
+        ),
+    ],
+)
+def test_a_mistake_among_the_rewards_is_told_by_name(rewards, message):
+    with pytest.raises(InputError, match=message):
+        build_scorer(validate_config(with_change(rewards=rewards)))
+
+
+def shipped() -> list[Path]:
+    return sorted(find_preset("quickstart").parent.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.name)
+def test_every_shipped_preset_is_found_by_its_name_and_names_known_data(path):
+    name = path.name.removesuffix(".yaml")
+    assert find_preset(name).samefile(path)
+    config = load_config(name)
+    for source in (config.data.train, *config.data.eval.values()):
+        preset, equals, _ = source.partition("=")
+        if equals:
+            assert get_preset(preset) is not None
+
+
+def test_bfloat16_weights_need_a_learner_that_keeps_a_float32_copy():
+    config = load_config("quickstart", ["model.dtype=bfloat16"])
+    with pytest.raises(InputError, match="small updates are lost"):
+        precheck(config)
+
+
+def test_a_config_that_is_no_text_is_told(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"c.yaml: 'utf-8' codec"):
+        load_config(str(path))
+
+
 def test_shipped_presets_are_valid_and_hold_differences_only():
-    for path in find_preset("quickstart").parent.glob("*.yaml"):
+    for path in shipped():
         table = yaml.safe_load(path.read_text())
         full = validate_config(table).model_dump(mode="json")
         minimal = {**SMALL, "model": {"path": "x"}}

@@ -69,7 +69,7 @@ def credit_of(groups, algorithm="rloo", **learner):
     table, greedy = split_greedy(score_table(groups, ["r"]), {"r": 1.0})
     chosen = resolve_algorithm(algorithm)
     settings = config(**learner)
-    return asyncio.run(assign_credit(table, None, chosen, settings, greedy))
+    return asyncio.run(assign_credit(table, None, chosen, settings, {"r": 1.0}, greedy))
 
 
 def test_packing_lays_prompts_and_completions_end_to_end():

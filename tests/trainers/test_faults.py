@@ -157,6 +157,36 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_run_goes_on(tmp_path):
     assert [row["step"] for row in read_jsonl(metrics)] == list(range(done + 2))
 
 
+def test_ctrl_c_in_the_first_evaluation_claims_no_save_and_the_run_starts_again(
+    user_module, tmp_path
+):
+    # a coroutine runs in the training process itself: the first score is the moment of the Ctrl-C
+    name = user_module(
+        "interrupting",
+        "import os, pathlib, signal\n"
+        f"once = pathlib.Path({str(tmp_path / 'sent')!r})\n"
+        "async def f(sample):\n"
+        "    if not once.exists():\n"
+        "        once.touch()\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return float(len(sample.completion) % 2)\n",
+    )
+    config = [f"rewards=[{{name: mine, function: '{name}:f'}}]", "data.eval={c: task:chain:heldout}"]
+    config += ["eval_samples=1", f"output_dir={tmp_path}", "run_name=r"]
+    stopped = subprocess.run([*COMMAND, *config], capture_output=True, text=True, timeout=120)
+    assert stopped.returncode == 130, stopped.stderr
+    assert "stopped before step 1 of 2: nothing was trained" in stopped.stderr
+    assert "saved after" not in stopped.stderr
+    assert "finishing the first evaluation" in stopped.stdout
+    assert not (tmp_path / "r" / "checkpoints").exists()
+    again = [*COMMAND[:4], f"{tmp_path}/r/config.yaml", "--overwrite"]
+    assert " ".join(again[3:]) in " ".join(stopped.stderr.split())
+    done = subprocess.run(again, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = read_jsonl(tmp_path / "r" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [0, 1, 2]
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("unshare") is None, reason="mounts a small disk: needs root"
 )

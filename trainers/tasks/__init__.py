@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
+from rewards.errors import InputError
 from trainers.tasks import add, chain, countdown, word
 from trainers.tasks.problem import Family, Problem
 
@@ -93,7 +94,7 @@ def pool_of(question: str) -> Literal["train", "heldout"]:
 def shipped_model(name: str) -> Path:
     """Folder of a shipped checkpoint, in Hugging Face format."""
     if name not in SHIPPED:
-        raise ValueError(f"shipped model = {name!r}: allowed {', '.join(map(repr, SHIPPED))}")
+        raise InputError(f"shipped model = {name!r}: allowed {', '.join(map(repr, SHIPPED))}")
     folder = Path(str(resources.files("rlnorm.configs"))) / "models" / name
     if not (folder / "model.safetensors").is_file():
         raise FileNotFoundError(
