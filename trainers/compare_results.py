@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlnorm.statistics import Judgement, PairedComparison, judge, paired_comparison
 from trainers.compare import Comparison, Outcome, Run, read_history
-from trainers.run_dir import read_jsonl
+from trainers.run_dir import finite, read_jsonl
 
 MEASURES = ("sampled", "greedy", "pass@k")
 """sampled (avg@k) is what verdicts are about; the others are shown beside it."""
@@ -225,18 +225,7 @@ def as_json(results: Results) -> str:
         "history": results.history,
         "config": comparison.config.model_dump(mode="json"),
     }
-    return json.dumps(_finite(table), indent=1, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Infinite and missing numbers as null, which every JSON reader takes."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+    return json.dumps(finite(table), indent=1, allow_nan=False) + "\n"
 
 
 def _mean(values: Sequence[float]) -> float:

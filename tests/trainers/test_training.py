@@ -172,11 +172,10 @@ def test_an_existing_run_is_refused_and_left_alone(undisturbed):
 def test_resuming_with_another_config_is_refused(undisturbed):
     result = train(undisturbed, "whole", "steps=5", "learner.lr=1", flags=("--resume",))
     assert result.returncode == 2
-    assert "--resume: learner = " in result.stderr
+    assert "--resume: learner.lr = 1.0, but the run was started with 0.0002" in result.stderr
 
 
-def test_a_bias_in_the_worker_count_cannot_exist(undisturbed, tmp_path):
-    """The microbatch budget changes memory only: same losses to rounding, same rollouts."""
+def test_the_microbatch_budget_changes_nothing_but_memory(undisturbed, tmp_path):
     small = train(tmp_path, "small", "steps=1", "learner.tokens_per_microbatch=500")
     assert small.returncode == 0, small.stderr
     one = comparable(undisturbed, "whole")[1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +124,14 @@ def to_device(batch: TokenBatch, device: torch.device) -> TokenBatch:
     }
     columns = {name: column.to(device) for name, column in batch.columns.items()}
     return replace(batch, columns=columns, **moved)
+
+
+def save_fault(batch: TokenBatch, folder: Path, version: int) -> None:
+    """Keep the batch of a skipped step, which leaves the policy version as it is: the name counts
+    the faults of a version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"version_{version:06d}"
+    torch.save(batch, folder / f"{stem}_{len(list(folder.glob(f'{stem}_*.pt')))}.pt")
 
 
 def microbatch_loss(

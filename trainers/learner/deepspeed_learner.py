@@ -19,6 +19,7 @@ from rlnorm.types import StepResult, TokenBatch
 from trainers.buckets import unpack
 from trainers.cluster import Cluster, ClusterError, wait_for
 from trainers.config import LearnerConfig, ModelConfig
+from trainers.learner.core import save_fault
 from trainers.learner.packing import deal, microbatches, take_rollouts, token_index
 from trainers.learner.shares import RankShare
 from trainers.models import DTYPES
@@ -110,8 +111,7 @@ class DeepSpeedLearner:
         results = await self._all("step", [(share, lr, state) for share in shares])
         first = results[0]
         if first.skipped:
-            self._faults.mkdir(parents=True, exist_ok=True)
-            torch.save(batch, self._faults / f"version_{self.policy_version:06d}.pt")
+            save_fault(batch, self._faults, self.policy_version)
         else:
             self.policy_version += 1
         names = {name for result in results for name in result.metrics}

@@ -12,7 +12,7 @@ from torch import Tensor
 from rlnorm.algorithms import Algorithm
 from rlnorm.types import StepResult, TokenBatch
 from trainers.config import LearnerConfig, ModelConfig
-from trainers.learner.core import microbatch_loss, score_batch, to_device
+from trainers.learner.core import microbatch_loss, save_fault, score_batch, to_device
 from trainers.learner.optimizer import build_optimizer
 from trainers.learner.packing import microbatches, take_rollouts
 from trainers.models import enable_checkpointing, load_model, merged_weights, save_pretrained
@@ -42,6 +42,10 @@ class EmbeddedLearner:
         self._algorithm, self._tokenizer = algorithm, tokenizer
         self._seed, self._faults = seed, faults
         self._proximal_weight = 1.0
+        self.model: Any = None
+        self._optimizer: Any = None
+        self._reference: Any = None
+        self._proximal: Any = None
 
     async def start(self) -> None:
         """Load the weights, the optimizer, and the reference where the algorithm needs one."""
@@ -50,10 +54,8 @@ class EmbeddedLearner:
             enable_checkpointing(self.model)
         self._optimizer = build_optimizer(self.model, self._config)
         needs, lora = self._algorithm.needs, bool(self._model_config.lora_rank)
-        self._reference = None
         if "ref_logprobs" in needs and not lora:
             self._reference = copy.deepcopy(self.model).requires_grad_(False)
-        self._proximal = None
         if "proximal_logprobs" in needs:
             self._proximal = copy.deepcopy(self.model).requires_grad_(False)
 
@@ -86,7 +88,7 @@ class EmbeddedLearner:
         grad_norm = float(torch.nn.utils.clip_grad_norm_(trained, self._config.grad_clip))
         skipped = not (torch.isfinite(torch.tensor([loss, grad_norm])).all())
         if skipped:
-            self._save_fault(batch)
+            save_fault(batch, self._faults, self.policy_version)
         else:
             self._optimizer.step()
             self._update_proximal()
@@ -143,13 +145,9 @@ class EmbeddedLearner:
 
     async def close(self) -> None:
         """Drop the model, the optimizer and what the device holds of them."""
-        del self.model, self._optimizer, self._reference, self._proximal
+        self.model = self._optimizer = self._reference = self._proximal = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _save_fault(self, batch: TokenBatch) -> None:
-        self._faults.mkdir(parents=True, exist_ok=True)
-        torch.save(batch, self._faults / f"version_{self.policy_version:06d}.pt")
 
     @torch.no_grad()
     def _update_proximal(self) -> None:
