@@ -110,14 +110,6 @@ def enable_checkpointing(model: Any) -> None:
             module.attention_dropout = 0.0
 
 
-def end_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every token id that ends a completion: the generation config's and the tokenizer's."""
-    generation = getattr(model, "generation_config", None)
-    ids = getattr(generation, "eos_token_id", None)
-    ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
-    return tuple(dict.fromkeys([*ids, tokenizer.eos_token_id]))
-
-
 @torch.no_grad()
 def merged_weights(model: Any) -> dict[str, torch.Tensor]:
     """Plain weights by Hugging Face name; LoRA is merged in float32 into copies, never in place."""

@@ -28,8 +28,7 @@ from trainers.buckets import bucket_digests, digest, pack_buckets, sample_names
 from trainers.config import LearnerConfig, ModelConfig
 from trainers.learner.core import head_of, microbatch_loss, score_batch, to_device
 from trainers.learner.deepspeed_config import engine_config, interface_of
-from trainers.learner.embedded import PROXIMAL_DECAY
-from trainers.learner.optimizer import build_optimizer
+from trainers.learner.optimizer import average_into, build_optimizer
 from trainers.learner.packing import microbatches, take_rollouts, token_index
 from trainers.learner.shares import RankResult, RankShare
 from trainers.learner.weight_units import WeightUnit, weight_units
@@ -236,17 +235,13 @@ class Rank:
         for _ in range(share.microbatches - len(mine)):
             yield None, to_device(share.filler, self._device)
 
-    @torch.no_grad()
     def _update_proximal(self) -> None:
-        # arXiv 2110.00641, as in the embedded learner; ZeRO-3 shards both models alike
         if self._proximal is None:
             return
-        old = PROXIMAL_DECAY * self._proximal_weight
+        # ZeRO-3 shards both models alike
         slow = [getattr(p, "ds_tensor", p) for p in self._proximal.parameters()]
         fast = [getattr(p, "ds_tensor", p) for p in self._engine.parameters()]
-        for s, f in zip(slow, fast, strict=True):
-            s.mul_(old).add_(f).div_(old + 1)
-        self._proximal_weight = old + 1
+        self._proximal_weight = average_into(slow, fast, self._proximal_weight)
 
     def whole_weights(self, bucket_mb: float) -> Iterator[tuple[str, Tensor]]:
         """Every weight by Hugging Face name, LoRA merged into copies; under ZeRO-3 all ranks gather

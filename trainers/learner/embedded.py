@@ -13,12 +13,9 @@ from rlnorm.algorithms import Algorithm
 from rlnorm.types import StepResult, TokenBatch
 from trainers.config import LearnerConfig, ModelConfig
 from trainers.learner.core import microbatch_loss, save_fault, score_batch, to_device
-from trainers.learner.optimizer import build_optimizer
+from trainers.learner.optimizer import average_into, build_optimizer
 from trainers.learner.packing import microbatches, take_rollouts
 from trainers.models import enable_checkpointing, load_model, merged_weights, save_pretrained
-
-PROXIMAL_DECAY = 0.889
-"""beta of PPO-EWMA (arXiv 2110.00641)."""
 
 
 class EmbeddedLearner:
@@ -149,12 +146,7 @@ class EmbeddedLearner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    @torch.no_grad()
     def _update_proximal(self) -> None:
-        # arXiv 2110.00641: theta_e <- (b W theta_e + theta) / (b W + 1), W <- b W + 1
-        if self._proximal is None:
-            return
-        old = PROXIMAL_DECAY * self._proximal_weight
-        for slow, fast in zip(self._proximal.parameters(), self.model.parameters(), strict=True):
-            slow.mul_(old).add_(fast).div_(old + 1)
-        self._proximal_weight = old + 1
+        if self._proximal is not None:
+            slow, fast = self._proximal.parameters(), self.model.parameters()
+            self._proximal_weight = average_into(slow, fast, self._proximal_weight)

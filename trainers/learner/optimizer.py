@@ -1,12 +1,15 @@
 """AdamW and its learning-rate schedule."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainers.config import LearnerConfig
+
+PROXIMAL_DECAY = 0.889
+"""b of PPO-EWMA."""
 
 
 def build_optimizer(model: nn.Module, config: LearnerConfig) -> torch.optim.AdamW:
@@ -18,6 +21,18 @@ def build_optimizer(model: nn.Module, config: LearnerConfig) -> torch.optim.Adam
     ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+
+
+@torch.no_grad()
+def average_into(slow: Iterable[Tensor], fast: Iterable[Tensor], weight: float) -> float:
+    """Move the proximal policy towards the policy, in place (PPO-EWMA, arXiv 2110.00641).
+
+    slow <- (b W slow + fast) / (b W + 1), W <- b W + 1; returns the new W.
+    """
+    old = PROXIMAL_DECAY * weight
+    for average, new in zip(slow, fast, strict=True):
+        average.mul_(old).add_(new).div_(old + 1)
+    return old + 1
 
 
 def _is_matrix(parameter: nn.Parameter) -> bool:

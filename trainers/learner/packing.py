@@ -100,8 +100,3 @@ def deal(batch: TokenBatch, world_size: int) -> list[Tensor]:
     middle = batch.cu_seqlens[:-1] + batch.cu_seqlens[1:]
     owner = middle * world_size // (2 * batch.cu_seqlens[-1])
     return [(owner == rank).nonzero()[:, 0] for rank in range(world_size)]
-
-
-def shard(batch: TokenBatch, rank: int, world_size: int) -> TokenBatch:
-    """The rollouts of one rank."""
-    return take_rollouts(batch, deal(batch, world_size)[rank])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlnorm.types import LossDenominators, TokenBatch
-from trainers.learner.packing import microbatches, shard, take_rollouts
+from trainers.learner.packing import deal, microbatches, take_rollouts
 
 LENGTHS = (9, 3, 7, 2)
 
@@ -61,14 +61,13 @@ def test_taken_rollouts_keep_their_tokens_columns_and_the_step_denominators():
 def test_shards_are_neighbours_cut_at_even_shares_of_the_tokens():
     # 39 tokens: the middles 4.5, 10.5, 15.5, 20, 25, 31, 36 against the cut at 19.5
     lengths = (9, 3, 7, 2, 8, 4, 6)
-    sizes = [shard(batch_of(lengths), rank, 2).cu_seqlens.diff().tolist() for rank in range(2)]
-    assert sizes == [[9, 3, 7], [2, 8, 4, 6]]
+    assert [c.tolist() for c in deal(batch_of(lengths), 2)] == [[0, 1, 2], [3, 4, 5, 6]]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 9])
 def test_shards_hold_every_token_once(world_size):
     batch = batch_of((9, 3, 7, 2, 8, 4, 6))
-    shards = [shard(batch, rank, world_size) for rank in range(world_size)]
+    shards = [take_rollouts(batch, chosen) for chosen in deal(batch, world_size)]
     assert torch.cat([s.token_ids for s in shards]).tolist() == batch.token_ids.tolist()
     if world_size <= 3:
         assert max(len(s.token_ids) for s in shards) <= 39 / world_size + 9
