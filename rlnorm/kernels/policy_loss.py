@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from rlnorm.kernels import vocab_parallel
 from rlnorm.kernels.backends import resolve_backend
 from rlnorm.kernels.chunked import (
+    FEW_ROWS,
     Backend,
     Gradients,
     Operands,
@@ -179,7 +180,9 @@ def _run_chunks(
     loss = torch.zeros((), dtype=compute_dtype(operands.hidden), device=operands.hidden.device)
     grads = None
     if any(required):
-        grads = Gradients(operands, backend.products, required=required, whole_weight=step < t)
+        # what is summed over chunks, or of few rows, is rounded once backward knows the scale
+        whole = step < t or t <= FEW_ROWS
+        grads = Gradients(operands, backend.products, required=required, whole_weight=whole)
     offset = offsets(options)
     for span in spans(t, step):
         tokens, row_options = operands.at(span), options.at(span)

@@ -69,7 +69,8 @@ def test_loss_and_gradients_match_the_definition(backend, dtype, bar, t, workspa
     assert not got.stats.logprob.requires_grad
     for gradient, expected in zip(got_grads, want_grads, strict=True):
         assert (gradient.double() - expected).norm() <= bar * expected.norm()
-        if gradient.dim() == 1:  # the bias, summed before it is rounded: nothing else is lost
+        # of few rows, and of a bias, nothing is lost but one rounding: not even by the scale of 2.5
+        if gradient.dim() == 1 or mask.sum() <= FEW_ROWS:
             best = (expected.to(dtype) - expected).norm() + 1e-5 * expected.norm()
             assert (gradient.double() - expected).norm() <= best
 
