@@ -260,8 +260,8 @@ def test_ctrl_c_in_the_first_evaluation_claims_no_save_and_the_run_starts_again(
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return float(len(sample.completion) % 2)\n",
     )
-    config = [f"rewards=[{{name: mine, function: '{name}:f'}}]", "data.eval={c: task:chain:heldout}"]
-    config += ["eval_samples=1", f"output_dir={tmp_path}", "run_name=r"]
+    config = [f"rewards=[{{name: mine, function: '{name}:f'}}]", "eval_samples=1"]
+    config += ["data.eval={c: task:chain:heldout}", f"output_dir={tmp_path}", "run_name=r"]
     stopped = subprocess.run([*COMMAND, *config], capture_output=True, text=True, timeout=120)
     assert stopped.returncode == 130, stopped.stderr
     assert "stopped before step 1 of 2: nothing was trained" in stopped.stderr
