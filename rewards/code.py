@@ -18,6 +18,7 @@ from rewards.errors import RewardError
 from rewards.pool import Outcome, Pool
 from rewards.sandbox.local import SETUP_S
 from rewards.text import after_reasoning
+from rewards.together import together
 from rewards.types import Sample, Score, Status
 
 _FENCE_NAMES = ("", "python", "python3", "py")
@@ -116,9 +117,7 @@ class CodeReward:
             async with slots:
                 return await self.score_one(sample)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(sample)) for sample in batch]
-        return [task.result() for task in tasks]
+        return await together([one(sample) for sample in batch])
 
     async def close(self) -> None:
         """Close the connections of level 2."""

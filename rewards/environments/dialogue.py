@@ -4,8 +4,7 @@ MAPO (arXiv:2603.06194) trains on such dialogues: the judge's score of the state
 a potential, and a turn earns by how much it raised it. Reasoning is shown to neither of the two.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
 from rewards.environments.types import EnvError, Message, Step
@@ -13,6 +12,7 @@ from rewards.judges.chat import ChatModel
 from rewards.judges.client import RemoteError
 from rewards.judges.judge import Judge
 from rewards.text import after_reasoning
+from rewards.together import together
 
 END_WORD = "[END]"
 _USER_INSTRUCTION = (
@@ -54,14 +54,9 @@ class DialogueEnv:
         self._said.append({"role": "assistant", "content": visible})
         self._turns += 1
         last = self._turns >= self._task.turns
-        asked = [self._judge()] if last else [self._judge(), self._ask_user()]
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(question) for question in asked]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        score = float(tasks[0].result())
-        reply = "" if last else str(tasks[1].result())
+        asked: list[Coroutine[Any, Any, float | str]] = [self._judge()]
+        score, *said = await together(asked if last else [*asked, self._ask_user()])
+        score, reply = float(score), str(said[0]) if said else ""
         reward = score - self._score if self._task.reward == "increment" else score
         self._score = score
         info = {"score": score, "final": score}

@@ -25,6 +25,7 @@ from rewards.environments.types import (
     Step,
     TurnTokenizer,
 )
+from rewards.together import together
 
 _DEFAULT_LIMITS = RolloutLimits()
 
@@ -170,7 +171,7 @@ async def roll_out_many(
     concurrency: int | None = None,
 ) -> list[EnvRollout]:
     """All rollouts in order, `concurrency` at a time (None: all); the wall clock of each begins
-    with its own start. The first exception that is no failure ends them all."""
+    with its own start. The first exception that is no failure ends them all and is raised."""
     if len({id(job.env) for job in jobs}) != len(jobs):
         raise ValueError("roll_out_many: an Env is in two jobs; each needs its own")
     slots = asyncio.Semaphore(concurrency or max(1, len(jobs)))
@@ -186,6 +187,4 @@ async def roll_out_many(
                 seed=job.seed,
             )
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(job)) for job in jobs]
-    return [task.result() for task in tasks]
+    return await together([one(job) for job in jobs])

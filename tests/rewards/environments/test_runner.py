@@ -15,7 +15,9 @@ from rewards.environments import (
     roll_out,
     roll_out_many,
 )
+from rewards.environments.batching import Batched
 from rewards.environments.runner import turn_seed
+from rewards.errors import InputError
 from rewards.types import Status
 
 END, USER, ASSISTANT = 1, 2, 3
@@ -247,6 +249,19 @@ async def test_bugs_are_not_failures():
 
     with pytest.raises(TimeoutError, match="its own"):
         await roll(TimesOut(2), Policy("a"))
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the engine died"), OSError(28, "disk full"), InputError("too long")]
+)
+async def test_an_error_of_the_engine_comes_out_as_itself(error):
+    async def engine(turns):
+        raise error
+
+    jobs = [Job(env=Echo(2), problem_seed=n, seed=n) for n in range(4)]
+    with pytest.raises(type(error)) as raised:  # an ExceptionGroup is caught by nobody
+        await roll_out_many(jobs, Batched(engine), Letters())
+    assert raised.value is error
 
 
 @pytest.mark.parametrize(
