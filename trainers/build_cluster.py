@@ -8,7 +8,8 @@ from typing import Any
 
 from rewards.registry import default_workers
 from trainers.build import Plan, start_embedded_learner
-from trainers.cluster import Cluster
+from trainers.cluster import Cluster, EventSink
+from trainers.config import Config
 from trainers.learner.types import Learner
 from trainers.node_pools import NodePools, own_address
 from trainers.precheck import pinned_model
@@ -26,7 +27,7 @@ async def build_cluster_systems(
     cluster = await asyncio.to_thread(Cluster.connect, address=config.cluster.address)
     stack.callback(cluster.close)
     use_gpu = cluster.gpus > 0
-    pool = _pool(plan, run_dir, cluster, use_gpu)
+    pool = vllm_pool(config, cluster, _events(run_dir))
     if config.learner.backend == "deepspeed":
         learner = _ranks(plan, run_dir, cluster, use_gpu)
         stack.push_async_callback(learner.close)
@@ -69,10 +70,11 @@ async def _place_rewards(
     return pools.workers_by_node
 
 
-def _pool(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
+def vllm_pool(config: Config, cluster: Cluster, on_event: EventSink) -> Any:
+    """The config's engines over its model, not yet started; for training and for `rlnorm eval`."""
     from trainers.rollout.vllm_pool import VllmPool
 
-    config = plan.config
+    use_gpu = cluster.gpus > 0
     return VllmPool(
         pinned_model(config.model).path,
         cluster=cluster,
@@ -85,7 +87,7 @@ def _pool(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
         start_deadline_s=config.rollout.deadline_s,
         call_deadline_s=config.rollout.deadline_s,
         sync_deadline_s=config.rollout.deadline_s,
-        on_event=_events(run_dir),
+        on_event=on_event,
     )
 
 
