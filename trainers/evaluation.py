@@ -11,6 +11,7 @@ from trainers.collect import make_rollout, sampling_params, score_rollouts
 from trainers.config import Config
 from trainers.sampler import Sampler
 from trainers.seeds import derive_seed
+from trainers.verdicts import best, known, mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +54,8 @@ async def evaluate(
     """
     k = config.eval_samples
     seeds = [[derive_seed(config.seed, "eval", p.prompt_id, i) for i in range(k)] for p in prompts]
-    best = sampling_params(config.rollout, temperature=0.0)
-    greedy = await sampler.sample(prompts, [[0]] * len(prompts), best)
+    likeliest = sampling_params(config.rollout, temperature=0.0)
+    greedy = await sampler.sample(prompts, [[0]] * len(prompts), likeliest)
     sampled = await sampler.sample(prompts, seeds, sampling_params(config.rollout))
     flat = [
         (make_rollout(p, s, f"{p.prompt_id}/{i}", tokenizer), p.prompt_id)
@@ -86,19 +87,18 @@ def summarize(problems: Sequence[Problem], name: str) -> dict[str, float]:
 
     A verdict that failed is left out, never counted as wrong.
     """
-    greedy = [p.greedy for p in problems if p.greedy == p.greedy]
-    rows = [[v for v in p.sampled if v == v] for p in problems]
-    solved = [row for row in rows if row]
-    flat = [v for row in rows for v in row]
+    greedy = known(p.greedy for p in problems)
+    flat = known(v for p in problems for v in p.sampled)
     asked = sum(1 + len(p.sampled) for p in problems)
+    solved = mean(best(p.sampled) for p in problems)
     k = len(problems[0].sampled)
     return {
-        f"eval/{name}/greedy": _mean(greedy),
-        f"eval/{name}/avg@{k}": _mean(flat),
-        f"eval/{name}/avg@k": _mean(flat),
-        f"eval/{name}/pass@{k}": _mean([max(row) for row in solved]),
-        f"eval/{name}/pass@k": _mean([max(row) for row in solved]),
-        f"eval/{name}/tokens_mean": _mean([p.tokens_mean for p in problems]),
+        f"eval/{name}/greedy": mean(greedy),
+        f"eval/{name}/avg@{k}": mean(flat),
+        f"eval/{name}/avg@k": mean(flat),
+        f"eval/{name}/pass@{k}": solved,
+        f"eval/{name}/pass@k": solved,
+        f"eval/{name}/tokens_mean": mean(p.tokens_mean for p in problems),
         f"eval/{name}/failed_frac": 1 - (len(greedy) + len(flat)) / asked,
     }
 
@@ -127,7 +127,3 @@ def _right(value: float) -> float:
 
 def _json_number(value: float) -> float | None:
     return None if value != value else value
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")

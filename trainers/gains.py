@@ -1,6 +1,5 @@
 """What a run has gained on its benchmarks, problem by problem, with intervals."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ import torch
 
 from rlnorm.statistics import paired_comparison
 from trainers.run_dir import read_jsonl
+from trainers.verdicts import LEVEL, best, mean
 
-LEVEL = 0.95
 Row = Mapping[str, Any]
 
 
@@ -54,9 +53,9 @@ def benchmark_gains(folder: Path) -> list[Gain]:
 def _gains(benchmark: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[Gain]:
     k = len(before[0]["sampled"])
     measures: dict[str, Callable[[Row], float]] = {
-        "greedy": lambda row: _number(row["greedy"]),
-        f"avg@{k}": lambda row: _mean(row["sampled"]),
-        f"pass@{k}": lambda row: _max(row["sampled"]),
+        "greedy": lambda row: mean([row["greedy"]]),
+        f"avg@{k}": lambda row: mean(row["sampled"]),
+        f"pass@{k}": lambda row: best(row["sampled"]),
     }
     ended = {row["id"]: row for row in after}
     pairs = [(row, ended[row["id"]]) for row in before if row["id"] in ended]
@@ -77,20 +76,3 @@ def _gains(benchmark: str, before: list[dict[str, Any]], after: list[dict[str, A
             )
             out.append(gain)
     return out
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _known(values: list[float | None]) -> list[float]:
-    return [float(v) for v in values if v is not None]
-
-
-def _mean(values: list[float | None]) -> float:
-    known = _known(values)
-    return sum(known) / len(known) if known else math.nan
-
-
-def _max(values: list[float | None]) -> float:
-    return max(_known(values), default=math.nan)
