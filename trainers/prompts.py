@@ -11,7 +11,7 @@ from rewards.errors import InputError
 from rlnorm.types import Prompt
 from trainers.config import DataConfig
 from trainers.precheck import of_key, parse_hub_source
-from trainers.sampler import Environment
+from trainers.sampler import Environment, context_length
 from trainers.seeds import shuffled
 from trainers.tasks import TASKS, generate_split
 
@@ -81,13 +81,20 @@ async def problem_prompts(
         raise InputError(
             f"data source {source!r}: with rollout.environment choose env:train or env:test"
         )
-    prompts = []
+    prompts, context = [], environment.limits.context_tokens
     for seed in range(ENV_SIZES[split]):
         messages = tuple(await environment.make(split).reset(seed))
+        token_ids = tuple(tokenizer.open(messages))
+        if context is not None and len(token_ids) >= context:
+            raise InputError(
+                f"rollout.environment: the first prompt of problem {seed} of {source} has "
+                f"{len(token_ids)} tokens, and the context holds {context}, its completion "
+                "included; take shorter problems or a model.path with a longer context"
+            )
         prompts.append(
             Prompt(
                 prompt_id=f"{split}-{seed:05d}",
-                token_ids=tuple(tokenizer.open(messages)),
+                token_ids=token_ids,
                 source=source,
                 messages=messages,
                 extras={"split": split, "problem_seed": seed},
@@ -134,7 +141,7 @@ def _token_ids(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[int, ...
 
 def context_left(model_config: Any, max_tokens: int) -> int | None:
     """How long a prompt may be, or None where the model states no context length."""
-    context = getattr(model_config, "max_position_embeddings", None)
+    context = context_length(model_config)
     if context is None:
         return None
     if context <= max_tokens:
@@ -142,7 +149,7 @@ def context_left(model_config: Any, max_tokens: int) -> int | None:
             f"rollout.max_tokens = {max_tokens}: the model's context is {context} tokens, "
             "and a prompt needs some of them"
         )
-    return int(context - max_tokens)
+    return context - max_tokens
 
 
 class PromptStream:

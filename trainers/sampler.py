@@ -19,6 +19,7 @@ from rewards.errors import InputError
 from rewards.types import Status
 from rlnorm.types import Completion, FinishReason, Prompt
 from trainers.config import Config
+from trainers.models import load_model_config
 from trainers.rollout.types import GenerateRequest, RolloutPool, SamplingParams
 
 
@@ -153,14 +154,33 @@ def resolve_environment(config: Config) -> Environment:
     where, name = "rollout.environment", str(table.pop("name", ""))
     limits = {key: table.pop(key) for key in RolloutLimits.__slots__ if key in table}
     limits.setdefault("tokens_per_turn", config.rollout.max_tokens)
+    contexts = [*_contexts(config), *filter(None, [limits.pop("context_tokens", None)])]
     try:
         parameters = inspect.signature(load_object(ENVIRONMENTS.get(name, name), where)).parameters
         # an environment that tells its splits apart is told which
         own = {s: {"split": s} if "split" in parameters else {} for s in ("train", "test")}
         factories = {s: load_environment(name, {**own[s], **table}) for s in own}
-        return Environment(factories=factories, limits=RolloutLimits(**limits))
+        context = min(contexts, default=None)
+        return Environment(
+            factories=factories, limits=RolloutLimits(**limits, context_tokens=context)
+        )
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def context_length(model_config: Any) -> int | None:
+    """Most tokens a prompt and its completion may have; None for a model that states no limit."""
+    text = model_config.get_text_config()
+    context = getattr(text, "max_position_embeddings", None)
+    return None if context is None else int(context)
+
+
+def _contexts(config: Config) -> list[int]:
+    """What the model and the engines state as the context's length."""
+    own = config.rollout.engine_options.get("max_model_len")
+    engines = own if config.rollout.backend == "vllm" and isinstance(own, int) else None
+    model = context_length(load_model_config(config.model.path))
+    return [n for n in (model, engines) if n is not None and n > 0]
 
 
 def _sampled(rollout: EnvRollout, version: int) -> Sampled:

@@ -116,14 +116,13 @@ async def _run(
     tape: _Tape,
 ) -> tuple[RolloutStatus, Finish]:
     tape.prompt_ids += tokenizer.open(await env.reset(problem_seed))
+    left = _most_tokens(limits, tape.prompt_ids)
     seen: list[int] = []
     for turn in range(limits.max_turns):
         context = tape.context
         if context[: len(seen)] != seen:
             raise AssertionError(f"turn {turn}: its prompt does not extend the turn before")
-        room = min(limits.tokens_per_turn, limits.total_tokens - len(tape.token_ids))
-        if room <= 0:
-            return RolloutStatus.TRUNCATED, "length"
+        room = min(limits.tokens_per_turn, left - len(tape.token_ids))
         began = time.monotonic()
         ids, logprobs, finish = await generate(context, room, turn_seed(seed, turn), env.stop)
         if not 0 < len(ids) <= room:
@@ -139,8 +138,25 @@ async def _run(
             return RolloutStatus.FINISHED, "stop"
         if not step.messages:
             raise ValueError(f"{type(env).__name__}.step: not done, so it must say something")
-        tape.append(tokenizer.extend(step.messages, ids[-1]), None)
+        said = tokenizer.extend(step.messages, ids[-1])
+        if len(tape.token_ids) + len(said) < left:
+            tape.append(said, None)
+        elif turn + 1 < limits.max_turns:  # what no turn can answer is not kept
+            return RolloutStatus.TRUNCATED, "length"
     return RolloutStatus.TURN_LIMIT, "abort"
+
+
+def _most_tokens(limits: RolloutLimits, prompt_ids: Sequence[int]) -> int:
+    """How many tokens may follow the prompt."""
+    if limits.context_tokens is None:
+        return limits.total_tokens
+    room = limits.context_tokens - len(prompt_ids)
+    if room < 1:
+        raise EnvError(
+            f"the first prompt has {len(prompt_ids)} tokens, and the context holds "
+            f"{limits.context_tokens}, its completion included"
+        )
+    return min(limits.total_tokens, room)
 
 
 def _log(text: str, step: Step, seconds: float) -> Mapping[str, Any]:

@@ -81,7 +81,8 @@ class RolloutStatus(StrEnum):
 
     FINISHED = "finished"
     TRUNCATED = "truncated"
-    """The token budget ended a turn; its rewards stand, as in single-turn tasks."""
+    """The token budget or the model's context ended it; its rewards stand, as in single-turn
+    tasks."""
     TURN_LIMIT = "turn_limit"
     WALL_CLOCK = "wall_clock"
     ENV_ERROR = "env_error"
@@ -114,10 +115,13 @@ class RolloutLimits:
     tokens_per_turn: int = 512
     total_tokens: int = 4096
     """Everything after the first prompt: all turns and all that the environment says."""
+    context_tokens: int | None = None
+    """The first prompt and everything after it; in a run never more than the model's context."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            if not getattr(self, name) > 0:
+            value = getattr(self, name)
+            if not (value is None and name == "context_tokens") and not value > 0:
                 raise ValueError(f"rollout limits.{name} = {getattr(self, name)!r}: must be > 0")
 
 

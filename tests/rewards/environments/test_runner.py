@@ -140,6 +140,24 @@ async def test_the_total_budget_counts_what_the_environment_says():
     assert rollout.status is RolloutStatus.TRUNCATED
 
 
+async def test_the_context_counts_the_prompt_and_ends_a_rollout_before_it_is_full():
+    policy = Policy("abc", "abc", "abc")
+    rollout = await roll(Echo(3), policy, context_tokens=5 + 12)
+    assert [call[1] for call in policy.calls] == [12, 2]
+    assert (rollout.status, rollout.finish) == (RolloutStatus.TRUNCATED, "length")
+    assert len(rollout.prompt_ids + rollout.token_ids) <= 17
+    # the environment's 6 tokens leave no room to answer them: the rollout ends with its own turn
+    policy = Policy("abc", "abc", "abc")
+    rollout = await roll(Echo(3), policy, context_tokens=5 + 10)
+    assert len(policy.calls) == 1
+    assert (rollout.status, len(rollout.token_ids)) == (RolloutStatus.TRUNCATED, 4)
+    assert rollout.turn_rewards == (1.0,)
+    # what an environment says of itself only now, as a simulated user does, masks one rollout
+    rollout = await roll(Echo(3), Policy("abc"), context_tokens=5)
+    assert rollout.status is RolloutStatus.ENV_ERROR
+    assert "first prompt has 5 tokens, and the context holds 5" in rollout.error
+
+
 @pytest.mark.parametrize(
     ("env", "limits", "status", "as_reward"),
     [

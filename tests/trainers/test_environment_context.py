@@ -1,0 +1,86 @@
+"""A multi-turn run of a model with a short context: rollouts end there, the run goes on."""
+
+import asyncio
+import json
+import shutil
+
+import pytest
+from rich.console import Console
+
+from rewards.environments.chat import ChatTokenizer
+from rewards.errors import InputError
+from trainers.config import load_config
+from trainers.display import Display
+from trainers.models import load_tokenizer
+from trainers.prompts import problem_prompts
+from trainers.run import run_training
+from trainers.run_dir import read_jsonl
+from trainers.sampler import resolve_environment
+from trainers.tasks import shipped_model
+
+LONG = "rollout.environment={name: chain, turns: [8, 8], max_turns: 9}"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The shipped multi-turn model with another context length."""
+
+    def copy(context):
+        folder = tmp_path / f"turns_{context}"
+        shutil.copytree(shipped_model("turns"), folder)
+        config = json.loads((folder / "config.json").read_text())
+        config["max_position_embeddings"] = context
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return copy
+
+
+def test_rollouts_end_at_the_context_and_the_run_trains(model, tmp_path):
+    overrides = [
+        f"model.path={model(48)}",
+        LONG,
+        "rollout.max_tokens=12",
+        "data.train_limit=16",
+        "data.eval={}",
+        "rollout.prompts_per_step=8",
+        "rollout.group_size=2",
+        "steps=2",
+        f"output_dir={tmp_path}",
+        "run_name=short",
+    ]
+    config = load_config("multi_turn", overrides)
+    asyncio.run(run_training(config, Display(2, Console(quiet=True))))
+    rows = read_jsonl(tmp_path / "short" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    # eight turns need more than 48 tokens: cut, not failed
+    assert rows[-1]["completion/truncated_frac"] == 1.0
+    assert rows[-1]["reward/solved/valid_frac"] == 1.0
+
+
+def environment_prompts(*overrides):
+    config = load_config("multi_turn", list(overrides))
+    tokenizer = ChatTokenizer(load_tokenizer(config.model.path))
+    environment = resolve_environment(config)
+    return environment, asyncio.run(problem_prompts(environment, tokenizer, "env:test"))
+
+
+def test_a_first_prompt_that_fills_the_context_is_told_at_load(model):
+    path = model(11)
+    with pytest.raises(InputError) as error:
+        environment_prompts(f"model.path={path}")
+    message = str(error.value)
+    assert "the first prompt of problem" in message
+    assert "the context holds 11" in message
+    assert "model.path" in message
+    assert "\n" not in message
+
+
+def test_the_smallest_stated_context_counts(model):
+    path = f"model.path={model(48)}"
+    asked = "rollout.environment={name: chain, context_tokens: 30}"
+    assert resolve_environment(load_config("multi_turn", [path])).limits.context_tokens == 48
+    assert resolve_environment(load_config("multi_turn", [path, asked])).limits.context_tokens == 30
+    engines = ["rollout.backend=vllm", "rollout.engine_options={max_model_len: 40}"]
+    config = load_config("multi_turn", [path, *engines])
+    assert resolve_environment(config).limits.context_tokens == 40
