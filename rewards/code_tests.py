@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.json_values import same_json
+
 
 @dataclass(frozen=True, slots=True)
 class StreamTest:
@@ -138,7 +140,7 @@ def passes(test: StreamTest | CallTest, stdout: bytes, tolerance: float) -> bool
     if isinstance(test, StreamTest):
         return _same_lines(text, test.stdout, tolerance)
     try:
-        return equal(json.loads(text), plain(test.expected), tolerance)
+        return same_json(json.loads(text), plain(test.expected), tolerance)
     except (ValueError, RecursionError):
         return False
 
@@ -165,25 +167,3 @@ def _same_numbers(got: list[str], expected: list[str], tolerance: float) -> bool
         except ValueError:
             return False
     return True
-
-
-def equal(got: Any, expected: Any, tolerance: float = 0.0) -> bool:
-    """Deep equality of JSON values; 1 equals 1.0, True equals only True."""
-    if isinstance(got, bool) or isinstance(expected, bool):
-        return got is expected
-    if isinstance(got, int | float) and isinstance(expected, int | float):
-        if tolerance > 0:
-            try:
-                return math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance)
-            except OverflowError:  # a whole number beyond every float: exact comparison is left
-                return got == expected
-        return got == expected
-    if isinstance(got, list) and isinstance(expected, list):
-        return len(got) == len(expected) and all(
-            equal(a, b, tolerance) for a, b in zip(got, expected, strict=True)
-        )
-    if isinstance(got, dict) and isinstance(expected, dict):
-        return got.keys() == expected.keys() and all(
-            equal(got[key], expected[key], tolerance) for key in got
-        )
-    return type(got) is type(expected) and bool(got == expected)

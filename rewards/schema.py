@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewards.errors import InputError
+from rewards.json_values import same_json
 from rewards.match import no_answer, verdict
 from rewards.spec import suggest
 from rewards.text import after_reasoning
@@ -20,17 +21,6 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
     "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
 }
-
-
-def same_json(a: Any, b: Any) -> bool:
-    """Deep equality in which true is not 1, while 1 is 1.0."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same_json, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same_json(a[k], b[k]) for k in a)
-    return bool(a == b)
 
 
 def _type(value: Any, rule: Any) -> bool:

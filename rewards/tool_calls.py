@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rewards.code_tests import equal
+from rewards.json_values import same_json
 from rewards.types import Score, Status
 
 _MIN, _MAX = -3.0, 3.0
@@ -87,7 +87,7 @@ def correctness(reference: list[ToolCall], predicted: list[ToolCall]) -> float:
 
 def _closeness(call: ToolCall, other: ToolCall) -> float:
     equal_values = sum(
-        name in other.parameters and equal(other.parameters[name], value)
+        name in other.parameters and same_json(other.parameters[name], value)
         for name, value in call.parameters.items()
     )
     return _jaccard(call.parameters, other.parameters) + equal_values

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from rewards.code import CodeReward, extract_code
-from rewards.code_tests import CallTest, StreamTest, equal, parse_tests, plain
+from rewards.code_tests import CallTest, StreamTest, parse_tests, plain
+from rewards.json_values import same_json
 from rewards.types import Sample, Status
 
 
@@ -167,21 +168,21 @@ def test_forms_of_tests():
 
 
 def test_numbers_are_exact_unless_a_tolerance_is_given():
-    assert equal(1, 1.0)
-    assert not equal(True, 1)
-    assert not equal(0.1 + 0.2, 0.3)
-    assert equal(0.1 + 0.2, 0.3, 1e-9)
-    assert not equal(plain([1, 2]), plain({1, 2}))
-    assert equal(plain((1, 2)), plain([1, 2]))
-    assert equal(plain({2: {3, 1}}), {"dict": [[2, {"set": [1, 3]}]]})
-    assert not equal(float("nan"), float("nan"))
+    assert same_json(1, 1.0)
+    assert not same_json(True, 1)
+    assert not same_json(0.1 + 0.2, 0.3)
+    assert same_json(0.1 + 0.2, 0.3, 1e-9)
+    assert not same_json(plain([1, 2]), plain({1, 2}))
+    assert same_json(plain((1, 2)), plain([1, 2]))
+    assert same_json(plain({2: {3, 1}}), {"dict": [[2, {"set": [1, 3]}]]})
+    assert not same_json(float("nan"), float("nan"))
 
 
 async def test_a_number_beyond_every_float_is_only_wrong():
     gold = [{"function": "f", "args": [], "expected": 1.5}]
     result = await score("def f(): return 10 ** 400", gold, tolerance=1e-6)
     assert (result.components["code"], result.status) == (0.0, Status.WRONG)
-    assert equal(10**400, 10**400, 1e-6)
+    assert same_json(10**400, 10**400, 1e-6)
 
 
 async def test_tolerance_of_printed_numbers():

@@ -1,8 +1,9 @@
 import pytest
 
 from rewards.errors import InputError
+from rewards.json_values import same_json
 from rewards.match import Regex, boxed_exact, exact
-from rewards.schema import JsonSchema, matches, same_json
+from rewards.schema import JsonSchema, matches
 from rewards.types import Sample, Status
 
 

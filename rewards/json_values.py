@@ -1,0 +1,26 @@
+"""What it means that two JSON values are the same: one definition for every reward."""
+
+import math
+from typing import Any
+
+
+def same_json(a: Any, b: Any, tolerance: float = 0.0) -> bool:
+    """Deep equality: 1 is 1.0, true is only true. tolerance: relative and absolute, of numbers."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return a == b or (tolerance > 0 and _close(a, b, tolerance))
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(
+            same_json(x, y, tolerance) for x, y in zip(a, b, strict=True)
+        )
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same_json(a[key], b[key], tolerance) for key in a)
+    return type(a) is type(b) and bool(a == b)
+
+
+def _close(a: float, b: float, tolerance: float) -> bool:
+    try:
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
+    except OverflowError:  # a whole number beyond every float: the exact comparison said no
+        return False
