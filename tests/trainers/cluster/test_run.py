@@ -47,9 +47,17 @@ def test_start_up_is_logged(run_dir):
     assert [e["event"] for e in events] == ["cluster_started"]
 
 
-def test_plain_transformers_gives_the_exported_model_the_same_greedy_accuracy(run_dir):
+@pytest.fixture(scope="module")
+def exported(run_dir):
+    """The newest checkpoint of the run."""
     checkpoints = run_dir / "checkpoints"
-    folder = checkpoints / (checkpoints / "latest").read_text().strip() / "model"
+    return checkpoints / (checkpoints / "latest").read_text().strip()
+
+
+@pytest.fixture(scope="module")
+def by_transformers(exported) -> dict[str, bool]:
+    """Which held-out problems plain transformers solves greedily from the exported folder."""
+    folder = exported / "model"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     problems = generate_split("chain", "heldout", 512)
@@ -60,7 +68,26 @@ def test_plain_transformers_gives_the_exported_model_the_same_greedy_accuracy(ru
     inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     out = model.generate(**inputs, max_new_tokens=64, do_sample=False)
     done = tokenizer.batch_decode(out[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
-    right = sum(t.endswith(f"\\boxed{{{p.answer}}}") for t, p in zip(done, problems, strict=True))
-    # the run's own greedy evaluation was sampled by vLLM
+    return {p.id: t.endswith(f"\\boxed{{{p.answer}}}") for t, p in zip(done, problems, strict=True)}
+
+
+def test_plain_transformers_gives_the_exported_model_the_same_greedy_accuracy(
+    run_dir, by_transformers
+):
+    # the run's own greedy evaluation was sampled by engines that were sent their weights
     by_vllm = read_jsonl(run_dir / "metrics.jsonl")[-1]["eval/chain/greedy"]
-    assert right / 512 == pytest.approx(by_vllm, abs=1.5 / 512)
+    assert sum(by_transformers.values()) / 512 == pytest.approx(by_vllm, abs=1.5 / 512)
+
+
+def test_engines_started_from_the_exported_folder_solve_what_transformers_solves(
+    run_dir, exported, by_transformers, tmp_path
+):
+    command = [sys.executable, "-m", "launch.cli", "eval", str(run_dir / "config.yaml")]
+    command += ["--checkpoint", str(exported), "--out", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    verdicts = {row["id"]: bool(row["greedy"]) for row in read_jsonl(tmp_path / "chain.jsonl")}
+    assert verdicts.keys() == by_transformers.keys()
+    # where two tokens are all but equally likely, rounding may choose
+    assert sum(verdicts[name] != right for name, right in by_transformers.items()) <= 1
+    assert sum(verdicts.values()) / 512 > 0.9
