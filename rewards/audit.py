@@ -13,12 +13,16 @@ from rewards.types import Status
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """failed: ids whose gold does not verify; text_only: ids compared as text and nothing more."""
+    """failed: ids whose gold does not verify; text_only: ids compared as text and nothing more.
+
+    total: golds that were judged; structured ones (tests, calls, lists) are no mathematics.
+    """
 
     total: int
     failed: tuple[str, ...]
     why: Mapping[str, str]
     text_only: tuple[str, ...]
+    structured: tuple[str, ...] = ()
 
 
 def check_gold(answer: str, meta: Mapping[str, Any]) -> str:
@@ -34,15 +38,23 @@ def check_gold(answer: str, meta: Mapping[str, Any]) -> str:
     return "" if verdict.status is Status.CORRECT else f"{verdict.status}: {verdict.why or answer}"
 
 
-def audit_rows(rows: Sequence[tuple[str, str, Mapping[str, Any]]]) -> AuditReport:
-    """Audit (id, answer, meta) rows."""
-    why = {id_: found for id_, answer, meta in rows if (found := check_gold(answer, meta))}
-    text_only = tuple(
-        id_
-        for id_, answer, meta in rows
-        if meta.get("verifier", "math") == "math" and not reads_as_math(extract_gold(answer))
-    )
-    return AuditReport(len(rows), tuple(why), why, text_only)
+def audit_rows(rows: Sequence[tuple[str, Any, Mapping[str, Any]]]) -> AuditReport:
+    """Audit (id, answer, meta) rows.
+
+    A text that cannot be read as mathematics fails only where a preset says (meta["verifier"]) that
+    the answers are mathematics: it may as well be a sentence for `exact` or code for a test.
+    """
+    why, text_only = {}, []
+    judged = [row for row in rows if isinstance(row[1], str)]
+    for id_, answer, meta in judged:
+        kind = meta.get("verifier", "")
+        readable = kind in ("choice", "countdown") or reads_as_math(extract_gold(answer))
+        if not readable:
+            text_only.append(id_)
+        if (readable or kind) and (found := check_gold(answer, meta)):
+            why[id_] = found
+    structured = tuple(id_ for id_, answer, _ in rows if not isinstance(answer, str))
+    return AuditReport(len(judged), tuple(why), why, tuple(text_only), structured)
 
 
 def audit(
@@ -72,6 +84,8 @@ def _print(report: AuditReport) -> None:
 
     good = report.total - len(report.failed)
     title = f"{good} of {report.total} golds verify; {len(report.text_only)} only as text"
+    if report.structured:
+        title += f"; {len(report.structured)} are structured or missing and were not judged"
     table = Table(title=title)
     for column in ("id", "finding"):
         table.add_column(column)

@@ -91,10 +91,12 @@ def _parse_one(test: Any) -> StreamTest | CallTest:
     if isinstance(test, str):
         return _parse_assert(test)
     if isinstance(test, Mapping):
+        # in Parquet every test has the keys of all tests, null where it has none of its own
         for stdin, stdout in (("stdin", "stdout"), ("input", "output")):
-            if stdin in test and stdout in test:
-                return StreamTest(_lines(test[stdin]), _lines(test[stdout]))
-        if {"function", "args", "expected"} <= set(test):
+            if stdin in test and test.get(stdout) is not None:
+                given = "" if test[stdin] is None else test[stdin]
+                return StreamTest(_lines(given), _lines(test[stdout]))
+        if {"function", "args", "expected"} <= set(test) and test["function"] is not None:
             return CallTest(str(test["function"]), tuple(test["args"]), test["expected"])
     raise ValueError(
         f"test {str(test)[:200]!r}: needs stdin and stdout, or function, args and expected"

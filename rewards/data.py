@@ -1,22 +1,22 @@
 """Problems from JSONL, Parquet or the Hugging Face hub, checked before anything trains on them."""
 
-import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rewards.audit import AuditReport, audit_rows
+from rewards.conversation import read_messages, said
 from rewards.errors import InputError
-from rewards.hub import HubName, dataset_rows, parse_name
+from rewards.json_values import plain_json
 from rewards.presets import Preset, get_preset
+from rewards.sources import read_rows
 from rewards.spec import suggest
 
-_NAMES = ("id", "question", "answer", "source", "level")
-_SUFFIXES = (".jsonl", ".json", ".parquet")
+_NAMES = ("id", "question", "messages", "answer", "source", "level")
 _SHOWN = 5
 
 
@@ -26,16 +26,24 @@ class ProblemRow:
 
     id: str
     question: str
-    answer: str
+    """The last user message, where there is a conversation."""
+    answer: Any
+    """Text (a number is made text), or a list or table as the data has it: several golds, tests,
+    calls. None where the data has no golds."""
+    messages: tuple[Mapping[str, str], ...] = ()
+    """The conversation up to the policy's turn; empty where the question is all there is."""
     source: str = ""
     level: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Every other column, and `policy` and `verifier`: what Sample.meta should carry."""
+    own_id: bool = True
+    """False where the id was made from the row's number."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What was read and what was left out: reason -> ids (gold_error, duplicate, empty, leaked)."""
+    """What was read and what was left out: reason -> ids (gold_error, duplicate, repeated, empty,
+    leaked)."""
 
     read: int
     kept: int
@@ -67,15 +75,17 @@ def load_problems(
 
     data: a .jsonl or .parquet file, a folder of them, or a hub id (OWNER/NAME[@REVISION]); "" takes
     the preset's hub id. subset: of a hub data set that has several.
-    fields: {question: prompt, answer: gold, id: uid}. keep_out: rows of the held-out split; a
-    question of theirs in this data is an error, or dropped with on_bad="drop", as are empty answers
-    and duplicate ids. Raises InputError with the file, the row and what is allowed.
+    fields: {question: prompt, answer: gold, id: uid}, or {messages: conversation}; {answer: ""} for
+    data without golds. keep_out: rows of the held-out split; a question of theirs in this data is
+    an error, or dropped with on_bad="drop", as are empty answers and duplicate ids. Of rows without
+    an id that ask the same, the first is kept. Raises InputError with the file, the row and what is
+    allowed.
     """
     chosen = _with_fields(get_preset(preset), fields or {})
     where = str(data) or chosen.hub
     if not where:
         raise InputError("data = '': needs a file or a hub id")
-    raw = list(_read(where, chosen, subset, split))
+    raw = list(read_rows(where, chosen, subset, split))
     if not raw:
         raise InputError(f"{where}: has no rows")
     rows = [_problem(row, i, where, chosen, policy or {}) for i, row in enumerate(raw)]
@@ -94,67 +104,17 @@ def load_problems(
 
 
 def _with_fields(preset: Preset, fields: Mapping[str, str]) -> Preset:
-    for name in fields:
+    for name, column in fields.items():
         if name not in _NAMES:
             raise InputError(f"fields.{name}: {suggest(name, list(_NAMES))}")
-    changed = {name: (column,) for name, column in fields.items() if name != "source"}
-    values = {n: getattr(preset, n) for n in Preset.__dataclass_fields__}
-    return Preset(**(values | changed))
-
-
-def _read(
-    where: str, preset: Preset, subset: str | None, split: str | None
-) -> Iterator[Mapping[str, Any]]:
-    path = Path(where)
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix in (".jsonl", ".parquet"))
-        if split is not None:
-            files = [p for p in files if p.stem == split or p.stem.startswith(f"{split}-")]
-        if not files:
-            raise InputError(f"{path}: has no {split or '*'}.jsonl or .parquet")
-        for file in files:
-            yield from _read_file(file)
-    elif path.is_file():
-        yield from _read_file(path)
-    elif path.suffix not in _SUFFIXES and (name := parse_name(where, "dataset")):
-        yield from _read_hub(name, preset, subset, split)
-    else:
-        raise InputError(f"{where}: no such file, folder or hub id (owner/name)")
-
-
-def _read_file(path: Path) -> Iterator[Mapping[str, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        try:
-            yield from pyarrow.parquet.read_table(path).to_pylist()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable as Parquet: {error}") from error
-        return
-    if path.suffix not in _SUFFIXES:
-        raise InputError(f"{path}: allowed are .jsonl and .parquet files")
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path} line {number}: {error}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{path} line {number}: needs an object, got {type(row).__name__}")
-        yield row
-
-
-def _read_hub(
-    name: HubName, preset: Preset, subset: str | None, split: str | None
-) -> Iterator[Mapping[str, Any]]:
-    known = name.repo == preset.hub
-    subset = subset or (preset.subset if known else None)
-    wanted = split or (preset.split if known else "train")
-    try:
-        yield from dataset_rows(name, subset, wanted)
-    except InputError as error:
-        raise InputError(f"{name} (split {wanted!r}): {error}") from error
+        if not column and name != "answer":
+            raise InputError(f"fields.{name} = {column!r}: needs the name of a column")
+    if "question" in fields and "messages" in fields:
+        raise InputError("fields.messages: a prompt is read from it or from fields.question")
+    columns = {name: (column,) if column else () for name, column in fields.items()}
+    if "messages" in columns:
+        columns["question"] = ()
+    return replace(preset, **columns)  # type: ignore[arg-type]
 
 
 def _get(row: Mapping[str, Any], column: str) -> Any:
@@ -175,8 +135,9 @@ def _first(row: Mapping[str, Any], columns: Sequence[str]) -> Any:
 
 def _needed(row: Mapping[str, Any], columns: Sequence[str], name: str, where: str) -> Any:
     if all(_get(row, c) is None and c.split(".")[0] not in row for c in columns):
+        hint = '; for data without golds say fields.answer: ""' if name == "answer" else ""
         raise InputError(
-            f"{where}: no field {' or '.join(columns)} for {name}; it has {sorted(row)}"
+            f"{where}: no field {' or '.join(columns)} for {name}; it has {sorted(row)}{hint}"
         )
     return _first(row, columns)
 
@@ -189,23 +150,50 @@ def _problem(
         row = preset.convert(raw) if preset.convert else raw
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{at}: {error}") from error
-    question = _needed(row, preset.question, "question", at)
-    answer = _needed(row, preset.answer, "answer", at)
-    if isinstance(answer, list):
-        answer = ", ".join(str(a) for a in answer)
+    messages = _conversation(row, preset, at)
+    question = messages[-1]["content"] if messages else ""
+    if not messages and preset.question:
+        question = _needed(row, preset.question, "question", at)
+    answer = _needed(row, preset.answer, "answer", at) if preset.answer else None
     known = _first(row, preset.id)
-    level = _first(row, preset.level)
-    used = {c for c in (*preset.question, *preset.answer, *preset.id, *preset.level)}
-    meta = {k: v for k, v in row.items() if k not in used and k not in ("source", "policy")}
+    read = (preset.question, preset.answer, preset.id, preset.level, preset.source)
+    used = {"source", "policy"}.union(*read, preset.messages if messages else ())
     merged = {**preset.policy, **(row.get("policy") or {}), **policy}
+    meta = {k: v for k, v in row.items() if k not in used} | {"verifier": preset.verifier}
     return ProblemRow(
         id=f"{Path(where).stem}-{index}" if known is None else str(known),
         question="" if question is None else str(question),
-        answer="" if answer is None else str(answer).strip(),
-        source=str(row.get("source", "") or where),
-        level=_level(level),
-        meta={**meta, "verifier": preset.verifier} | ({"policy": merged} if merged else {}),
+        answer=_gold(answer),
+        messages=messages,
+        source=str(_first(row, preset.source) or where),
+        level=_level(_first(row, preset.level)),
+        meta=meta | ({"policy": merged} if merged else {}),
+        own_id=known is not None,
     )
+
+
+def _conversation(row: Mapping[str, Any], preset: Preset, at: str) -> tuple[Mapping[str, str], ...]:
+    """The row's messages, where no question stands beside them."""
+    if _first(row, preset.question) is not None:
+        return ()
+    column = next((c for c in preset.messages if _get(row, c) is not None), None)
+    if column is None and not preset.question:
+        _needed(row, preset.messages, "messages", at)
+    return () if column is None else read_messages(_get(row, column), f"{at}: {column}")
+
+
+def _gold(answer: Any) -> Any:
+    """Lists and tables as they are; anything else as text, None where there is none."""
+    if answer is None or isinstance(answer, list | tuple | Mapping):
+        return plain_json(answer)
+    return str(answer).strip()
+
+
+def _is_blank(answer: Any) -> bool:
+    """No gold, an empty one, or a list of such."""
+    if isinstance(answer, list):
+        return all(_is_blank(item) for item in answer)
+    return answer is None or (not answer.strip() if isinstance(answer, str) else answer == {})
 
 
 def _level(value: Any) -> int | None:
@@ -219,6 +207,11 @@ def question_key(question: str) -> str:
     return re.sub(r"[\W_]+", " ", question.casefold()).strip()
 
 
+def _asked(row: ProblemRow) -> str:
+    """All that is asked, spaces made one; what tells two rows apart."""
+    return " ".join((said(row.messages) or row.question).split())
+
+
 def _without_bad(
     rows: list[ProblemRow],
     where: str,
@@ -227,26 +220,30 @@ def _without_bad(
     on_bad: str,
     dropped: dict[str, list[str]],
 ) -> list[ProblemRow]:
-    held_out = {question_key(r.question): r.id for r in keep_out}
-    seen: set[str] = set()
+    held_out = {question_key(_asked(r)) for r in keep_out}
+    ids: set[str] = set()
+    questions: set[str] = set()
     kept, reasons = [], {"duplicate": "duplicate id", "empty": "empty question or answer"}
     for row in rows:
-        reason = ""
-        if row.id in seen:
+        reason, asked = "", _asked(row)
+        if row.id in ids:
             reason = "duplicate"
-        elif not row.answer.strip() or not row.question.strip():
+        elif not row.question.strip() or (preset.answer and _is_blank(row.answer)):
             reason = "empty"
-        elif question_key(row.question) in held_out:
+        elif question_key(asked) in held_out:
             reason = "leaked"
-        seen.add(row.id)
+        elif not row.own_id and asked in questions:
+            reason = "repeated"
+        ids.add(row.id)
+        questions.add(asked)
         if reason:
             dropped[reason].append(row.id)
         else:
             kept.append(row)
-    for reason, ids in dropped.items():
-        excused = reason == "duplicate" and preset.on_duplicate == "drop"
+    for reason, found in dropped.items():
+        excused = reason == "repeated" or (reason == "duplicate" and preset.on_duplicate == "drop")
         if on_bad == "error" and not excused:
             what = reasons.get(reason, "questions that are also in the held-out data")
-            shown = ", ".join(ids[:_SHOWN])
-            raise InputError(f"{where}: {len(ids)} rows with {what}: {shown}")
+            shown = ", ".join(found[:_SHOWN])
+            raise InputError(f"{where}: {len(found)} rows with {what}: {shown}")
     return kept

@@ -1,7 +1,27 @@
-"""What it means that two JSON values are the same: one definition for every reward."""
+"""JSON values: when two are the same, and how one is kept and shown."""
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
+
+
+def plain_json(value: Any) -> Any:
+    """The same in lists, tables and JSON scalars; what JSON has no form for (a date) as text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    return str(value)
+
+
+def as_text(value: Any) -> str:
+    """A gold for people and tables: text as it is, a structure as JSON, nothing for None."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def same_json(a: Any, b: Any, tolerance: float = 0.0) -> bool:

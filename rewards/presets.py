@@ -28,9 +28,13 @@ class Preset:
     answer: tuple[str, ...] = ("answer", "Answer", "final_answer")
     id: tuple[str, ...] = ("id", "unique_id", "ID", "uid")
     level: tuple[str, ...] = ("level",)
+    source: tuple[str, ...] = ("source",)
+    messages: tuple[str, ...] = ("messages",)
+    """A conversation, read where no column of `question` is there."""
     convert: Callable[[Row], Row] | None = None
     """From one row as stored to one with the columns above."""
-    verifier: Literal["math", "choice", "countdown"] = "math"
+    verifier: Literal["math", "choice", "countdown", ""] = "math"
+    """What judges the golds; "" where nobody said."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     on_duplicate: Literal["error", "drop"] = "error"
 
@@ -139,9 +143,10 @@ PRESETS: dict[str, Preset] = {
 
 
 def get_preset(name: str | None) -> Preset:
-    """The preset, or the plain columns id, question, answer, source, level when none is named."""
+    """The preset, or the plain columns id, question (or messages), answer, source, level when none
+    is named."""
     if name is None:
-        return Preset()
+        return Preset(verifier="")
     if name not in PRESETS:
         raise InputError(f"preset = {name!r}: {suggest(name, list(PRESETS))}")
     return PRESETS[name]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from rewards.json_values import as_text
 from rewards.judges.chat import ChatModel
 from rewards.judges.client import RemoteError
 from rewards.text import after_reasoning
@@ -92,9 +93,10 @@ class Judge:
 class JudgeReward:
     """Component `judge` in 0 to 1; correct from `threshold` on.
 
-    The question is the last user message, the reference `sample.gold` where it is text and
-    `reference` is true. compare_with: the component of a rule to be measured against; see
-    rewards.agreement. The other options are those of ChatModel; deadline_s is one grade's.
+    The question is the last user message, the reference `sample.gold` where there is one (a
+    structured one as JSON) and `reference` is true. compare_with: the component of a rule to be
+    measured against; see rewards.agreement. The other options are those of ChatModel; deadline_s
+    is one grade's.
     An answer that never left its reasoning, or is empty, scores 0 without a request.
     """
 
@@ -146,8 +148,8 @@ class JudgeReward:
             return Score(components={"judge": 0.0}, status=Status.NO_ANSWER)
         users = [m["content"] for m in sample.messages if m.get("role") == "user"]
         texts = {"QUESTION": str(users[-1])} if users else {}
-        if self._reference and isinstance(sample.gold, str | int | float):
-            texts["REFERENCE"] = str(sample.gold)
+        if self._reference and (reference := as_text(sample.gold)).strip():
+            texts["REFERENCE"] = reference
         try:
             value, detail = await self.judge.grade(texts | {"ANSWER": answer})
             status = Status.CORRECT if value >= self._threshold else Status.WRONG

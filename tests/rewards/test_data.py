@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from rewards.audit import audit, audit_rows
+from rewards.code_tests import CallTest, StreamTest, parse_tests
 from rewards.data import load_problems, question_key
 from rewards.errors import InputError
 from rewards.presets import PRESETS
@@ -81,7 +82,7 @@ def test_field_map_with_nested_columns(tmp_path):
     rows = [{"uid": 4, "in": {"text": "q?"}, "gold": [1, 2], "more": "kept"}]
     fields = {"question": "in.text", "answer": "gold", "id": "uid"}
     [problem], _ = load_problems(write(tmp_path / "d.jsonl", rows), fields=fields)
-    assert (problem.id, problem.question, problem.answer) == ("4", "q?", "1, 2")
+    assert (problem.id, problem.question, problem.answer) == ("4", "q?", [1, 2])
     assert problem.meta["more"] == "kept"
 
 
@@ -102,6 +103,155 @@ def good(i=0, **changes):
 def test_bad_rows_are_errors(rows, message, tmp_path):
     with pytest.raises(InputError, match=message):
         load_problems(write(tmp_path / "d.jsonl", rows))
+
+
+TESTS = [{"stdin": "1\n", "stdout": "}"}, {"function": "f", "args": [1, [2]], "expected": {"a": 1}}]
+CALLS = {
+    "calls": [{"name": "weather", "parameters": {"city": "Ulm", "days": 2}}],
+    "response": False,
+}
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [TESTS, CALLS, ["Paris", "City of Paris"], json.dumps(TESTS), "def f() { return", "a } b"],
+)
+def test_golds_of_any_form_arrive_as_they_are(gold, tmp_path):
+    path = write(tmp_path / "d.jsonl", [good(0, answer=gold), good(1)])
+    rows, report = load_problems(path)
+    assert rows[0].answer == gold
+    assert report.summary() == "2 of 2 rows kept"
+
+
+def test_structured_golds_of_parquet_and_what_json_cannot_carry(tmp_path):
+    import datetime
+
+    import pyarrow
+    import pyarrow.parquet
+
+    day = datetime.date(2026, 1, 2)
+    rows = [
+        {"question": "a?", "answer": [{"stdin": "1", "stdout": "2", "day": day}]},
+        {"question": "b?", "answer": [{"function": "f", "args": [1], "expected": 2}]},
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet")
+    first, second = (row.answer for row in load_problems(tmp_path / "d.parquet")[0])
+    assert json.loads(json.dumps(first))[0]["day"] == "2026-01-02"
+    assert parse_tests(first) == [StreamTest("1", "2")]
+    mixed = [
+        {"question": "a?", "answer": [rows[0]["answer"][0], rows[1]["answer"][0]]},
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(mixed), tmp_path / "d.parquet")
+    [both] = load_problems(tmp_path / "d.parquet")[0]
+    assert parse_tests(both.answer) == [StreamTest("1", "2"), CallTest("f", (1,), 2)]
+    assert [type(test) for test in parse_tests(second)] == [CallTest]
+
+
+@pytest.mark.parametrize("gold", [[], {}, [""], [None, " "], "", None])
+def test_golds_that_hold_nothing_are_empty(gold, tmp_path):
+    with pytest.raises(InputError, match="1 rows with empty question or answer: r1"):
+        load_problems(write(tmp_path / "d.jsonl", [good(), good(1, answer=gold)]))
+
+
+def test_a_text_that_is_no_mathematics_fails_only_where_a_preset_says_it_should_be(tmp_path):
+    path = write(tmp_path / "d.jsonl", [good(), good(1, answer="a } b")])
+    _, report = load_problems(path)
+    assert report.dropped == {}
+    assert report.audit.text_only == ("r1",)
+    _, report = load_problems(path, preset="math500", fields={"question": "question"})
+    assert report.dropped == {"gold_error": ("r1",)}
+
+
+def test_data_without_golds_must_say_so(tmp_path):
+    rows = [{"id": "a", "question": "Say hello."}, {"id": "b", "question": "Say no."}]
+    path = write(tmp_path / "d.jsonl", rows)
+    with pytest.raises(InputError, match=r'for data without golds say fields\.answer: ""'):
+        load_problems(path)
+    kept, report = load_problems(path, fields={"answer": ""})
+    assert [r.answer for r in kept] == [None, None]
+    assert report.summary() == "2 of 2 rows kept"
+    with pytest.raises(InputError, match=r"fields.question = '': needs the name of a column"):
+        load_problems(path, fields={"question": "", "answer": ""})
+
+
+def test_rows_without_ids_that_ask_the_same_are_counted_and_named(tmp_path):
+    rows = [{"question": q, "answer": "1"} for q in ("1+0?", "2-1?", " 1+0? ", "2 - 1?", "1+0?")]
+    kept, report = load_problems(write(tmp_path / "d.jsonl", rows))
+    # 2-1 and 2 - 1 are not spelled the same, and 1+0 is another question than 1-0
+    assert [r.id for r in kept] == ["d-0", "d-1", "d-3"]
+    assert report.summary() == "3 of 5 rows kept; repeated: 2 (d-2, d-4)"
+    # ids that the data gives are believed
+    named = [row | {"id": i} for i, row in enumerate(rows)]
+    assert len(load_problems(write(tmp_path / "d.jsonl", named))[0]) == 5
+
+
+def test_the_source_column_can_be_named(tmp_path):
+    path = write(tmp_path / "d.jsonl", [good(0, origin="book 3", source="web")])
+    [row], _ = load_problems(path, fields={"source": "origin"})
+    assert row.source == "book 3"
+    assert "origin" not in row.meta
+    assert load_problems(path)[0][0].source == "web"
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+ASKED = [SYSTEM, {"role": "user", "content": "2+2?"}]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_column_of_messages_is_the_prompt(suffix, tmp_path):
+    more = [{"role": "assistant", "content": "4"}, {"role": "user", "content": "And 3+3?"}]
+    rows = [{"chat": ASKED, "gold": "4"}, {"chat": [*ASKED, *more], "gold": "6"}]
+    path = tmp_path / f"d{suffix}"
+    if suffix == ".jsonl":
+        write(path, rows)
+    else:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    kept, _ = load_problems(path, fields={"messages": "chat", "answer": "gold"})
+    assert [list(r.messages) for r in kept] == [ASKED, [*ASKED, *more]]
+    assert [r.question for r in kept] == ["2+2?", "And 3+3?"]
+    assert "chat" not in kept[0].meta
+    # by its usual name it needs no field map; a question beside it is the prompt
+    [row], _ = load_problems(write(tmp_path / "m.jsonl", [{"messages": ASKED, "answer": 4}]))
+    assert (row.question, len(row.messages)) == ("2+2?", 2)
+    [row], _ = load_problems(write(tmp_path / "m.jsonl", [good(0, messages=ASKED)]))
+    assert (row.question, row.messages, row.meta["messages"]) == ("question 0?", (), ASKED)
+
+
+USER, REPLY = ASKED[1], {"role": "assistant", "content": "4"}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("2+2?", r"row 1: messages = '2\+2\?': needs a non-empty list of {role, content}"),
+        ([], r"messages = \[\]: needs a non-empty list"),
+        (["hi"], r"messages\[0\] = 'hi': needs a table"),
+        (
+            [{"role": "human", "content": "x"}],
+            r"messages\[0\].role = 'human': allowed system, user",
+        ),
+        ([{"role": "user"}], r"messages\[0\].content = None: needs text"),
+        ([{"role": "user", "content": [{"type": "image"}]}], r"content = .*needs text"),
+        ([USER, REPLY], r"messages\[1\].role = 'assistant': the last message must be the user's"),
+        ([USER, SYSTEM, USER], r"messages\[1\]: a system message may only be the first"),
+        ([USER | {"tool_calls": [1]}], r"messages\[0\].tool_calls: only role and content are read"),
+        (None, "empty question or answer: d-0"),
+        ([{"role": "user", "content": " "}], "empty question or answer: d-0"),
+    ],
+)
+def test_wrong_messages_are_told(value, message, tmp_path):
+    path = write(tmp_path / "d.jsonl", [{"messages": value, "answer": "1"}])
+    with pytest.raises(InputError, match=message):
+        load_problems(path, fields={"messages": "messages"})
+
+
+def test_question_and_messages_cannot_both_be_the_prompt(tmp_path):
+    path = write(tmp_path / "d.jsonl", [good(0, messages=ASKED)])
+    with pytest.raises(InputError, match=r"fields\.messages: a prompt is read from it or from"):
+        load_problems(path, fields={"messages": "messages", "question": "question"})
 
 
 def test_bad_rows_can_be_dropped_and_are_reported(tmp_path):
