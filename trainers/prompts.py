@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from jinja2 import TemplateError
+
 from rewards.data import ProblemRow, load_problems
 from rewards.environments.chat import ChatTokenizer
 from rewards.errors import InputError
@@ -107,12 +109,16 @@ def render(
     rows: Sequence[ProblemRow], tokenizer: Any, config: DataConfig, *, longest: int | None
 ) -> list[Prompt]:
     """Prompts as the policy sees them; longest: most tokens a prompt may have."""
-    system = [] if config.system_prompt is None else [config.system_prompt]
     prompts = []
     for row in rows:
-        messages = [{"role": "system", "content": text} for text in system]
-        messages.append({"role": "user", "content": row.question})
-        token_ids = _token_ids(tokenizer, messages)
+        messages = _messages(row, config.system_prompt)
+        try:
+            token_ids = _token_ids(tokenizer, messages)
+        except TemplateError as error:
+            raise InputError(
+                f"prompt {row.id!r} of {row.source}: the model's chat template refuses its "
+                f"messages ({', '.join(m['role'] for m in messages)}): {error}"
+            ) from error
         if longest is not None and len(token_ids) > longest:
             raise InputError(
                 f"prompt {row.id!r} of {row.source}: {len(token_ids)} tokens, but the model's "
@@ -132,7 +138,16 @@ def render(
     return prompts
 
 
-def _token_ids(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[int, ...]:
+def _messages(row: ProblemRow, system_prompt: str | None) -> list[Mapping[str, str]]:
+    """The row's conversation or its question; a row with a system message does without the
+    config's."""
+    messages = row.messages or ({"role": "user", "content": row.question},)
+    if system_prompt is None or messages[0]["role"] == "system":
+        return list(messages)
+    return [{"role": "system", "content": system_prompt}, *messages]
+
+
+def _token_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
     if tokenizer.chat_template is None:
         return tuple(tokenizer("\n".join(m["content"] for m in messages)).input_ids)
     encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rewards.json_values import as_text
 from rlnorm.types import ScoredRollouts
 from trainers.credit import Credit
 
@@ -22,7 +23,7 @@ def write_rollouts(folder: Path, step: int, scored: ScoredRollouts, credit: Cred
         "group_index": scored.group_index.tolist(),
         "level": [r.prompt.level for r in rollouts],
         "extra": [r.extra for r in rollouts],
-        "answer": [str(r.prompt.answer) for r in rollouts],
+        "answer": [as_text(r.prompt.answer) for r in rollouts],
         "text": [r.text for r in rollouts],
         "prompt_ids": [list(r.prompt.token_ids) for r in rollouts],
         "token_ids": [c.token_ids.tolist() for c in completions],
