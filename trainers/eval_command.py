@@ -116,10 +116,9 @@ def verdict_table(
 ) -> Table:
     """One line a benchmark; verdicts that failed are left out of every number."""
     k = config.eval_samples
-    table = Table(
-        title=f"{config.model.path}: accuracy with {LEVEL:.0%} intervals over problems "
-        "(Wilson; avg@k: bootstrap)"
-    )
+    method = "Wilson" if k == 1 else "Wilson; avg@k: bootstrap"
+    title = f"{config.model.path}: accuracy with {LEVEL:.0%} intervals over problems ({method})"
+    table = Table(title=title)
     for name in ("benchmark", "problems", "greedy", f"avg@{k}", f"pass@{k}", "tokens"):
         table.add_column(name, justify="left" if name == "benchmark" else "right")
     for name, rows in problems.items():
