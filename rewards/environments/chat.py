@@ -9,7 +9,10 @@ are encoded as plain text: a tool that prints `<|im_end|>` cannot end a turn.
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from rewards.environments.types import Message
+from rewards.errors import InputError
 
 _PLACEHOLDER = "@@CONTENT{}@@"
 _ASSISTANT = "@@ASSISTANT@@"
@@ -19,9 +22,13 @@ class ChatTokenizer:
     """TurnTokenizer over a Hugging Face tokenizer that has a chat template."""
 
     def __init__(self, tokenizer: Any) -> None:
+        path = getattr(tokenizer, "name_or_path", "")
+        self._where = f"model.path: the chat template of {path!r}"
         if not getattr(tokenizer, "chat_template", None):
-            raise ValueError(f"tokenizer {getattr(tokenizer, 'name_or_path', '')!r}: needs a chat "
-                             "template")  # fmt: skip
+            raise InputError(
+                f"model.path: the tokenizer of {path!r} has no chat template, which "
+                "rollout.environment needs; set chat_template in its tokenizer_config.json"
+            )
         self._tokenizer = tokenizer
         self._special = set(tokenizer.all_special_ids)
 
@@ -37,7 +44,7 @@ class ChatTokenizer:
         before = [{"role": "user", "content": "."}, {"role": "assistant", "content": _ASSISTANT}]
         _, found, rest = self._render(before, messages).rpartition(_ASSISTANT)
         if not found:
-            raise ValueError("chat template: does not show the content of an assistant message")
+            raise InputError(f"{self._where} does not show what an assistant says")
         ids = self._encode(rest, messages)
         return ids[1:] if ids and ids[0] == last_id else ids
 
@@ -50,19 +57,23 @@ class ChatTokenizer:
             {"role": message["role"], "content": _PLACEHOLDER.format(index)}
             for index, message in enumerate(messages)
         ]
-        return str(
-            self._tokenizer.apply_chat_template(
-                [*before, *marked], tokenize=False, add_generation_prompt=True
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    [*before, *marked], tokenize=False, add_generation_prompt=True
+                )
             )
-        )
+        except TemplateError as error:  # some refuse a role, or two users in a row
+            roles = ", ".join(message["role"] for message in (*before, *marked))
+            raise InputError(f"{self._where} refuses messages of {roles}: {error}") from error
 
     def _encode(self, rendered: str, messages: Sequence[Message]) -> list[int]:
         ids: list[int] = []
         for index, message in enumerate(messages):
             wrapper, found, rendered = rendered.partition(_PLACEHOLDER.format(index))
             if not found:
-                raise ValueError(
-                    f"chat template: does not show a message of role {message['role']!r}"
+                raise InputError(
+                    f"{self._where} does not show a message of role {message['role']!r}"
                 )
             ids += self._ids(wrapper)
             ids += self._ids(message["content"], split_special_tokens=True)
@@ -71,5 +82,8 @@ class ChatTokenizer:
     def _ids(self, text: str, **options: Any) -> list[int]:
         ids = self._tokenizer.encode(text, add_special_tokens=False, **options)
         if options and self._special.intersection(ids):
-            raise ValueError("tokenizer: encodes text as special tokens despite being told not to")
+            raise InputError(
+                f"{self._where} cannot be used: its tokenizer encodes text as special tokens "
+                "despite being told not to"
+            )
         return list(ids)

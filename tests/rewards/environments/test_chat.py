@@ -5,6 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from rewards.environments.chat import ChatTokenizer
+from rewards.errors import InputError
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n"
@@ -99,7 +100,17 @@ def test_templates_that_hide_a_message_are_refused():
     hiding = CHATML.replace(
         "{% for m in messages %}", "{% for m in messages if m.role != 'tool' %}"
     )
-    with pytest.raises(ValueError, match="role 'tool'"):
+    with pytest.raises(InputError, match=r"model.path: the chat template of .* role 'tool'"):
         ChatTokenizer(make(hiding)).extend([message("tool", "x")], 1)
-    with pytest.raises(ValueError, match="chat template"):
-        ChatTokenizer(make(None))
+    strict = "{% if messages[0].role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
+    with pytest.raises(InputError, match=r"model.path: .* refuses messages of tool: no tools"):
+        ChatTokenizer(make(strict + CHATML)).open([message("tool", "x")])
+
+
+def test_a_tokenizer_without_a_template_is_told_in_one_line_with_its_key():
+    tokenizer = make(None)
+    tokenizer.name_or_path = "/models/base"
+    with pytest.raises(InputError) as error:
+        ChatTokenizer(tokenizer)
+    assert "model.path: the tokenizer of '/models/base' has no chat template" in str(error.value)
+    assert "\n" not in str(error.value)
