@@ -144,10 +144,9 @@ def grade(
         raise InputError(f"workers = {workers}: needs 1 to 256")
     if not 0.05 <= deadline <= 3600:
         raise InputError(f"deadline = {deadline}: needs 0.05 to 3600 seconds")
-    rows = read_cases(cases)
     target = Path(out)
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: its folder does not exist")
+    _check_target(target, Path(cases))
+    rows = read_cases(cases)
     items = [
         (str(r["gold"]), str(r["pred"]), check_policy(r.get("policy") or {}, "policy"))
         for r in rows
@@ -156,21 +155,38 @@ def grade(
     with _progress(len(rows), show) as advance:
         verdicts = asyncio.run(_with_pool(items, workers, deadline, advance))
     seconds = time.perf_counter() - start
-    partial = target.with_name(target.name + ".part")
-    with partial.open("w", encoding="utf-8") as f:
-        for row, (correct, status, took) in zip(rows, verdicts, strict=True):
-            line = {
-                "id": row["id"],
-                "correct": correct,
-                "status": status,
-                "seconds": round(took, 6),
-            }
-            f.write(json.dumps(line) + "\n")
-    partial.replace(target)
+    _write(target, rows, verdicts)
     report = _report(rows, verdicts, seconds)
     if show:
         print_report(report)
     return report
+
+
+def _check_target(target: Path, cases: Path) -> None:
+    """What would fail after all the grading fails before it."""
+    if target.is_dir():
+        raise InputError(f"out = {str(target)!r}: is a folder; name a file")
+    if not target.parent.is_dir():
+        raise InputError(f"{target}: its folder does not exist")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"out = {str(target)!r}: its folder is not writable")
+    if target.exists() and cases.exists() and target.samefile(cases):
+        raise InputError(f"out = {str(target)!r}: is the file of the cases")
+
+
+def _write(
+    target: Path, rows: Sequence[dict[str, Any]], verdicts: Sequence[tuple[bool, str, float]]
+) -> None:
+    """All lines or none: a reader never sees half a file."""
+    partial = target.with_name(target.name + ".part")
+    try:
+        with partial.open("w", encoding="utf-8") as f:
+            for row, (correct, status, took) in zip(rows, verdicts, strict=True):
+                line = {"id": row["id"], "correct": correct, "status": status}
+                f.write(json.dumps(line | {"seconds": round(took, 6)}) + "\n")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 async def _with_pool(

@@ -86,3 +86,12 @@ def test_bad_arguments(tmp_path):
         grade(cases, tmp_path / "v.jsonl", deadline=0)
     with pytest.raises(InputError, match="folder does not exist"):
         grade(cases, tmp_path / "no" / "v.jsonl")
+    with pytest.raises(InputError, match="is the file of the cases"):
+        grade(cases, cases)
+
+
+def test_a_folder_for_out_is_told_before_anything_is_graded(tmp_path):
+    (tmp_path / "verdicts").mkdir()
+    with pytest.raises(InputError, match="verdicts': is a folder; name a file"):
+        grade(tmp_path / "not_even_looked_at.jsonl", tmp_path / "verdicts")
+    assert [p.name for p in tmp_path.iterdir()] == ["verdicts"]
