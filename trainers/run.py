@@ -61,7 +61,8 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
         trained = sum(row.get("time/step_s", 0.0) for row in rows)
         lines.append(("time", f"{trained:.0f} s of training, {seconds:.0f} s in all"))
     lines.append(("run directory", str(run_dir.path)))
-    lines.append(("model", str(run_dir.checkpoints)))
+    if run_dir.checkpoints.is_dir():
+        lines.append(("model", str(run_dir.checkpoints)))
     return lines
 
 
