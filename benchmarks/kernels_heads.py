@@ -106,7 +106,8 @@ def liger_scaled(hidden, weight, targets):
 
 def liger_native(largest: tuple[int, int, int]) -> Callable[..., Stats]:
     """The tensor-parallel kernels with one rank, prepared for the largest (tokens, vocabulary,
-    hidden). They fall back to torch in silence where the native library is not to be had."""
+    hidden). They fall back to torch in silence where the native library is not to be had. What
+    NVSHMEM sets aside for them is not in the peak memory."""
 
     def head(hidden, weight, targets):
         import torch.distributed as dist

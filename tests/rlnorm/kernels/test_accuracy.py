@@ -119,7 +119,9 @@ def test_gradients_of_confident_tokens_keep_their_digits(backend, name, workspac
     noise. Every token has its own bar, so that the confident ones count."""
     weight = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
     targets = torch.arange(20)
-    hidden = weight[targets] * torch.linspace(0.25, 0.4, 20)[:, None]
+    # every other row has two likely tokens, so that more than the largest logit is kept
+    also = weight[targets + 20] * (torch.arange(20) % 2 * 0.98)[:, None]
+    hidden = (weight[targets] + also) * torch.linspace(0.25, 0.4, 20)[:, None]
     rows = []
     for x, chosen in ((hidden.double(), "reference"), (hidden, backend)):
         x = x.clone().requires_grad_()
@@ -259,6 +261,18 @@ def test_hand_computed_row(backend):
     }
     for name, values in expected.items():
         torch.testing.assert_close(getattr(stats, name), torch.tensor(values), rtol=1e-6, atol=1e-6)
+
+
+def test_threshold_on_raw_and_on_scaled_logits(backend):
+    """z = 0, -1 and s = z / 0.5 = 0, -2: against log kappa = -1.5 only the raw one keeps both."""
+    kept = {}
+    for threshold_on in ("raw", "scaled"):
+        kept[threshold_on] = stats_from_logits(
+            torch.tensor([[0.0, -1.0]]), torch.tensor([0]), temperature=0.5, backend=backend,
+            want=("log_kept_mass",), proxy=MinP(math.exp(-1.5), threshold_on),
+        ).log_kept_mass.item()  # fmt: skip
+    assert kept["raw"] == pytest.approx(0, abs=1e-6)
+    assert kept["scaled"] == pytest.approx(-math.log1p(math.exp(-2)), abs=1e-6)
 
 
 def test_tied_largest_logits(backend):

@@ -1,4 +1,4 @@
-"""A head split over three processes against the same head in one."""
+"""A head split over four processes against the same head in one."""
 
 import os
 import subprocess
@@ -15,17 +15,18 @@ WORKER = Path(__file__).with_name("vocab_parallel_worker.py")
 spec = spec_from_file_location("vocab_parallel_worker", WORKER)
 worker = module_from_spec(spec)
 spec.loader.exec_module(worker)
+RANKS = range(len(worker.STARTS))
 
 
-def test_three_ranks_agree_bitwise_and_match_one_process(backend, tmp_path):
+def test_four_ranks_agree_bitwise_and_match_one_process(backend, tmp_path):
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    files = [tmp_path / f"{rank}.pt" for rank in range(3)]
+    files = [tmp_path / f"{rank}.pt" for rank in RANKS]
     ranks = [
         subprocess.Popen(
             [sys.executable, WORKER, str(rank), tmp_path / "store", backend, files[rank]],
             env=environment, stderr=subprocess.PIPE, text=True,
         )
-        for rank in range(3)
+        for rank in RANKS
     ]  # fmt: skip
     try:
         for rank in ranks:

@@ -9,15 +9,15 @@ import torch.distributed as dist
 from rlnorm.kernels import STATISTICS, MinP, fused_policy_loss, token_stats
 
 T, V, D = 23, 41, 6
-# rank 1 has 5 rows of padding after its columns, rank 2 nothing but padding
-STARTS, ENDS, PADDING = (0, 26, 41), (26, 41, 41), (0, 5, 3)
+# rank 2 has 5 rows of padding after its columns, the first and the last nothing but padding
+STARTS, ENDS, PADDING = (41, 0, 26, 41), (41, 26, 41, 41), (3, 0, 5, 2)
 
 
 def problem():
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(T, D, generator=generator)
     weight = 2 * torch.randn(V, D, generator=generator)
-    bias = torch.randn(V, generator=generator)
+    bias = torch.randn(V, generator=generator) - 20  # no maximum may start at 0
     upstream = torch.randn(4, T, generator=generator)
     return hidden, weight, bias, torch.randint(V, (T,), generator=generator), upstream
 
@@ -27,7 +27,7 @@ def options():
     temperature, mask = torch.linspace(0.7, 1.3, T), torch.arange(T) % 6 > 0
     return {
         "want": STATISTICS, "proxy": MinP(0.05, "raw"), "temperature": temperature,
-        "softcap": 9.0, "row_mask": mask,
+        "softcap": 30.0, "row_mask": mask,
     }  # fmt: skip
 
 
