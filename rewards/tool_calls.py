@@ -111,8 +111,8 @@ def has_format(completion: str, *, calls: bool, response: bool) -> bool:
 class ToolCallReward:
     """Components format (0 or 1) and correctness (-3 to 3), kept apart for GDPO.
 
-    `gold` is a list of calls, or {"calls": [...], "response": bool}; without `response` a reply
-    is expected to carry one exactly when it has no call.
+    `gold` is a list of calls, or {"calls": [...], "response": bool}, or either as JSON text;
+    without `response` a reply is expected to carry one exactly when it has no call.
     """
 
     name = "tool_calls"
@@ -128,9 +128,11 @@ class ToolCallReward:
     def __call__(self, completion: str, gold: Any) -> Score:
         """Score one reply. Malformed calls: correctness -3, status unparsable."""
         try:
+            gold = json.loads(gold) if isinstance(gold, str) else gold
             table = gold if isinstance(gold, Mapping) else {"calls": gold}
             reference = [as_call(call) for call in table["calls"]]
-            response = bool(table.get("response", not reference))
+            response = table.get("response")
+            response = not reference if response is None else bool(response)
         except (ValueError, KeyError, TypeError) as error:
             nan = {name: float("nan") for name in self.components}
             detail = {"error": f"gold {str(gold)[:200]!r}: {error}"}

@@ -1,5 +1,6 @@
 """ToolRL's rewards with numbers worked by hand, and the replies that break parsers."""
 
+import json
 import math
 
 import pytest
@@ -116,7 +117,13 @@ def test_needless_calls_are_ignored_or_penalised_on_request():
     assert score(plain_reply, [], needless_calls="penalise").components["correctness"] == 3.0
 
 
-@pytest.mark.parametrize("gold", [None, 3, [{"name": 1}], {"response": True}, ["add"]])
+@pytest.mark.parametrize("table", [[ADD], {"calls": [ADD]}, {"calls": [ADD], "response": None}])
+def test_a_gold_may_be_json_text_and_what_is_null_is_not_said(table):
+    for gold in (table, json.dumps(table)):
+        assert score(CALL, gold).components == {"format": 1.0, "correctness": 3.0}
+
+
+@pytest.mark.parametrize("gold", [None, 3, [{"name": 1}], {"response": True}, ["add"], "{", '"a"'])
 def test_an_unreadable_gold_is_a_gold_error(gold):
     result = score(CALL, gold)
     assert result.status is Status.GOLD_ERROR

@@ -34,5 +34,19 @@ def test_every_built_in_resolves_and_is_named_in_the_page():
     page = PAGE.read_text() if PAGE.is_file() else ""
     for name, reference in BUILTINS.items():
         assert callable(load_object(reference, name))
-        if reference.split(":")[0].split(".")[1] in ("math", "match", "format", "length", "schema"):
-            assert f"`{name}`" in page
+        assert f"`{name}`" in page
+
+
+def test_the_rewards_of_the_page_are_what_a_config_takes():
+    import yaml
+
+    from rewards.spec import parse_spec
+    from trainers.config import RewardConfig
+
+    [table] = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    specs = [
+        parse_spec(RewardConfig(**row).model_dump(exclude_none=True), "rewards")
+        for row in yaml.safe_load(table)["rewards"]
+    ]
+    assert specs[0].weight == {"format": 0.1, "correctness": 1.0}
+    assert specs[1].deadline_s == 30
