@@ -135,7 +135,7 @@ def verdict_table(
 
 def _cell(value: float, by_problem: Sequence[float]) -> str:
     low, high = mean_interval(by_problem)
-    return f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{value:.1%}\n{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _progress(console: Console) -> Progress:
