@@ -20,6 +20,7 @@ Kind = Literal["model", "dataset"]
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 """What transformers and vLLM read of a model repository; pickled weights only where it has no
 others."""
+DATASET_CARD = ("README.md", ".gitattributes")
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+?)(@(?P<revision>[\w.-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -71,24 +72,25 @@ def dataset_rows(name: HubName, subset: str | None, split: str) -> Iterator[Mapp
     except ImportError as error:
         raise InputError("reading the hub needs `pip install rlnorm[data]`") from error
     _bound_requests()
-    commit = name.revision if _offline() else _found(name)
+    commit = _snapshot(name, DATASET_CARD).name  # the card is what ties a branch to its commit
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     try:
         table = datasets.load_dataset(
             name.repo, subset, split=split, revision=None if _offline() else commit
         )
-    except (
-        Exception
-    ) as error:  # datasets raises a dozen kinds, bare Exception's children among them
+    except Exception as error:  # datasets raises a dozen kinds
         told = _told(error, name)
         if "config" in str(error).casefold() or "subset" in str(error).casefold():
             told = InputError(f"{told} (a subset is named hf:OWNER/NAME/SUBSET:SPLIT)")
         raise told from error
-    # when anything fails, datasets silently falls back to whatever commit is in its cache
-    read = set(re.findall(r"@([0-9a-f]{40})/", " ".join(table.info.download_checksums or {})))
-    if commit is not None and read and read != {commit}:
-        raise InputError(f"the cache holds commit {min(read)} of it, not {commit}")
+    # when anything fails, datasets silently falls back to the newest commit in its own cache
+    read = {Path(file["filename"]).parent.name for file in table.cache_files} - {commit}
+    if read:
+        raise InputError(
+            f"commit {commit} could not be read, only {min(read)} from the cache: repeat the "
+            f"command, or name @{min(read)} to use that"
+        )
     yield from table
 
 

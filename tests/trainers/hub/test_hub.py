@@ -168,3 +168,20 @@ def test_engines_and_ranks_read_the_pinned_commit_while_the_branch_moves_on(
     assert filled.commit("model", "org/tiny") != before
     snapshots = tmp_path / "home" / "hub" / "models--org--tiny" / "snapshots"
     assert [p.name for p in snapshots.iterdir()] == [before]
+
+
+@pytest.mark.slow
+def test_rows_of_an_older_commit_never_stand_in_for_those_asked_for(filled, rlnorm, tmp_path):
+    run = ("eval", "quickstart", *RUN)
+    assert rlnorm(*run).returncode == 0
+    before = filled.commit("dataset", "org/sums")
+    filled.add("dataset", "org/sums", {"test.jsonl": TEST.replace("101", "102")})
+    filled.hangs = lambda asked: asked.startswith("/datasets/org/sums/resolve")
+    limits = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+    line = told(rlnorm(*run, **limits), tmp_path)
+    assert "no answer" in line
+    line = told(rlnorm(*run, "data.train=hf:org/sums@v9", HF_HUB_OFFLINE="1"), tmp_path)
+    for part in ("data.train = 'hf:org/sums@v9'", "not in the cache"):
+        assert part in line
+    pinned = "data={train: hf:org/sums@%s:train, eval: {sums: hf:org/sums@%s:test}}"
+    assert rlnorm(*run, pinned % (before, before), FIELDS, HF_HUB_OFFLINE="1").returncode == 0
