@@ -90,7 +90,9 @@ async def roll_out(
         status, error = RolloutStatus.ENV_ERROR, str(failed)
     if status is RolloutStatus.TURN_LIMIT:
         error = f"not over after {limits.max_turns} turns"
-    rewards = (math.nan if status.is_failure else float(turn["reward"]) for turn in tape.turns)
+    rewards = [float(turn["reward"]) for turn in tape.turns]
+    if status.is_failure:  # the turn that failed has no entry in the log, but it has tokens
+        rewards = [math.nan] * max([len(rewards), *(turn + 1 for turn in tape.turn_index[-1:])])
     return EnvRollout(
         prompt_ids=tuple(tape.prompt_ids),
         token_ids=tuple(tape.token_ids),

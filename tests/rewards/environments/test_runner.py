@@ -175,6 +175,7 @@ async def test_failures_are_typed_and_their_rewards_nan_not_zero(env, limits, st
     assert rollout.error
     assert math.isnan(rollout.final)
     assert all(math.isnan(reward) for reward in rollout.turn_rewards)
+    assert len(rollout.turn_rewards) == max(rollout.turn_index) + 1
     # what was sampled is kept for the log
     assert rollout.token_ids[0] == ord("a")
 
