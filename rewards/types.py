@@ -55,6 +55,7 @@ class Score:
     seconds: float = 0.0
     detail: Mapping[str, Any] = field(default_factory=dict)
     per_turn: Sequence[float] | None = None
+    """One number a turn of the assistant, NaN for a turn without; for turn-level estimators."""
 
 
 class Reward(Protocol):

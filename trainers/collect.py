@@ -12,6 +12,7 @@ import torch
 from rewards.results import ComponentScore
 from rewards.scorer import Scorer
 from rewards.statistics import summarize
+from rewards.turns import turn_rewards
 from rewards.types import Sample, Status
 from rlnorm.algorithms import Algorithm
 from rlnorm.sampling import informative_groups
@@ -163,6 +164,7 @@ class Collector:
         # what failed in its environment was never given to the rewards
         asked = [row for (r, _), row in zip(flat, rows, strict=True) if not r.failure]
         rounds.add(asked, self._scorer.metrics())
+        groups = add_turn_rewards(groups, rows, self._scorer.weights)
         scores = iter(rows)
         out = [
             ScoredGroup(
@@ -258,6 +260,27 @@ def as_sample(rollout: Rollout, group_id: str) -> Sample:
         meta=meta,
         turns=rollout.turns or None,
     )
+
+
+def add_turn_rewards(
+    groups: Sequence[RolloutGroup],
+    rows: Sequence[Mapping[str, ComponentScore]],
+    weights: Mapping[str, float],
+) -> Sequence[RolloutGroup]:
+    """The same groups; where the environment rewards no turn, the rewards' per-turn scores do."""
+    rollouts = [r for g in groups for r in g.rollouts]
+    if any(not math.isnan(reward) for r in rollouts for reward in r.turn_rewards):
+        return groups
+    turns = iter(turn_rewards(rows, [len(r.turns) or 1 for r in rollouts], weights))
+    return [
+        replace(
+            g,
+            rollouts=tuple(
+                replace(r, turn_rewards=next(turns) or r.turn_rewards) for r in g.rollouts
+            ),
+        )
+        for g in groups
+    ]
 
 
 def score_table(groups: Sequence[ScoredGroup], names: Sequence[str]) -> ScoredRollouts:

@@ -1,0 +1,49 @@
+"""Rewards of turns from what components say of each turn."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rewards.errors import RewardError
+from rewards.results import ComponentScore
+
+
+def turn_rewards(
+    rows: Sequence[Mapping[str, ComponentScore]],
+    turns: Sequence[int],
+    weights: Mapping[str, float],
+) -> list[tuple[float, ...]]:
+    """One reward a turn of each row: the weighted sum over components; () where none has any.
+
+    A component with one number for the whole counts at the last turn. NaN where no component says
+    anything of a turn, and throughout a row with a score that is no verdict. Raises RewardError for
+    a component with another number of scores than the row has turns.
+    """
+    if not any(_told(score) for row in rows for score in row.values()):
+        return [()] * len(rows)
+    out = []
+    for row, count in zip(rows, turns, strict=True):
+        totals = [math.nan] * count
+        if all(score.status.is_verdict for score in row.values()):
+            for name, score in row.items():
+                for turn, value in enumerate(_by_turn(name, score, count)):
+                    if not math.isnan(value):
+                        before = 0.0 if math.isnan(totals[turn]) else totals[turn]
+                        totals[turn] = before + weights[name] * value
+        out.append(tuple(totals))
+    return out
+
+
+def _told(score: ComponentScore) -> bool:
+    return any(not math.isnan(value) for value in score.per_turn or ())
+
+
+def _by_turn(name: str, score: ComponentScore, count: int) -> Sequence[float]:
+    if not _told(score):
+        return [*[math.nan] * (count - 1), score.value]
+    assert score.per_turn is not None
+    if len(score.per_turn) != count:
+        raise RewardError(
+            f"reward component {name!r}: {len(score.per_turn)} per-turn scores for a rollout of "
+            f"{count} turns"
+        )
+    return score.per_turn
