@@ -57,7 +57,8 @@ class DataConfig(Section):
     eval: dict[str, str] = {}
     """Benchmarks by name, each a source like `train`."""
     fields: dict[str, str] = {}
-    """Which column holds id, question, answer (or messages) where the names differ."""
+    """Which column holds id, question or messages, answer, source and level where the names differ;
+    answer: "" for data without golds."""
     system_prompt: str | None = None
     """System message put before every question."""
     train_limit: int | None = Field(None, ge=1)

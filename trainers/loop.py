@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from rewards.json_values import as_text
 from rewards.scorer import Scorer
 from rlnorm.algorithms import Algorithm
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
@@ -172,7 +173,7 @@ async def _evaluate(parts: Parts, step: int) -> dict[str, float]:
 
 def _show(parts: Parts, step: int, problems: Sequence[Problem]) -> None:
     rows = [
-        (p.prompt.messages[-1]["content"], p.sampled_text, str(p.prompt.answer), p.sampled[0])
+        (p.prompt.messages[-1]["content"], p.sampled_text, as_text(p.prompt.answer), p.sampled[0])
         for p in problems
     ]
     columns = ("prompt", "sampled completion", "answer", "reward")
