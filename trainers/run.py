@@ -33,8 +33,8 @@ async def run_training(
             display.start(completed=state.step)
             state = await train(parts, state)
             report = write_report(run_dir, f"rlnorm run {config.run_name}")
-    except (OSError, RewardError) as error:
-        raise RunError(_advice(error, config)) from error
+    except (OSError, RewardError, RunError) as error:
+        raise RunError(_advice(error, run_dir)) from error
     finally:
         torch.use_deterministic_algorithms(False)
         run_dir.discard_if_empty()
@@ -66,8 +66,12 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
     return lines
 
 
-def _advice(error: Exception, config: Config) -> str:
-    resume = f"then: rlnorm train {config.run_dir}/config.yaml --resume"
+def _advice(error: Exception, run_dir: RunDir) -> str:
+    """The cause and how to go on, for as long as there is a run to go on with."""
+    resume = f"then: rlnorm train {run_dir.path}/config.yaml --resume"
+    if not run_dir.metrics.exists():
+        resume = "then start again"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"no space left on the disk of {config.run_dir}: free some, {resume}"
-    return f"{type(error).__name__}: {error}; mend it, {resume}"
+        return f"no space left on the disk of {run_dir.path}: free some, {resume}"
+    kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
+    return f"{kind}{error}; mend it, {resume}"
