@@ -95,7 +95,7 @@ def check_that_ranks_skip_together(learner, batch, run) -> None:
     step = run(learner.step(poisoned, 1e-3))
     assert (step.skipped, step.policy_version) == (True, version)
     assert not math.isfinite(step.grad_norm)
-    saved = torch.load(learner._faults / f"version_{version:06d}.pt", weights_only=False)
+    saved = torch.load(learner._faults / f"version_{version:06d}_0.pt", weights_only=False)
     assert torch.equal(saved.columns["advantages"], advantages)
     after = dict(run(collect(learner)))
     assert all(torch.equal(after[n], before[n]) for n in before)
