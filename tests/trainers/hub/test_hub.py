@@ -139,7 +139,6 @@ def test_a_hub_that_is_down_is_one_line_at_once(filled, rlnorm, tmp_path):
     [
         ("/api/models", "model.path = 'org/tiny'"),
         ("/org/tiny/resolve", "model.path = 'org/tiny'"),
-        ("/datasets/org/sums/resolve", "data.train = 'hf:org/sums:train'"),
     ],
 )
 @pytest.mark.slow
