@@ -134,22 +134,15 @@ def test_a_hub_that_is_down_is_one_line_at_once(filled, rlnorm, tmp_path):
         assert part in line
 
 
-@pytest.mark.parametrize(
-    ("path", "key"),
-    [
-        ("/api/models", "model.path = 'org/tiny'"),
-        ("/org/tiny/resolve", "model.path = 'org/tiny'"),
-    ],
-)
-@pytest.mark.slow
-def test_a_hub_that_hangs_is_one_line_within_a_deadline(filled, rlnorm, tmp_path, path, key):
-    filled.hangs = lambda asked: asked.startswith(path)
+def test_a_hub_that_hangs_is_one_line_within_a_deadline(filled, rlnorm, tmp_path):
+    # a hang in the middle of a download, with the client's own retries, is below
+    filled.hangs = lambda asked: asked.startswith("/api/models")
     limits = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
     result = rlnorm("train", "quickstart", *RUN, **limits)
     line = told(result, tmp_path)
-    assert key in line
+    assert "model.path = 'org/tiny'" in line
     assert "no answer" in line
-    assert result.seconds < 120
+    assert result.seconds < 60
 
 
 @pytest.mark.cluster
@@ -177,8 +170,9 @@ def test_rows_of_an_older_commit_never_stand_in_for_those_asked_for(filled, rlno
     filled.add("dataset", "org/sums", {"test.jsonl": TEST.replace("101", "102")})
     filled.hangs = lambda asked: asked.startswith("/datasets/org/sums/resolve")
     limits = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
-    line = told(rlnorm(*run, **limits), tmp_path)
-    assert "no answer" in line
+    result = rlnorm(*run, **limits)
+    assert "no answer" in told(result, tmp_path)
+    assert result.seconds < 120
     line = told(rlnorm(*run, "data.train=hf:org/sums@v9", HF_HUB_OFFLINE="1"), tmp_path)
     for part in ("data.train = 'hf:org/sums@v9'", "not in the cache"):
         assert part in line
