@@ -5,6 +5,7 @@ is left as it was found, less the actors and reservations made through this obje
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -131,6 +132,8 @@ class Cluster:
         if ray.is_initialized():
             raise ClusterError(f"Ray: this process is already connected to {_current(ray)}")
         _limit_handshake(deadline_s)
+        # off the main thread Ray cannot take SIGTERM for itself, which is as it should be
+        logging.getLogger("ray._private.worker").addFilter(_no_word_of_sigterm)
         try:
             context = ray.init(**options)
         except Exception as error:
@@ -315,6 +318,10 @@ def _holds(node: Bundle, bundle: Bundle) -> bool:
 
 def _current(ray: Any) -> str:
     return str(ray.get_runtime_context().gcs_address)
+
+
+def _no_word_of_sigterm(record: logging.LogRecord) -> bool:
+    return "SIGTERM handler is not set" not in record.getMessage()
 
 
 def _ensure_token() -> None:
