@@ -15,7 +15,7 @@ SHOWN = {
     "liger scaled CE": "liger, torch fallback",
 }
 OURS, PEER, INK = "#0969da", "#afb8c1", "#1b1f24"
-LEFT, PANEL, UNIT, TOP, ROW = 190, 168, 82, 86, 38
+LEFT, PANEL, UNIT, TOP, ROW = 190, 168, 68, 86, 38
 """Pixels: the labels' column, a panel, the width of eager, the first bar, a row."""
 
 
