@@ -54,8 +54,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed-$(LOCK) locks/dev.txt
 quickstart: setup
 	$(BIN)/rlnorm train quickstart --overwrite
 
+# two processes; then, one after another, the tests that start clusters of their own
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ Usage: python benchmarks/quickstart_step.py --trl-python VENV/bin/python [--roun
 Both sides get the same model, prompts in the same order, group size, batch, rewards, two updates a
 step, token-mean loss, group standard deviation, clip, AdamW and gradient clip, in float32 without
 a KL term; TRL generates with transformers, without gradient checkpointing. Each run is a process of
-its own with its own peak memory (VmHWM); rounds have seeds 1, 2, ... and alternate which side goes
+its own with its own peak memory (VmHWM); rounds have seeds in turn and alternate which side goes
 first, so that load from elsewhere hits both alike. A step is everything from one step's end to the
 next, logging included. Accuracy of a step is that of its own sampled rollouts, before its update.
 
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trl-python", help="interpreter of an environment that has trl 1.16.0")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=1, help="of the first round")
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--model", default="shipped:quick")
@@ -70,7 +71,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     pythons = {"trl": args.trl_python, "rlnorm": sys.executable}
     with tempfile.TemporaryDirectory() as folder:
         for index in range(args.rounds):
-            job = make_job(args, Path(folder), seed=index + 1)
+            job = make_job(args, Path(folder), seed=args.first_seed + index)
             order = ["trl", "rlnorm"] if index % 2 == 0 else ["rlnorm", "trl"]
             runs = {side: run_side(side, pythons[side], job, args.threads) for side in order}
             report["rounds"].append(runs)
