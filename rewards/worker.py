@@ -74,7 +74,7 @@ def serve(conn: Connection) -> None:
         if definition is not None:
             try:
                 calls[call_id] = _load(*definition)
-            except Exception:
+            except Exception:  # a user's module runs here; the parent raises with this text
                 conn.send(("load_error", traceback.format_exc(limit=-8)))
                 continue
         conn.send(("loaded",))
