@@ -3,10 +3,12 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import torch
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.methods import STAGES, algorithms, methods
@@ -102,16 +104,40 @@ def configuration_page() -> str:
     ]
     lines += ["(`rewards.format.weight=0.2`). Unknown keys are errors.\n"]
     for title, section in config_sections().items():
-        lines += [f"\n## {title}\n", "| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [f"\n## {title}\n", "| key | allowed | default | meaning |", "|---|---|---|---|"]
         for name, field in section.model_fields.items():
             if field.description:
-                kind = str(getattr(field.annotation, "__name__", field.annotation))
-                kind = kind if kind in ("str", "int", "float", "bool") else str(field.annotation)
                 default = "required" if field.is_required() else repr(field.default)
-                kind = kind.replace("typing.", "").replace("NoneType", "None")
                 meaning = " ".join(field.description.split())
-                lines.append(_row([f"`{name}`", f"`{kind}`", f"`{default}`", meaning]))
+                cells = [f"`{name}`", allowed(field), f"`{default}`", meaning]
+                lines.append(_row(cells))
     return "\n".join(lines) + "\n"
+
+
+def allowed(field: FieldInfo) -> str:
+    """A key's type and bounds. Example: `int`, >= 1."""
+    bounds = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    told = [
+        f"{sign} {getattr(rule, name)}"
+        for rule in field.metadata
+        for name, sign in bounds.items()
+        if getattr(rule, name, None) is not None
+    ]
+    return ", ".join([f"`{type_name(field.annotation)}`", *told])
+
+
+def type_name(annotation: Any) -> str:
+    """A type without modules and constraints. Example: dict[str, str] | None."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(map(repr, inner))
+    if origin is Annotated:
+        return type_name(inner[0])
+    if origin is UnionType:
+        return " | ".join(map(type_name, inner))
+    if inner:
+        return f"{origin.__name__}[{', '.join(map(type_name, inner))}]"
+    return "None" if annotation is NoneType else str(annotation.__name__)
 
 
 def config_sections() -> dict[str, type[BaseModel]]:

@@ -6,12 +6,11 @@ estimators' signatures, are checked right after by `rlnorm.algorithms`, before a
 
 import difflib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,6 +21,17 @@ from pydantic import (
 )
 
 from rewards.errors import InputError
+from trainers.config_file import find_preset, override, read_table
+
+
+def _file_name(name: str) -> str:
+    plain = name.strip(".") and not set(name) & {"/", "\0"} and len(name.encode()) <= 200
+    if not plain:
+        raise ValueError(f"got {name!r}, needs the name of a file, without / and at most 200 bytes")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
 
 
 class Section(BaseModel):
@@ -54,7 +64,7 @@ class ModelConfig(Section):
 class DataConfig(Section):
     train: str
     """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `PRESET=FILE`."""
-    eval: dict[str, str] = {}
+    eval: dict[FileName, str] = {}
     """Benchmarks by name, each a source like `train`."""
     fields: dict[str, str] = {}
     """Which column holds id, question or messages, answer, source and level where the names differ;
@@ -177,11 +187,11 @@ class Config(Section):
     cluster: ClusterConfig = ClusterConfig()
     output_dir: str = "runs"
     """Folder that holds run directories."""
-    run_name: str = Field("run", pattern=r"^[^/]*[^/.][^/]*$")
+    run_name: FileName = "run"
     """Name of the run's directory."""
     steps: int = Field(100, ge=1)
     """RL steps."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """The one seed: prompt order, sampling, adapters."""
     eval_every: int = Field(0, ge=0)
     """Steps between evaluations; 0 evaluates before the first step and at the end only."""
@@ -257,27 +267,10 @@ class Config(Section):
 
 def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
     """The config of a YAML file or shipped preset name, with `key.sub=value` overrides applied."""
-    table = _read_yaml(find_preset(source))
-    for override in overrides:
-        _apply(table, override)
+    table = read_table(find_preset(source))
+    for assignment in overrides:
+        override(table, assignment)
     return validate_config(table)
-
-
-def find_preset(source: str) -> Path:
-    """A file as given, or a shipped preset by its name."""
-    path = Path(source)
-    if path.is_file():
-        return path
-    folder = Path(str(resources.files("rlnorm.configs")))
-    shipped = sorted(p.name.removesuffix(".yaml") for p in folder.glob("*.yaml"))
-    name = path.name.removesuffix(".yaml")
-    if name in shipped and path.parent.name in ("", "configs"):
-        return folder / f"{name}.yaml"
-    near = difflib.get_close_matches(name, shipped, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise InputError(
-        f"config {source!r}: no such file; shipped presets: {', '.join(shipped)}{hint}"
-    )
 
 
 def validate_config(table: Mapping[str, Any]) -> Config:
@@ -288,97 +281,63 @@ def validate_config(table: Mapping[str, Any]) -> Config:
         raise InputError(_one_line(error)) from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        table = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"config {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(table, dict):
-        raise InputError(f"config {path}: expected keys and values, got {type(table).__name__}")
-    return table
+def all_keys() -> list[str]:
+    """Every key a user can set, dotted; their number is kept small on purpose."""
+    keys: list[str] = []
+    for name, field in Config.model_fields.items():
+        section = _section(field.annotation)
+        keys += [f"{name}.{key}" for key in section.model_fields] if section else [name]
+    return keys
 
 
-def _apply(table: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise InputError(f"override {override!r}: write key=value, for example learner.lr=1e-6")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"override {override!r}: {' '.join(str(error).split())}") from None
-    *parents, leaf = key.split(".")
-    node: Any = table
-    for name in parents:
-        if isinstance(node, list):
-            node = _list_item(node, name, override)
-            continue
-        child = node.get(name)
-        if not isinstance(child, dict | list):
-            # `algorithm: grpo` becomes {name: grpo} when one of its slots is overridden
-            child = {} if child is None else {"name": child}
-            node[name] = child
-        node = child
-    if isinstance(node, list):
-        raise InputError(f"override {override!r}: name the field of the list item to set")
-    node[leaf] = _number(value)
-
-
-def _list_item(items: list[Any], name: str, override: str) -> Any:
-    for item in items:
-        if isinstance(item, dict) and item.get("name") == name:
-            return item
-    names = [item.get("name") for item in items if isinstance(item, dict)]
-    raise InputError(f"override {override!r}: no item named {name!r}, choose from {names}")
-
-
-def _number(value: Any) -> Any:
-    # YAML 1.1 reads 1e-6 as a string
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key, or each item of its list, holds; None for a plain value."""
+    inner = getattr(annotation, "__args__", (annotation,))[0]
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("str", "dict[str,any]"))
-    if first["type"] == "extra_forbidden":
-        allowed = _allowed_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), allowed, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{where}: unknown key, choose from {', '.join(allowed)}{hint}"
-    if first["type"] == "missing":
+    kind, loc = first["type"], [part for part in first["loc"] if part not in _UNION_BRANCHES]
+    where = ".".join(map(str, loc))
+    if kind == "extra_forbidden":
+        allowed = _keys_at(loc[:-1])
+        return f"{where}: unknown key, choose from {', '.join(allowed)}{_nearest(loc, allowed)}"
+    if kind == "missing":
         return f"{where}: missing, it must be set"
-    if first["type"] == "value_error":
+    if kind == "value_error":
         message = str(first["ctx"]["error"])
         return f"{where}: {message}" if where else message
-    return f"{where} = {first['input']!r}: {first['msg']}"
+    told = _PLAINER.get(kind, first["msg"])
+    if kind == "model_type":
+        told += f", choose from {', '.join(_keys_at(loc))}"
+    return f"{where} = {first['input']!r}: {told}"
 
 
-def _allowed_keys(loc: Sequence[int | str]) -> list[str]:
+_UNION_BRANCHES = ("str", "float", "dict[str,any]", "dict[str,float]", "[key]")
+"""Parts of pydantic's locations that are no keys."""
+_PLAINER = {
+    "model_type": "needs keys with values",
+    "dict_type": "needs keys with values, such as {name: value}",
+    "list_type": "needs a list, such as [a, b]",
+    "string_type": "needs text (what stands in quotes is text)",
+    "invalid_key": "needs text as a key",
+}
+"""Where pydantic's words are about Python."""
+
+
+def _keys_at(loc: Sequence[int | str]) -> list[str]:
+    """The keys of the section at a location; numbers are items of a list."""
     section: type[BaseModel] = Config
     for part in loc:
-        if isinstance(part, int):
-            continue
-        annotation = section.model_fields[part].annotation
-        nested = getattr(annotation, "__args__", (annotation,))[0]
-        if isinstance(nested, type) and issubclass(nested, BaseModel):
-            section = nested
+        if isinstance(part, str):
+            section = _section(section.model_fields[part].annotation) or section
     return list(section.model_fields)
 
 
-def count_keys() -> int:
-    """How many keys a user can set in all; kept small on purpose."""
-    sections: tuple[type[BaseModel], ...] = (
-        ModelConfig,
-        DataConfig,
-        RewardConfig,
-        RolloutConfig,
-        LearnerConfig,
-        ClusterConfig,
-        LoggingConfig,
-    )
-    own = len(Config.model_fields) - len(sections)
-    return own + sum(len(section.model_fields) for section in sections)
+def _nearest(loc: Sequence[int | str], allowed: Sequence[str]) -> str:
+    """A hint at the key that was meant: of this section by spelling, or of another by name."""
+    name = str(loc[-1])
+    near = [key for key in all_keys() if key.rpartition(".")[2] == name]
+    near = near or difflib.get_close_matches(name, allowed, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -9,7 +9,8 @@ import yaml
 
 from rewards.errors import InputError
 from rewards.presets import get_preset
-from trainers.config import Config, count_keys, find_preset, load_config, validate_config
+from trainers.config import Config, all_keys, load_config, validate_config
+from trainers.config_file import find_preset
 from trainers.precheck import build_scorer, precheck
 
 SMALL = {
@@ -31,15 +32,27 @@ def with_change(**change):
         ({"learner": {"lr": -1.0}}, r"learner.lr = -1.0: .*greater than 0"),
         ({"rollout": {"group_size": "many"}}, r"rollout.group_size = 'many': .*integer"),
         ({"learner": {"zero_stage": 4}}, r"learner.zero_stage = 4: .*0, 1, 2 or 3"),
+        ({"lr": 1e-3}, r"lr: unknown key, .*; did you mean learner.lr\?"),
+        ({"learner": {"group_size": 4}}, r"group_size: .*; did you mean rollout.group_size\?"),
+        ({"learner": None}, r"learner = None: needs keys with values, choose from backend, lr, "),
+        ({"rollout": {"environment": "chain"}}, r"environment = 'chain': needs keys with values"),
+        ({"rewards": [{"name": "a", "function": "f", "weight": "w"}]}, r"rewards.0.weight = 'w': "),
+        ({"run_name": 42}, r"run_name = 42: needs text \(what stands in quotes is text\)"),
+        ({"seed": 2**32}, r"seed = 4294967296: .*less than 4294967296"),
         ({"max_staleness": 2}, r"max_staleness = 2: "),
         ({"model": {}}, r"model.path: missing"),
         ({"rewards": []}, r"rewards = \[\]: .*at least 1"),
         ({"steps": True}, r"steps: got true, needs a number"),
         ({"learner": {"lr": float("inf")}}, r"learner.lr = inf: .*finite"),
         ({"learner": {"betas": [1.5, 0.9]}}, r"learner.betas.0 = 1.5: .*less than 1"),
-        ({"run_name": ""}, r"run_name = '': "),
-        ({"run_name": ".."}, r"run_name = '..': "),
-        ({"run_name": "a/b"}, r"run_name = 'a/b': "),
+        ({"run_name": ""}, r"run_name: got '', needs the name of a file"),
+        ({"run_name": ".."}, r"run_name: got '..', needs the name of a file"),
+        ({"run_name": "a/b"}, r"run_name: got 'a/b', .* without /"),
+        ({"run_name": "é" * 101}, r"run_name: got 'é.*at most 200 bytes"),
+        (
+            {"data": {"train": "task:chain", "eval": {"../b": "task:add"}}},
+            r"data.eval.../b: got '../b', needs the name of a file",
+        ),
         ({"learner": {"ranks": 2}}, r"learner.ranks has no effect .* learner.backend: deepspeed"),
         ({"rollout": {"engines": 2}}, r"rollout.engines has no effect .* rollout.backend: vllm"),
         ({"cluster": {"address": "h:1"}}, r"cluster.address has no effect here"),
@@ -81,6 +94,46 @@ def test_overrides_are_dotted_reach_list_items_by_name_and_read_scientific_numbe
     assert config.rewards[0].weight == 2
     assert config.algorithm == {"loss": "gspo"}
     assert config.steps == 7
+
+
+def test_the_place_that_a_mistake_names_is_the_key_that_sets_it_right(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    with pytest.raises(InputError, match=r"rewards.0.weight = 'x'"):
+        load_config(str(path), ["rewards.0.weight=x"])
+    assert load_config(str(path), ["rewards.0.weight=3"]).rewards[0].weight == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", r"c.yaml: is empty"),
+        ("- a\n- b\n", r"expected keys and values, got list"),
+        ("steps: 3\nsteps: 4\n", r"line 2, column 1: the key 'steps' stands twice"),
+        ("learner: {lr: 1, lr: 2}\n", r"line 1, column 18: the key 'lr' stands twice"),
+        ("learner:\n\tlr: 1\n", r"line 2, column 1: .*; indent with spaces"),
+        ("a: 1\n---\na: 2\n", r"line 2, column 1: .* found another document"),
+        ("a: " + "[" * 3000, r"nested too deeply"),
+    ],
+)
+def test_a_config_file_that_is_wrong_as_yaml_is_told_with_the_line(tmp_path, text, told):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=told) as caught:
+        load_config(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_exponents_are_numbers_and_dates_are_text_wherever_they_stand(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        yaml.safe_dump(SMALL)
+        + "algorithm: {name: grpo, loss: {name: ppo_clip, clip_low: 2e-1}}\nrun_name: 2024-13-01\n"
+    )
+    config = load_config(str(path), ["rewards.correct.options={a: 1E3, b: [.5e-2, '1e1', e1]}"])
+    assert config.algorithm["loss"]["clip_low"] == 0.2
+    assert config.run_name == "2024-13-01"
+    assert config.rewards[0].options == {"a": 1000.0, "b": [0.005, "1e1", "e1"]}
 
 
 def test_overriding_a_slot_keeps_the_named_algorithm(tmp_path):
@@ -167,7 +220,7 @@ def test_shipped_presets_are_valid_and_hold_differences_only():
 
 
 def test_there_are_at_most_sixty_keys_and_each_is_documented():
-    assert count_keys() <= 60
+    assert len(all_keys()) <= 60
     undocumented = [
         f"{section.__name__}.{name}"
         for section in [
