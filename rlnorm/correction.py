@@ -77,18 +77,19 @@ def rejected(
     k1 is sampler - old, within [log low, log high] (low: 1 / high unless given); k2 and k3 are at
     most high and take no low. Raises ValueError for bounds that make no sense, or seq_max of k1.
     """
+    if kind == "k1" and high > 0:
+        low = 1 / high if low is None else low
     if high <= 0 or (low is not None and not (kind == "k1" and 0 < low <= high)):
         raise ValueError(
-            f"rejected: low, high = {low}, {high}: needs 0 < low <= high for k1, and only a high "
-            "above 0 for k2 and k3"
+            f"rejected: low, high = {low}, {high}: needs 0 < low <= high for k1, where low is "
+            "1 / high unless given, and only a high above 0 for k2 and k3"
         )
     if level == "seq_max" and kind == "k1":
         raise ValueError("rejected: level = 'seq_max' takes kind 'k2' or 'k3', got 'k1'")
     log_ratio = (old_logprobs - sampler_logprobs).detach().clamp(-LARGEST_LOG, LARGEST_LOG)
     statistic = _statistic(log_ratio, rollout_index, level, kind)
-    if kind == "k1":
-        floor = 1 / high if low is None else low
-        keep = (statistic >= math.log(floor)) & (statistic <= math.log(high))
+    if low is not None:
+        keep = (statistic >= math.log(low)) & (statistic <= math.log(high))
     else:
         keep = statistic <= high
     return keep.to(log_ratio.dtype)

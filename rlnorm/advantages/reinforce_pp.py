@@ -40,7 +40,7 @@ def reinforce_pp(
 ) -> Float[Tensor, " t"]:
     """Advantage of each trained token; 0 for the tokens of a rollout whose reward is NaN.
 
-    token_rewards: dense rewards in place of the outcome at the last token. weights, missing,
+    token_rewards: dense rewards in place of the outcome, not read with baseline. weights, missing,
     singleton: see grpo. count_eps: added to token counts (verl: 1e-8). Raises ValueError on bad
     rewards, weights or tokens, or gamma outside [0, 1].
     """

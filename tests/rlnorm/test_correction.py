@@ -59,6 +59,7 @@ def test_weights_are_constants_and_log_ratios_are_bounded():
         (truncated, {"cap": 0.0}, "cap = 0.0, needs more than 0"),
         (masked, {"low": 2.0, "high": 1.0}, "0 <= low <= high"),
         (rejected, {"kind": "k2", "low": 0.5}, "only a high above 0"),
+        (rejected, {"high": 0.5}, "low, high = 2.0, 0.5: needs 0 < low <= high"),
         (rejected, {"level": "seq_max"}, "takes kind 'k2' or 'k3', got 'k1'"),
     ],
 )
