@@ -4,10 +4,14 @@ import re
 
 _LETTER = re.compile(r"\(?\s*([A-J])\s*\)?[.:]?")
 _STATED = re.compile(
-    r"(?:answer|option|choice)\b[^.\n]{0,30}?(?:\bis\b|:|\bbe\b)?[^.\nA-Za-z]{0,6}"
-    r"(?:for sure |definitely |clearly |option |choice )?\(?\b([A-J])\b(?!['’])"
+    r"(?:answer|option|choice)\b(?P<gap>[^.\n]{0,30}?(?:\bis\b|:|\bbe\b)?[^.\nA-Za-z]{0,6}"
+    r"(?:for sure |definitely |clearly |option |choice )?)\(?\b(?P<letter>[A-J])\b(?!['’])"
 )
-_LEADING = re.compile(r"\(?([A-J])\)?\s*(?:[.):,]|$)")
+_LEADING = re.compile(r"\(?(?P<letter>[A-J])\)?\s*(?:[.):,]|$)")
+_LABEL = re.compile(r"(?<![A-Za-z(])(?:\(?(?P<a>[A-J])\s*[).:](?=\s|$)|\((?P<b>[A-J])\))")
+_ANOTHER = re.compile(r"[).:\s*$]*(?:,|/|&|\bor\b|\band\b)[\s*$]*\(?[A-J]\b(?!['’])")
+_DENIED_BEFORE = re.compile(r"\b(?:not|cannot|never|neither|either|both)\b|n['’]t\b")
+_DENIED_AFTER = re.compile(r"\W{0,4}(?:is|are)(?:n['’]t|\s+(?:not|wrong|incorrect|false))\b")
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 
 
@@ -19,17 +23,25 @@ def choice_letter(text: str) -> str | None:
 
 
 def labelled_letter(text: str) -> str | None:
-    """The letter that opens an answer such as `(B) 12` or `B. 12`."""
-    match = re.match(
-        r"\(?([A-J])\s*[).:](?=\s|$)|\(([A-J])\)", _WRAPPED.sub(r"\1", text).strip(" $*")
-    )
-    return (match[1] or match[2]) if match else None
+    """The letter that opens an answer such as `(B) 12` or `B. 12`, unless others follow it."""
+    bare = _WRAPPED.sub(r"\1", text).strip(" $*")
+    first = _LABEL.match(bare)
+    if first is None or _ANOTHER.match(bare, first.end()) or _LABEL.search(bare, first.end()):
+        return None
+    return first["a"] or first["b"]
 
 
 def stated_letter(text: str) -> str | None:
-    """The letter a response without a box states: the last `answer is X`, else a leading `X.`"""
-    stated = _STATED.findall(text)
-    if stated:
-        return str(stated[-1])
-    leading = _LEADING.match(text.strip().lstrip("*$"))
-    return leading[1] if leading else None
+    """The letter a response without a box states: the last `answer is X`, else a leading `X.`
+
+    A letter that is denied states nothing; one of several is no answer.
+    """
+    stated = None
+    for match in _STATED.finditer(text):
+        if not _DENIED_BEFORE.search(match["gap"]) and not _DENIED_AFTER.match(text, match.end()):
+            stated = match
+    start = text.strip().lstrip("*$")
+    found, where = (stated, text) if stated else (_LEADING.match(start), start)
+    if found is None or _ANOTHER.match(where, found.end("letter")):
+        return None
+    return found["letter"]

@@ -1,6 +1,5 @@
 import pytest
 
-from rewards.math.choice import choice_letter, stated_letter
 from rewards.math.extract import extract, extract_gold
 from rewards.text import after_reasoning, find_boxes
 
@@ -79,32 +78,3 @@ def test_only_the_text_after_closed_reasoning_counts():
 def test_only_the_last_boxes_are_read():
     boxes = find_boxes("".join(f"\\boxed{{{i}}}" for i in range(200)))
     assert [b.content for b in boxes] == [str(i) for i in range(136, 200)]
-
-
-@pytest.mark.parametrize(
-    ("text", "letter"),
-    [
-        ("(B)", "B"),
-        (r"\text{B}", "B"),
-        ("B.", "B"),
-        (r"\textbf{(C)}", "C"),
-        ("BC", None),
-        ("x", None),
-    ],
-)
-def test_choice_letter(text, letter):
-    assert choice_letter(text) == letter
-
-
-@pytest.mark.parametrize(
-    ("text", "letter"),
-    [
-        ("The answer is for sure D, it can't be A or B", "D"),
-        ("The answer: D, it doesn't make sense for it to be A", "D"),
-        ("D. it can't be A or B", "D"),
-        ("I think the correct answer is C", "C"),
-        ("All of them look right.", None),
-    ],
-)
-def test_stated_letter(text, letter):
-    assert stated_letter(text) == letter
