@@ -43,7 +43,7 @@ def _spelled(value: Fraction) -> bool:
     return 10**6 % value.denominator == 0
 
 
-def _finite(value: Fraction) -> bool:
+def is_finite_decimal(value: Fraction) -> bool:
     """True when some decimal spells the value."""
     bottom = value.denominator
     return bottom.bit_length() < 4096 and 10 ** (bottom.bit_length() + 1) % bottom == 0
@@ -58,7 +58,7 @@ def rationals_equal(a: Fraction, b: Fraction, *, decimal: bool, policy: Policy) 
         policy.relative_tolerance
     ):
         return True
-    if not decimal or (_spelled(a) and _finite(b)):
+    if not decimal or (_spelled(a) and is_finite_decimal(b)):
         return False
     return gap <= _SIX_PLACES and gap * 1000 <= size
 

@@ -7,7 +7,8 @@ After the reasoning; the last box, or boxes joined in one sentence; else `####`,
 import re
 from dataclasses import dataclass
 
-from rewards.math.tokens import FUNCTIONS, PERCENT, UNITS
+from rewards.math.tokens import FUNCTIONS, PERCENT
+from rewards.math.units import SCALES, UNIT_WORDS
 from rewards.text import Box, after_reasoning, find_boxes
 
 _TAIL_CHARS = 20_000
@@ -30,7 +31,7 @@ _FORMULA = re.compile(
     re.DOTALL,
 )
 _PROSE = re.compile(r"[A-Za-z]{4,}")
-_PLAIN_WORDS = UNITS | PERCENT | FUNCTIONS
+_PLAIN_WORDS = UNIT_WORDS | PERCENT | FUNCTIONS | SCALES.keys()
 _DENIAL = re.compile(
     r"\b(?:not|none|no|wrong|isn't|never|cannot|unsure|sure|maybe|guess)\b|\?", re.I
 )

@@ -1,5 +1,7 @@
 """Subsets of the line: intervals, unions, inequalities and set-builders in one form."""
 
+import math
+from itertools import pairwise
 from typing import Any
 
 from rewards.math.budget import Undefined
@@ -19,6 +21,8 @@ def _normal_end(node: Node) -> Node:
 def pieces(region: Node) -> tuple[Node, ...]:
     """The parts of a union, those that touch on the line merged; a set gives its elements."""
     parts = region[1] if region[0] == "union" else (region,)
+    if region[0] == "list" and all(item[0] == "rel" for item in region[1]):
+        return _alternatives(region[1])
     out: list[Node] = []
     for part in parts:
         if part == REALS:
@@ -30,6 +34,15 @@ def pieces(region: Node) -> tuple[Node, ...]:
         else:
             out.append(part)
     return _merged(out) if len(out) > 1 else tuple(out)
+
+
+def _alternatives(relations: tuple[Node, ...]) -> tuple[Node, ...]:
+    """`x < 1 or x > 3` as spans; as they came where they meet, for that may mean `and`."""
+    spans = [as_region(relation) for relation in relations]
+    if len(symbols(relations)) != 1 or any(s is None or s[0] != "tuple" for s in spans):
+        return relations
+    joined = pieces(("union", tuple(spans)))
+    return joined if len(joined) == len(spans) else relations
 
 
 def _place(node: Node) -> Any:
@@ -75,7 +88,9 @@ def as_region(node: Node) -> Node | None:
     if node == REALS or node[0] in ("tuple", "union", "set", "list"):
         return node
     if node[0] == "builder":
-        return as_region(node[2])
+        return as_region(node[2]) if _ranges_over_reals(node[1]) else None
+    if node[0] == "minus" and node[1][0] == REALS and node[1][1][0] == "set":
+        return _without_points(node[1][1][1])
     if node[0] != "rel":
         return None
     operators, sides = node[1], node[2]
@@ -86,6 +101,19 @@ def as_region(node: Node) -> Node | None:
     if len(operators) == 2 and sides[1][0] == "sym" and not symbols((sides[0], sides[2])):
         return _between(operators, sides)
     return None
+
+
+def _ranges_over_reals(element: Node) -> bool:
+    """True for `x` and `x in R` before the bar, not for `2x` or `x in Z`."""
+    return element[0] == "sym" or (element[0] == "rel" and element[2][1:] == (REALS,))
+
+
+def _without_points(points: tuple[Node, ...]) -> Node | None:
+    places = {_place(point): point for point in points}
+    if None in places or not all(map(math.isfinite, places)):
+        return None
+    ends = (_NEG_INF, *(places[p] for p in sorted(places)), _INF)
+    return ("union", tuple(("tuple", "(", ")", pair) for pair in pairwise(ends)))
 
 
 def _half_line(operator: str, sides: tuple[Node, ...]) -> Node | None:

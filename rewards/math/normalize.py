@@ -46,8 +46,8 @@ def clean_unicode(text: str) -> str:
 
 _SIZED = re.compile(r"\\(?:left|right|mleft|mright|[bB]igg?[lrm]?)(?![A-Za-z])(?:\s*\.(?!\d))?")
 _DROPPED = re.compile(
-    r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|boldsymbol|bm"
-    r"|hspace\*?\{[^{}]*\}|hskip|phantom\{[^{}]*\})(?![A-Za-z])"
+    r"\\(?:(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|boldsymbol|bm|hskip"
+    r"|underline)(?![A-Za-z])|(?:hspace\*?|phantom|(?:text)?color)\s*\{[^{}]*\})"
 )
 _SPACES = re.compile(r"(?P<row>\\\\)|\\(?:q?quad|(?:enspace|thinspace)(?![A-Za-z])|[,;: ])|~")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")

@@ -11,7 +11,7 @@ from typing import Any
 
 from rewards.math.atoms import CONSTANTS, parse_atom
 from rewards.math.budget import MAX_DEPTH, OverBudget, UnknownCommand, Unparsable
-from rewards.math.tokens import GREEK, UNITS, Token, tokenize
+from rewards.math.tokens import GREEK, Token, tokenize
 
 Node = tuple[Any, ...]
 
@@ -335,7 +335,8 @@ class Parser:
             return inside if inside[0] == "builder" else ("set", tuple(items))
         if len(items) == 1 and (opening == "{" or (opening + end) in ("()", "[]")):
             return inside
-        return ("tuple", opening[-1], end[-1], tuple(items))
+        fence = "()" if opening == "\\langle" else opening + end
+        return ("tuple", fence[0], fence[1], tuple(items))
 
     def builder(self) -> Node:
         """{x | condition} or a plain list."""
@@ -363,14 +364,6 @@ def _mixed(whole: Node, top: Node, bottom: Node) -> Node:
     if bottom[0] != "num" or top[2] or bottom[2] or not 0 <= top[1] < bottom[1]:
         raise Unparsable("a mixed number whose fraction is not below 1")
     return ("num", whole[1] + top[1] / bottom[1], False)
-
-
-_UNIT_NAMES = frozenset(u.casefold() for u in UNITS) | frozenset("msghlanjwkvf")
-
-
-def is_unit(name: str) -> bool:
-    """True when every word of it is a known unit."""
-    return all(w.split("^")[0].strip("().,") in _UNIT_NAMES for w in name.split())
 
 
 def parse(text: str) -> Node:

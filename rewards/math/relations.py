@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from rewards.math.budget import OverBudget, Undefined
-from rewards.math.compare import Policy, is_plain, numeric_equal
+from rewards.math.budget import Undefined
+from rewards.math.compare import is_plain
 from rewards.math.evaluate import Numeric, symbols
 from rewards.math.parse import Node
 
@@ -109,11 +109,3 @@ def _memberships_equal(gold: Node, pred: Node, equal: Equal) -> bool:
     left, right = labelled_value(gold), labelled_value(pred)
     same = left is not None and right is not None and gold[2][0] == pred[2][0]
     return same and equal(left, right)  # type: ignore[arg-type]
-
-
-def expressions_equal(a: Node, b: Node, policy: Policy) -> bool:
-    """Numeric equality that treats an undefined side as different."""
-    try:
-        return numeric_equal(a, b, policy)
-    except (Undefined, OverBudget):
-        return False

@@ -6,14 +6,16 @@ from rewards.math.budget import Undefined
 from rewards.math.compare import (
     Policy,
     has_sign_choice,
+    is_finite_decimal,
     is_plain,
     match_unordered,
     values_equal,
 )
 from rewards.math.evaluate import exact, has_kind, symbols
 from rewards.math.intervals import REALS, as_region, pieces
-from rewards.math.parse import Node, is_unit
-from rewards.math.relations import is_label, labelled_value, relations_equal
+from rewards.math.parse import Node
+from rewards.math.relations import labelled_value, relations_equal
+from rewards.math.units import is_void, unit_key
 
 _GROUPING = ("list", "set")
 
@@ -61,15 +63,17 @@ def _split_unit(node: Node) -> tuple[Node, str, bool]:
     name = ""
     if node[0] == "unit":
         node, name = node[1], node[2]
-    if node[0] == "pct":
-        return node[1], name, True
-    return node, name if is_unit(name) else "", False
+    percent = node[0] == "pct"
+    return node[1] if percent else node, name, percent
 
 
 def _without_units(gold: Node, pred: Node, policy: Policy) -> tuple[Node, Node, bool]:
     left, left_unit, left_percent = _split_unit(gold)
     right, right_unit, right_percent = _split_unit(pred)
-    if policy.units == "agree" and left_unit and right_unit and left_unit != right_unit:
+    if is_void(left_unit) or is_void(right_unit):
+        return left, right, False
+    units = unit_key(left_unit), unit_key(right_unit)
+    if policy.units == "agree" and all(units) and units[0] != units[1]:
         return left, right, False
     if left_percent != right_percent:
         if policy.percent == "strict":
@@ -111,11 +115,18 @@ def _collections_equal(gold: Node, pred: Node, policy: Policy) -> bool:
     if "tuple" in (gold[0], pred[0]):
         grouped, other = (gold, pred) if pred[0] == "tuple" else (pred, gold)
         ordered = other[1] + other[2] == "()" and grouped[0] == "list"
-        return ordered and _in_order(grouped[1], other[3], policy)
+        return ordered and _in_order(_by_coordinate(grouped[1]), other[3], policy)
     left, right = _members(gold), _members(pred)
     if any(m[0] == "dots" for m in (*left, *right)):
         return _in_order(left, right, policy)
     return match_unordered(left, right, lambda a, b: _item_equal(a, b, policy))
+
+
+def _by_coordinate(items: Sequence[Node]) -> Sequence[Node]:
+    """`y = 3, x = 2` in the order of the coordinates; other labels stay as they are."""
+    names = [item[2][0] for item in items if item[0] == "rel" and item[1] == ("=",)]
+    named = len(names) == len(items) and set(names) <= {("sym", c) for c in "xyz"}
+    return sorted(items, key=lambda item: item[2][0]) if named else items
 
 
 def _in_order(left: Sequence[Node], right: Sequence[Node], policy: Policy) -> bool:
@@ -199,16 +210,26 @@ def _with_relation(gold: Node, pred: Node, policy: Policy) -> bool:
         return both and _regions_equal(gold, pred, policy)
     relation, other = (gold, pred) if gold[0] == "rel" else (pred, gold)
     value = labelled_value(relation)
-    if value is not None:
-        pair = (value, other) if relation is gold else (other, value)
-        return equal(*pair, policy)
+    values = _rounded(relation) or (() if value is None else (value,))
+    if values:
+        pairs = ((v, other) if relation is gold else (other, v) for v in values)
+        return any(equal(*pair, policy) for pair in pairs)
     if set(relation[1]) == {"="} and not symbols(relation) and is_plain(relation[2][-1]):
         return equal(relation[2][-1], other, policy)
-    if other[0] in ("tuple", "union", "builder") or has_kind(other, "union"):
+    if other[0] in ("tuple", "union", "builder", "minus") or has_kind(other, "union"):
         return _regions_equal(relation, other, policy)
     if other[0] in _GROUPING and len(other[1]) == 1:
         return equal(relation, other[1][0], policy)
     return False
 
 
-__all__ = ["equal", "is_label"]
+def _rounded(relation: Node) -> tuple[Node, ...]:
+    r"""Both ends of `\sqrt{2} \approx 1.414`, where no decimal spells the first; else nothing."""
+    value, decimal = sides = relation[2][-2:]
+    plain = relation[1][-1] == "~" and is_plain(value) and is_plain(decimal)
+    if not plain or not set(relation[1]) <= {"=", "~"} or symbols(sides):
+        return ()
+    known = exact(value)
+    if (known is not None and is_finite_decimal(known)) or exact(decimal) is None:
+        return ()
+    return sides if _plain_equal(value, decimal, Policy(relative_tolerance=0.01)) else ()

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from rewards.math.budget import MAX_DIGITS, MAX_TOKENS, OverBudget, Unparsable, words
+from rewards.math.units import SCALES, UNIT_WORDS
 
 FUNCTIONS = words(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech "
@@ -14,14 +15,6 @@ GREEK = words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
     "rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi "
     "Omega ell hbar angle triangle"
-)
-UNITS = words(
-    "cm mm km dm nm inch inches in ft foot feet yd yard yards mile miles meter meters metre "
-    "metres kilometers kilometres centimeters millimeters kg mg gram grams kilograms lb lbs oz "
-    "ounce ounces pound pounds ton tons liter liters litre litres ml mL gallon gallons sec secs "
-    "second seconds min mins minute minutes hr hrs hour hours day days week weeks month months "
-    "year years mph kmh degree degrees deg radians unit units sq square cubic dollar dollars cent "
-    "cents yuan euro euros rupees usd USD people students ways times apples per points coins"
 )
 PERCENT = frozenset(("percent", "pct", "percentage"))
 WORD_CONSTANTS = {"pi": "\\pi", "infty": "\\infty", "infinity": "\\infty", "oo": "\\infty"}
@@ -61,7 +54,9 @@ def _word(word: str, spaced: bool, after_value: bool) -> list[Token]:
         return [Token("percent", "%", spaced)]
     if word in WORD_CONSTANTS:
         return [Token("cmd", WORD_CONSTANTS[word], spaced)]
-    if word in UNITS and after_value and len(word) > 1:
+    if low in SCALES and after_value:
+        return [Token("op", "*", spaced), Token("num", SCALES[low])]
+    if word in UNIT_WORDS and after_value:
         return [Token("unit", word, spaced)]
     if len(word) > 1 and word in GREEK:
         return [Token("cmd", "\\" + word, spaced)]
@@ -87,9 +82,11 @@ def _styled(style: str, body: str, spaced: bool, after_value: bool) -> list[Toke
         return [Token("name", body, spaced)]
     number = re.match(r"[-+]?\d[\d.,/ ]*", body)
     if number:
-        rest = body[number.end() :]
-        words_after = [Token("text", rest, True)] if rest else []
-        return tokenize(number.group().rstrip(" .,"))[:-1] + words_after
+        rest = _styled(style, body[number.end() :], True, True)
+        return tokenize(number.group().rstrip(" .,"))[:-1] + rest
+    first, _, rest_of_body = body.partition(" ")
+    if after_value and first.lower() in SCALES:
+        return _word(first, spaced, True) + _styled(style, rest_of_body, True, True)
     return [Token("text", body, spaced)]
 
 

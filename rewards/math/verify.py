@@ -68,10 +68,15 @@ def plain_number(text: str) -> Fraction | int | None:
 
 _STYLE = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit|operatorname)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[a-z][a-z\s.'-]+", re.I)
+_SPACE = re.compile(r"(?<![\d\s])\s+|\s++(?!\d)|\\(?= )")
+_CAPITALS = re.compile(r"[A-Z]{3,}")
 
 
 def text_key(normalized: str) -> str:
-    """Spelling without text wrappers and spaces; words of two letters or more in lower case."""
+    """Spelling without text wrappers and spaces; words of two letters or more in lower case.
+
+    A space between two digits stays: 1 1/2 is not 11/2.
+    """
     key = _STYLE.sub(r"\1", normalized)
     if len(key) <= 8:
         choice = re.fullmatch(r"\(?\s*([A-Za-z])\s*\)?[.:]?", key.strip())
@@ -79,7 +84,7 @@ def text_key(normalized: str) -> str:
             return choice[1]
     if _WORD.fullmatch(key):
         key = key.casefold()
-    return re.sub(r"\s+|\\(?=[ ])", "", key)
+    return _SPACE.sub("", key)
 
 
 @lru_cache(maxsize=4096)
@@ -127,6 +132,8 @@ def _compare_texts(gold: str, answer: str, policy: Policy) -> Verdict:
         return Verdict(Status.NO_ANSWER, "text", "empty", answer)
     if left == right or text_key(left) == text_key(right):
         return _verdict(True, "text", answer)
+    if all(_CAPITALS.fullmatch(_STYLE.sub(r"\1", text).strip()) for text in (left, right)):
+        return _verdict(False, "text", answer)  # words or orders, not products of letters
     return _structured(gold, answer, policy)
 
 

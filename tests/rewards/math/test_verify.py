@@ -211,6 +211,14 @@ WRONG = [
     ("5x", r"\boxed{5}"),
     ("5", r"\boxed{5x}"),
     ("f(x)=x+1", r"\boxed{g(x)=x+1}"),
+    ("11/2", r"\boxed{1 1/2}"),
+    ("1 1/2", r"\boxed{11/2}"),
+    (r"3\frac14", r"\boxed{31/4}"),
+    ("12345", r"\boxed{1 2 3 4 5}"),
+    ("56", r"\boxed{5\quad 6}"),
+    ("CBAD", r"\boxed{CABD}"),
+    ("A", r"\boxed{(A) or (B)}"),
+    ("B", "The answer is not B."),
 ]
 
 

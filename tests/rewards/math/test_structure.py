@@ -1,0 +1,44 @@
+import pytest
+
+from rewards.math.verify import verify
+from rewards.types import Status
+
+RIGHT = [
+    (r"(-\infty,-1)\cup(2,\infty)", r"x<-1 \text{ or } x>2"),
+    (r"(0,1)\cup(2,3)", r"0<x<1, 2<x<3"),
+    (r"(-\infty,0)\cup(0,1)\cup(1,\infty)", r"\mathbb{R}\setminus\{1,0\}"),
+    (r"x\ne 0", r"\mathbb{R}\setminus\{0\}"),
+    (r"(2,\infty)", r"\{x\in\mathbb{R} \mid x>2\}"),
+    ("(1,2)", r"\langle 1,2\rangle"),
+    (r"\langle 1,2\rangle", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    ("(2,3)", "y=3, x=2"),
+    ("(2,3)", "k=2, a=3"),
+    (r"2\sqrt3", r"2\sqrt{3} \approx 3.464"),
+    ("3.464", r"2\sqrt{3} \approx 3.464"),
+    (r"\frac13", r"x=\frac13\approx 0.33"),
+    ("5", r"\textcolor{red}{5}"),
+    ("5", r"\color{red}5"),
+]
+WRONG = [
+    (r"(-\infty,-1)\cup(2,\infty)", r"x<-1 \text{ or } y>2"),
+    (r"(-\infty,-1)\cup(2,\infty)", r"x\le -1 \text{ or } x>2"),
+    (r"\mathbb{R}", r"x<2 \text{ and } x>1"),
+    (r"(-\infty,0)\cup(0,\infty)", r"\mathbb{R}\setminus\{1\}"),
+    (r"(2,\infty)", r"\{2x \mid x>2\}"),
+    (r"(2,\infty)", r"\{x\in\mathbb{Z} \mid x>2\}"),
+    ("(2,3)", "y=2, x=3"),
+    ("(1,2)", r"\langle 2,1\rangle"),
+    (r"\sqrt2", r"\sqrt2 \approx 1.5"),
+    ("499", r"499 \approx 500"),
+    ("500", r"499 \approx 500"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), RIGHT)
+def test_the_same_in_another_shape(gold, answer):
+    assert verify(gold, f"\\boxed{{{answer}}}").status is Status.CORRECT
+
+
+@pytest.mark.parametrize(("gold", "answer"), WRONG)
+def test_a_near_miss_of_a_shape(gold, answer):
+    assert verify(gold, f"\\boxed{{{answer}}}").status is Status.WRONG
