@@ -36,6 +36,7 @@ from rlnorm.slots import (
     stages,
 )
 from rlnorm.stages import Stage, options_of, resolve_stage, suggest
+from rlnorm.tokens import rollout_sum
 from rlnorm.types import LossDenominators
 
 GROUP_RELATIVE = frozenset(ESTIMATORS) - {
@@ -117,6 +118,7 @@ class Algorithm:
         for shaper in self.shaping:
             columns["rewards"] = shaper(columns)
         values, keep = _estimated(self.estimator, columns)
+        per_token = _is_per_token(self.estimator, values, keep, columns.get("rollout_index"))
         for modulator in self.modulators:
             result = modulator({**columns, "advantages": values})
             if isinstance(result, Advantages):
@@ -127,7 +129,8 @@ class Algorithm:
                 f"{self.estimator.name}: returned {int((~values.isfinite()).sum())} advantages "
                 "that are not finite: needs a finite one for every rollout, 0 where a reward is NaN"
             )
-        return Advantages(_zero_dropped(values, keep, columns), keep)
+        kept = keep[columns["rollout_index"]] if per_token else keep
+        return Advantages(values.where(kept if values.dim() == 1 else kept[:, None], 0.0), keep)
 
     def token_advantages(
         self,
@@ -136,7 +139,7 @@ class Algorithm:
         turn_index: Int[Tensor, " t"],
     ) -> Float[Tensor, " t"]:
         """The advantage of each trained token. Raises ValueError for a turn without advantage."""
-        values, n = advantages.values, advantages.keep.shape[0]
+        values = advantages.values
         if values.dim() == 2:
             turns = values.shape[1]
             if turn_index.numel() and int(turn_index.max()) >= turns:
@@ -145,7 +148,7 @@ class Algorithm:
                     "turn_rewards has"
                 )
             return values[rollout_index, turn_index]
-        if _is_per_token(self.estimator, values, n, rollout_index.shape[0]):
+        if _is_per_token(self.estimator, values, advantages.keep, rollout_index):
             return values
         return values[rollout_index]
 
@@ -316,18 +319,21 @@ def _estimated(stage: Stage, columns: Mapping[str, Tensor]) -> tuple[Tensor, Boo
     result = stage(columns)
     values = result.values if isinstance(result, Advantages) else result
     source = "turn_rewards" if "turn_rewards" in stage.data else "rewards"
-    n, tokens = columns[source].shape[0], columns.get("rollout_index")
-    per_token = tokens is not None and values.shape == tokens.shape
+    n = columns[source].shape[0]
+    keep = _rewarded(stage, columns[source])
+    per_token = _is_per_token(stage, values, keep, columns.get("rollout_index"))
     if not (values.shape[0] == n and values.dim() in (1, 2)) and not per_token:
         raise ValueError(
             f"estimator.name = {stage.name!r}: returned shape {tuple(values.shape)}: needs [{n}] "
             f"for the rollouts, [{n}, turns], or one number for each trained token"
         )
-    keep = _rewarded(stage, columns[source])
     if stage.name in GROUP_RELATIVE and "group_index" in columns:
         groups = make_groups(columns["group_index"])
         alone = group_count(torch.zeros(n).double().where(keep, torch.nan), groups) < 2
-        keep = keep & ~(alone[groups.index] & _all_zero(values, n, columns))
+        nonzero = values != 0 if values.dim() == 1 else (values != 0).any(dim=1)
+        if per_token:
+            nonzero = rollout_sum(nonzero.long(), columns["rollout_index"], n) > 0
+        keep = keep & ~(alone[groups.index] & ~nonzero)
     if isinstance(result, Advantages):
         keep = keep & result.keep
     return values.double(), keep
@@ -342,22 +348,13 @@ def _rewarded(stage: Stage, table: Float[Tensor, "n k"]) -> Bool[Tensor, " n"]:
     return ~(table.isnan() & counted).any(dim=1)
 
 
-def _all_zero(values: Tensor, n: int, columns: Mapping[str, Tensor]) -> Bool[Tensor, " n"]:
-    nonzero = values != 0
-    if values.shape[0] == n:
-        return ~(nonzero if values.dim() == 1 else nonzero.any(dim=1))
-    counts = torch.bincount(columns["rollout_index"], weights=nonzero.double(), minlength=n)
-    return counts == 0
-
-
-def _is_per_token(stage: Stage, values: Tensor, n: int, t: int) -> bool:
-    return values.shape[0] == t and (t != n or "rollout_index" in stage.data)
-
-
-def _zero_dropped(values: Tensor, keep: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
-    if values.shape[0] != keep.shape[0]:
-        keep = keep[columns["rollout_index"]]
-    return values.where(keep if values.dim() == 1 else keep[:, None], 0.0)
+def _is_per_token(
+    stage: Stage, values: Tensor, keep: Bool[Tensor, " n"], rollout_index: Tensor | None
+) -> bool:
+    """Of as many tokens as rollouts, only an estimator that looks at tokens speaks of each."""
+    if rollout_index is None or values.shape != rollout_index.shape:
+        return False
+    return values.shape != keep.shape or "rollout_index" in stage.data
 
 
 def _described(stage: Stage) -> dict[str, Any]:

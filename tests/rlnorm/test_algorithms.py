@@ -120,6 +120,9 @@ def test_token_advantages_by_rollout_turn_and_token():
     tokens = plus.token_advantages(got, rollout, turn)
     assert tokens.shape == (3,)
     assert tokens[0] == tokens[1] > 0 > tokens[2]
+    # as many tokens as rollouts, one of them without a token: still one advantage a token
+    masked = plus.advantages(driver_data([1.0, NAN, 0.0], [0, 1, 2], rollout_index=2 * rollout))
+    assert plus.token_advantages(masked, 2 * rollout, turn).tolist() == tokens.tolist()
 
 
 def test_shaping_runs_before_and_modulators_after():
