@@ -14,10 +14,17 @@ from rlnorm.kernels.types import HeadOptions, TokenStats
 def merge(parts: Sequence[Partials]) -> Partials:
     """Join the partials of disjoint columns in the order given; exact, and the same bits for the
     same order."""
-    total = parts[0]
-    for part in parts[1:]:
+    total, *others = map(_without_nan, parts)
+    for part in others:
         total = _merge_two(total, part)
     return total
+
+
+def _without_nan(part: Partials) -> Partials:
+    """Columns that are all -inf add nothing, as no columns do."""
+    there = part.peak > -torch.inf
+    sums = {name: getattr(part, name) for name in ("rest", "centred", "squares")}
+    return part._replace(**{name: x.where(there, 0.0) for name, x in sums.items()})
 
 
 def _merge_two(x: Partials, y: Partials) -> Partials:

@@ -52,13 +52,15 @@ def statistics_kernel(  # type: ignore[no-untyped-def]
         s = _scaled(tl.load(z + row * stride + cols, mask=inside, other=0.0), scale, cap, CAP)
         s = tl.where(inside, s, float("-inf"))
         top = tl.max(s, axis=0)
-        x = tl.maximum(s - top, -87.0)
+        # a block of nothing but -inf must add nothing, not NaN
+        x = tl.maximum(s - tl.where(top == float("-inf"), 0.0, top), -87.0)
         e = tl.where(inside, tl.exp(x), 0.0)
         ties = tl.sum((s == top).to(tl.float32), axis=0)
         # the largest element is left out, further copies of it are not
         block_rest = tl.sum(tl.where(s == top, 0.0, e), axis=0) + (ties - 1.0)
         best = tl.maximum(peak, top)
-        down_old, down_new = tl.maximum(peak - best, -87.0), top - best
+        level = tl.where(best == float("-inf"), 0.0, best)
+        down_old, down_new = tl.maximum(peak - level, -87.0), tl.maximum(top - level, -87.0)
         old, new = tl.where(peak == float("-inf"), 0.0, tl.exp(down_old)), tl.exp(down_new)
         if ENTROPY:
             block_centred = tl.sum(e * x, axis=0)

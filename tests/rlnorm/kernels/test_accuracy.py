@@ -306,6 +306,22 @@ def test_forbidden_tokens_have_no_weight(backend):
     assert abs(gradient[0, 2].item()) < 1e-30
 
 
+def test_forbidden_ranges_as_wide_as_a_block_have_no_weight(backend):
+    """Wherever they lie: before, between or after the tokens that can be."""
+    allowed = torch.tensor([[1.0, 2.0, 0.5]])
+    wall = torch.full((1, 4096), -math.inf)
+    want = stats_from_logits(
+        allowed.double(), torch.tensor([1]), want=STATISTICS, proxy=MinP(0.3), backend="reference"
+    )
+    for parts in ((wall, allowed), (allowed, wall), (wall, allowed[:, :2], wall, allowed[:, 2:])):
+        logits = torch.cat(parts, dim=1).requires_grad_()
+        target = (logits[0] == 2.0).nonzero()[0]
+        got = stats_from_logits(logits, target, want=STATISTICS, proxy=MinP(0.3), backend=backend)
+        assert_statistics(got, want)
+        (gradient,) = torch.autograd.grad(got.logprob.sum() + got.entropy.sum(), logits)
+        assert torch.isfinite(gradient).all()
+
+
 def test_many_chunks_agree_with_one(backend):
     """t < v slices the vocabulary in backward, t >= v the tokens; no sum is rounded per chunk."""
     shapes = ((17, 70), (30, 20)) if backend == "triton" else ((70, 170), (140, 90), (17, 70))

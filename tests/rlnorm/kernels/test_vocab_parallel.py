@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from rlnorm.kernels import TokenStats, token_stats
+from rlnorm.kernels.backends import resolve_backend
+from rlnorm.kernels.rows import RowInputs
+from rlnorm.kernels.summary import merge
 
 WORKER = Path(__file__).with_name("vocab_parallel_worker.py")
 spec = spec_from_file_location("vocab_parallel_worker", WORKER)
@@ -54,6 +57,19 @@ def test_four_ranks_agree_bitwise_and_match_one_process(backend, tmp_path):
             for got, want in zip(held, expected, strict=True):
                 torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
             assert not any(x[columns:].any() for x in of_shards)
+
+
+def test_a_rank_of_forbidden_tokens_adds_nothing(backend):
+    rows = resolve_backend(backend, torch.device("cpu"), torch.float32).rows
+    inputs = RowInputs(torch.tensor([1]), torch.ones(1), None)
+    allowed = torch.tensor([[1.0, 2.0, 0.5]])
+    parts = [
+        rows.statistics(z, inputs, entropy=True, squares=True)
+        for z in (torch.full((1, 7), -torch.inf), allowed, torch.full((1, 7), -torch.inf))
+    ]
+    for order in ((0, 1), (1, 0), (0, 1, 2)):
+        for got, want in zip(merge([parts[i] for i in order]), parts[1], strict=True):
+            torch.testing.assert_close(got, want)
 
 
 def test_a_split_vocabulary_needs_a_group_and_a_size():
