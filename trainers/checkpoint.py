@@ -32,7 +32,8 @@ async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, k
     """Write `step_000050/` beside the others by an atomic rename, then name it in `latest`."""
     final = folder / f"step_{state.step:06d}"
     partial = folder / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in folder.glob(".step_*.partial"):  # by a kill while it was written
+        shutil.rmtree(left)
     partial.mkdir(parents=True)
     try:
         await learner.save(partial)
@@ -40,13 +41,14 @@ async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, k
         _sync_tree(partial)
     except Exception as error:
         free = shutil.disk_usage(folder).free
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)  # a rank may still be writing
         if free < FULL_BYTES:  # the writers below have errors of their own for it
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(final)) from error
         raise
     if final.exists():  # the same step, taken again after a resume from an older one
         shutil.rmtree(final)
     os.replace(partial, final)
+    _sync(folder)  # before `latest` may name it
     write_atomic(folder / "latest", final.name + "\n")
     _prune(folder, state.step, keep)
     return final
@@ -82,11 +84,14 @@ def _prune(folder: Path, newest: int, keep: int) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    """Make sure every byte is on disk before the rename makes the folder real."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    """Make sure every byte and name is on disk before the rename makes the folder real."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

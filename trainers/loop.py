@@ -108,15 +108,15 @@ async def train(parts: Parts, state: LoopState) -> LoopState:
         row |= step_metrics(parts, scored, credit, results, timings, report)
         row["throughput/tokens_per_s"] = row["tokens"] / row["time/step_s"]
         write_rollouts(parts.run_dir.path / "rollouts", step, scored, credit)
-        last = step == config.steps or stop.asked
+        last = step == config.steps
         if last or (config.eval_every and step % config.eval_every == 0):
             row |= await _evaluate(parts, step)
         _log(parts, row)
-        if last or (config.checkpoint_every and step % config.checkpoint_every == 0):
+        await asyncio.sleep(0)  # lets signals and sinks in between blocking steps
+        if last or stop.asked or (config.checkpoint_every and step % config.checkpoint_every == 0):
             await save_checkpoint(
                 parts.run_dir.checkpoints, parts.learner, state, keep=config.keep_checkpoints
             )
-        await asyncio.sleep(0)  # lets signals and sinks in between blocking steps
     return state
 
 
@@ -147,12 +147,17 @@ async def _learn(parts: Parts, credit: Credit, step: int, lr: float) -> list[Ste
         if not len(batch.token_ids):
             continue
         result = rescale_metrics(await parts.learner.step(batch, lr), batch)
-        parts.algorithm.after_step({"entropy": result.metrics["policy/entropy"]})
         results.append(result)
         if result.skipped:
             parts.run_dir.log_event(
                 "step_skipped", step=step, minibatch=index, grad_norm=str(result.grad_norm)
             )
+            parts.display.note(
+                f"step {step}: the gradient is not finite: the weights stay as they are, its batch "
+                f"is in {parts.run_dir.path / 'faults'}"
+            )
+        else:
+            parts.algorithm.after_step({"entropy": result.metrics["policy/entropy"]})
     if not results:
         parts.run_dir.log_event("nothing_to_learn", step=step)
     return results
@@ -256,19 +261,20 @@ class Clock:
 
 
 class Stop:
-    """Asked for by a first Ctrl-C; a second one ends the process at once."""
+    """Asked for by a first Ctrl-C; a second one cancels the training task."""
 
     def __init__(self, display: Display) -> None:
         self.asked = False
         self.promise = "finishing the first evaluation; nothing is trained yet, so nothing is saved"
         """What is still done before the end."""
-        self._display = display
+        self._display, self._task = display, asyncio.current_task()
         # outside the main thread, or without POSIX signals, Ctrl-C ends at once
         with suppress(NotImplementedError, RuntimeError, ValueError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
 
     def _interrupt(self) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
+        if self.asked and self._task is not None:
+            self._task.cancel()
+            return
         self.asked = True
         self._display.note(f"{self.promise}; press Ctrl-C again to stop at once")

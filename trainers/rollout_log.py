@@ -42,5 +42,8 @@ def write_rollouts(folder: Path, step: int, scored: ScoredRollouts, credit: Cred
     folder.mkdir(exist_ok=True)
     path = folder / f"step_{step:06d}.parquet"
     partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.table(columns), partial, compression="zstd")
-    partial.replace(path)
+    try:
+        pq.write_table(pa.table(columns), partial, compression="zstd")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

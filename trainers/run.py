@@ -1,16 +1,21 @@
 """One run from start to end: build, train, report, and close whatever happens."""
 
+import asyncio
 import errno
+import fcntl
+import os
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 
 import torch
 
-from rewards.errors import RewardError
-from trainers.build import build_parts, build_plan
+from rewards.errors import InputError, RewardError
+from trainers.build import Plan, build_parts, build_plan
 from trainers.config import Config
 from trainers.display import Display, sparkline
-from trainers.errors import RunError
+from trainers.errors import Interrupted, RunError
 from trainers.gains import benchmark_gains
 from trainers.loop import stopped_early, train
 from trainers.report import write_report
@@ -21,11 +26,22 @@ async def run_training(
     config: Config, display: Display, *, resume: bool = False, overwrite: bool = False
 ) -> RunDir:
     """Train as the config says; the run directory it leaves is complete and resumable."""
-    started = time.perf_counter()
-    run_dir = RunDir(config.run_dir)
+    started, run_dir = time.perf_counter(), RunDir(config.run_dir)
     run_dir.check(config, resume=resume, overwrite=overwrite)
     plan = await build_plan(config)  # bad input must not leave an empty run directory
-    run_dir.create(config, overwrite=overwrite)
+    if run_dir.path.exists():
+        with _alone_in(run_dir.path):  # before it is written to, or moved away
+            run_dir.create(config, overwrite=overwrite)
+    else:
+        run_dir.create(config, overwrite=overwrite)
+    with _alone_in(run_dir.path):
+        return await _train_in(run_dir, plan, display, started, resume=resume)
+
+
+async def _train_in(
+    run_dir: RunDir, plan: Plan, display: Display, started: float, *, resume: bool
+) -> RunDir:
+    config = plan.config
     try:
         async with AsyncExitStack() as stack:
             parts, state = await build_parts(plan, run_dir, display, stack, resume=resume)
@@ -33,7 +49,9 @@ async def run_training(
             display.start(completed=state.step)
             state = await train(parts, state)
             report = write_report(run_dir, f"rlnorm run {config.run_name}")
-    except (OSError, RewardError, RunError) as error:
+    except asyncio.CancelledError:  # a Ctrl-C before training began, or a second one
+        raise _stopped_at_once(run_dir) from None
+    except (OSError, RewardError, RunError, FloatingPointError, MemoryError) as error:
         raise RunError(_advice(error, run_dir)) from error
     finally:
         torch.use_deterministic_algorithms(False)
@@ -66,6 +84,25 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
     return lines
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process, which lets go of it however it ends."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"run directory {folder}: another process trains in it; wait for its end, or set "
+                "run_name"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(held)
+
+
 def _advice(error: Exception, run_dir: RunDir) -> str:
     """The cause and how to go on, for as long as there is a run to go on with."""
     resume = f"then: rlnorm train {run_dir.path}/config.yaml --resume"
@@ -75,3 +112,12 @@ def _advice(error: Exception, run_dir: RunDir) -> str:
         return f"no space left on the disk of {run_dir.path}: free some, {resume}"
     kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
     return f"{kind}{error}; mend it, {resume}"
+
+
+def _stopped_at_once(run_dir: RunDir) -> Interrupted:
+    if not run_dir.metrics.exists():
+        return Interrupted("stopped before training began: nothing of it is kept; start again")
+    return Interrupted(
+        "stopped at once: steps after the last checkpoint are lost; to go on: "
+        f"rlnorm train {run_dir.path}/config.yaml --resume"
+    )

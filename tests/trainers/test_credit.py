@@ -151,6 +151,13 @@ def test_minibatches_hold_whole_groups_once_with_their_own_denominators():
     assert len(twice) == 4
 
 
+def test_fewer_groups_than_minibatches_make_fewer_steps():
+    # as when resampling finds too few informative prompts
+    credit = credit_of([scored_group("a", [1.0, 0.0]), scored_group("b", [0.0, 1.0])])
+    parts = minibatches(credit, config(minibatches=3), step=1)
+    assert [len(part.cu_seqlens) - 1 for part in parts] == [2, 2]
+
+
 def test_the_buffer_drops_groups_that_are_too_old():
     async def scenario():
         buffer = GroupBuffer()

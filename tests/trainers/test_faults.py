@@ -1,6 +1,7 @@
 """What goes wrong in a run ends in recovery, or in one clear line and a run that can go on."""
 
 import asyncio
+import fcntl
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from rewards.errors import InputError
+from trainers.checkpoint import load_state
 from trainers.config import load_config
 from trainers.display import Display
 from trainers.errors import RunError
@@ -34,9 +36,9 @@ SMALL = (
 COMMAND = [sys.executable, "-m", "launch.cli", "train", "quickstart", *SMALL]
 
 
-def train(folder: Path, *overrides: str) -> list[dict]:
+def train(folder: Path, *overrides: str, shown: io.StringIO | None = None) -> list[dict]:
     config = load_config("quickstart", [*SMALL, f"output_dir={folder}", "run_name=r", *overrides])
-    display = Display(config.steps, Console(file=io.StringIO()))
+    display = Display(config.steps, Console(file=shown or io.StringIO(), width=200))
     return read_jsonl(asyncio.run(run_training(config, display)).metrics)
 
 
@@ -89,7 +91,10 @@ def test_a_non_finite_gradient_skips_the_step_and_saves_the_batch(tmp_path):
         "def bad(logprobs, old_logprobs, advantages):\n"
         "    return (logprobs - old_logprobs) * advantages * float('inf')\n"
     )
-    rows = train(tmp_path / "runs", f"algorithm.loss='{loss}:bad'", "learner.minibatches=1")
+    shown = io.StringIO()
+    options = [f"algorithm.loss='{loss}:bad'", "learner.minibatches=1"]
+    rows = train(tmp_path / "runs", *options, shown=shown)
+    assert shown.getvalue().count("gradient is not finite: the weights stay as they are") == 2
     assert [row["learner/skipped_steps"] for row in rows[1:]] == [1, 1]
     assert [row["policy/version"] for row in rows[1:]] == [0, 0]
     run = tmp_path / "runs" / "r"
@@ -102,6 +107,37 @@ def test_a_non_finite_gradient_skips_the_step_and_saves_the_batch(tmp_path):
     ]
     saved = torch.load(run / "faults" / "version_000000_0.pt", weights_only=False)
     assert saved.denominators.tokens > 0
+
+
+def test_a_skipped_step_moves_no_adaptive_coefficient(tmp_path):
+    loss = tmp_path / "bad_loss.py"
+    loss.write_text("def bad(logprobs): return logprobs * float('inf')\n")
+    adaptive = "{name: adaptive_entropy, target: 99, coef: 0.5, delta: 0.1}"
+    rows = train(
+        tmp_path / "runs",
+        f"algorithm.loss='{loss}:bad'",
+        f"algorithm.regularizers=[{adaptive}]",
+    )
+    assert all(row["learner/skipped_steps"] > 0 for row in rows[1:])
+    checkpoint = tmp_path / "runs" / "r" / "checkpoints" / "step_000002"
+    assert load_state(checkpoint).algorithm["coef"] == 0.5
+
+
+def test_a_run_directory_in_which_another_process_trains_is_left_alone(tmp_path):
+    train(tmp_path / "runs")
+    run = tmp_path / "runs" / "r"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    options = [*SMALL, f"output_dir={tmp_path}/runs", "run_name=r", "steps=3"]
+    config = load_config("quickstart", options)
+    held = os.open(run, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as the process that trains in it does
+    for how in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(InputError, match=f"run directory {run}: another process trains in it"):
+            asyncio.run(run_training(config, Display(3, Console(quiet=True)), **how))
+    os.close(held)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    asyncio.run(run_training(config, Display(3, Console(quiet=True)), resume=True))
+    assert len(read_jsonl(run / "metrics.jsonl")) == 4
 
 
 def test_a_run_that_learns_nothing_ends_with_a_report(user_module, tmp_path):
@@ -159,6 +195,15 @@ def test_a_model_that_does_not_load_is_told_and_the_old_run_stays(tmp_path):
             asyncio.run(run_training(config, Display(2, Console(quiet=True)), overwrite=True))
         assert (tmp_path / "runs" / "r" / "metrics.jsonl").read_bytes() == before
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["r"]
+
+
+def test_weights_that_are_not_finite_end_the_run_with_one_line(tmp_path):
+    model = broken(tmp_path / "nan", keep=".")
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunError, match=r"logits of prompt 0 .* NaN or infinite: .*start again$"):
+        train(tmp_path / "runs", f"model.path={model}")
 
 
 def test_overwriting_leaves_the_new_run_alone(tmp_path):
@@ -274,6 +319,44 @@ def test_ctrl_c_in_the_first_evaluation_claims_no_save_and_the_run_starts_again(
     assert done.returncode == 0, done.stderr
     rows = read_jsonl(tmp_path / "r" / "metrics.jsonl")
     assert [row["step"] for row in rows] == [0, 1, 2]
+
+
+INTERRUPTING = """
+import os, pathlib, signal
+once, run = pathlib.Path({once!r}), pathlib.Path({run!r})
+async def f(sample):
+    if (run / {after!r}).exists() and not once.exists():
+        once.touch()
+        for _ in range({times}):
+            os.kill(os.getpid(), signal.SIGINT)
+    return float(len(sample.completion) % 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "times", "told", "saved"),
+    [
+        # its rollouts are written: the step is in its evaluation
+        ("rollouts/step_000001.parquet", 1, "stopped and saved after step 1 of 3", True),
+        ("rollouts/step_000001.parquet", 2, "stopped at once: steps after the last", False),
+        ("config.yaml", 2, "stopped before training began: nothing of it is kept", False),
+    ],
+    ids=["in an evaluation", "twice", "twice before the first row"],
+)
+def test_ctrl_c_tells_what_is_kept(user_module, tmp_path, after, times, told, saved):
+    run = tmp_path / "r"
+    once = str(tmp_path / "sent")
+    body = INTERRUPTING.format(once=once, run=str(run), after=after, times=times)
+    name = user_module(f"interrupting_{times}", body)
+    config = [f"rewards=[{{name: mine, function: '{name}:f'}}]", "eval_samples=1", "steps=3"]
+    config += ["data.eval={c: task:chain:heldout}", "eval_every=1"]
+    config += [f"output_dir={tmp_path}", "run_name=r"]
+    stopped = subprocess.run([*COMMAND, *config], capture_output=True, text=True, timeout=120)
+    assert stopped.returncode == 130, stopped.stderr
+    assert told in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert (run / "checkpoints" / "latest").exists() == saved
+    assert run.exists() == ("--resume" in stopped.stderr)
 
 
 @pytest.mark.skipif(

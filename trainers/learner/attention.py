@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from rewards.errors import InputError
 from rlnorm.types import TokenBatch
 from trainers.learner.packing import take_rollouts, token_index
 from trainers.learner.prefix_tree import PrefixTree
@@ -98,8 +99,9 @@ def varlen_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention along each path; query [1, h, m, e], key and value [1, h_kv, m, e]."""
     if softcap is not None:
-        raise ValueError(
-            f"attention softcap = {softcap}: models with soft-capped scores are unsupported"
+        raise InputError(
+            f"model.path: attention softcap = {softcap}: models with soft-capped scores are "
+            "unsupported"
         )
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _varlen_kernel(query, key, value, scaling, sliding_window, varlen), None

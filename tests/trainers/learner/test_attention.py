@@ -3,6 +3,8 @@
 import pytest
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
@@ -13,6 +15,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from rewards.errors import InputError
 from rlnorm.types import LossDenominators, TokenBatch
 from trainers.learner import attention
 from trainers.learner.attention import VarlenLayout
@@ -95,6 +98,13 @@ def test_states_and_gradients_equal_those_of_one_pass_a_rollout(name):
     # norms and rotary tables are float32 inside the models, in both
     for got, expected in zip(results[1], results[0], strict=True):
         assert (got - expected).norm() <= 2e-6 * expected.norm()
+
+
+def test_soft_capped_scores_are_bad_input():
+    model = Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8)).eval()
+    model.set_attn_implementation(attention.NAME)
+    with pytest.raises(InputError, match=r"model.path: attention softcap = 50.0: .* unsupported"):
+        tree_hidden(model, batch_of(ROLLOUTS))
 
 
 def test_the_nodes_of_a_tree_are_its_distinct_prefixes():
