@@ -114,7 +114,10 @@ class SharedMemoryChannel:
             parity_max=largest,
         )
         if not mean <= self._alarm:
-            raise ClusterError(_alarm_text(report, self._alarm))
+            text = _alarm_text(report, self._alarm)
+            if not report.version:
+                text += "; nothing has trained yet, so the learner computes this architecture wrong"
+            raise ClusterError(text)
         return report
 
 
@@ -187,8 +190,7 @@ class ClusterChannel:
         version = learner.policy_version
         if not isinstance(learner, DeviceSource):
             raise ClusterError(
-                f"transfer = {pool.transfer!r}: needs learner.backend deepspeed on GPUs; use "
-                "object_store with this learner"
+                f"transfer = {pool.transfer!r}: needs learner.backend: deepspeed with ranks on GPUs"
             )
         if not self._connected:
             await learner.connect_device(pool)

@@ -5,9 +5,15 @@ import math
 
 import pytest
 import torch
+from transformers import GraniteConfig, GraniteForCausalLM
 
+from rlnorm.algorithms import resolve_algorithm
+from trainers.cluster import ClusterError
+from trainers.config import LearnerConfig, ModelConfig
 from trainers.learner.deepspeed_learner import DeepSpeedLearner
-from trainers.sync import DeviceSource, RefSource, fixed_batch, gap
+from trainers.learner.embedded import EmbeddedLearner
+from trainers.rollout.local import LocalPool
+from trainers.sync import DeviceSource, RefSource, SharedMemoryChannel, fixed_batch, gap
 
 
 def test_gap_is_the_mean_and_largest_difference_of_the_worst_engine():
@@ -37,6 +43,27 @@ def test_fixed_sequences_are_scored_from_their_second_token():
 def test_a_sequence_of_one_token_says_nothing():
     with pytest.raises(ValueError, match="two tokens at least"):
         fixed_batch([(5, 6), (7,)], temperature=1.0)
+
+
+async def test_an_architecture_that_the_learner_computes_wrong_is_refused_at_the_start(tmp_path):
+    torch.manual_seed(0)
+    size = {"vocab_size": 61, "hidden_size": 16, "intermediate_size": 16, "initializer_range": 0.3}
+    depth = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    # this family divides its logits, of which the learner's fused head knows nothing
+    config = GraniteConfig(**size, **depth, logits_scaling=8.0, pad_token_id=0)
+    GraniteForCausalLM(config).save_pretrained(tmp_path)
+    model, device = ModelConfig(path=str(tmp_path)), torch.device("cpu")
+    algorithm = resolve_algorithm("grpo")
+    learner = EmbeddedLearner(
+        model, LearnerConfig(), algorithm, None, seed=0, device=device, faults=tmp_path
+    )
+    await learner.start()
+    pool = LocalPool(learner.model)
+    await pool.start()
+    channel = SharedMemoryChannel(probe=[(5, 6, 7, 8), (9, 8, 7)])
+    with pytest.raises(ClusterError, match=r"version 0: .* alarm 0.001\); nothing has trained yet"):
+        await channel.publish(learner, pool)
+    await pool.close()
 
 
 @pytest.mark.parametrize(

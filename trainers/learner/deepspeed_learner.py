@@ -7,6 +7,7 @@ and adds up what they return; the denominators of the loss were fixed before, on
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ class DeepSpeedLearner:
             deadline_s=min(60.0, self._start_deadline_s),
         )
         self.nodes = self._reservation.nodes
+        _send_plugins_whole()
         for rank, node in enumerate(self.nodes):
             options = self._options | {"rank": rank, "node": node}
             actor = self._cluster.spawn(
@@ -211,6 +213,15 @@ class DeepSpeedLearner:
     async def _wait(self, refs: Sequence[Any], what: str, deadline_s: float) -> list[Any]:
         label = f"{self._config.ranks} DeepSpeed ranks on {', '.join(sorted(set(self.nodes)))}"
         return await wait_for(refs, deadline_s=deadline_s, what=f"{label}: {what}")
+
+
+def _send_plugins_whole() -> None:
+    """A stage of `file.py:function` travels as its code: no other process has its module."""
+    from ray import cloudpickle
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("rlnorm_plugin_"):
+            cloudpickle.register_pickle_by_value(module)
 
 
 def _shortest_trained(batch: TokenBatch) -> Tensor:

@@ -329,9 +329,11 @@ class Rank:
 
     def save(self, folder: str, state: Mapping[str, Any]) -> None:
         """`model/` by rank 0, `trainer_state/` by every rank."""
-        # clones: under ZeRO the weights are views of one flat storage, which safetensors refuses
-        whole = {name: w.cpu().clone() for name, w in self.whole_weights(bucket_mb=256.0)}
-        here = Path(folder)
+        here, whole = Path(folder), dict[str, Tensor]()
+        for name, weight in self.whole_weights(bucket_mb=256.0):
+            if self._rank == 0:  # the others take part in gathering and keep nothing
+                # under ZeRO the weights are views of one flat storage, which safetensors refuses
+                whole[name] = weight.cpu().clone()
         if self._rank == 0:
             tokenizer = load_tokenizer(self._tokenizer_path)
             write_model_folder(self._model, whole, tokenizer, here / "model")

@@ -130,6 +130,7 @@ class Engine:
         """engine_options go to `vllm.LLM` as they are and win over the defaults here."""
         started = time.monotonic()
         options: dict[str, Any] = {
+            "dtype": dtype,
             "enable_prefix_caching": True,
             "generation_config": "auto",
             "worker_extension_cls": f"{__name__}.WorkerSide",
@@ -145,7 +146,6 @@ class Engine:
         options |= engine_options
         self._llm = vllm.LLM(
             model=model_path(model),
-            dtype=dtype,
             tensor_parallel_size=tensor_parallel_size,
             **options,
         )
@@ -317,6 +317,7 @@ def _vllm_sampling(sampling: SamplingParams) -> vllm.SamplingParams:
         logprobs=0,
         flat_logprobs=True,
         detokenize=bool(sampling.stop),
+        skip_special_tokens=False,  # they may be part of a stop string
     )
 
 

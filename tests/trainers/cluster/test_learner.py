@@ -77,6 +77,9 @@ def test_scores_loss_gradients_and_steps_are_those_of_one_process(
     for name, tensor in expected.items():
         # Adam turns a gradient near 0 into a step of either sign, up to lr each time
         assert float((weights[name] - tensor.detach()).abs().mean()) < 1e-5, name
+    moved = run(ours.score(batch, WANT))
+    torch.testing.assert_close(moved["ref_logprobs"], wanted["ref_logprobs"], atol=1e-5, rtol=0)
+    assert float((moved["old_logprobs"] - wanted["old_logprobs"]).abs().max()) > 1e-3
     check_that_ranks_skip_together(ours, batch, run)
     run(ours.close())
 
@@ -137,6 +140,23 @@ def test_a_checkpoint_loads_in_transformers_and_continues_bit_for_bit(
     with pytest.raises(ClusterError, match=r"learner.ranks = 2: .* was saved with 4"):
         run(again.load(tmp_path))
     run(again.close())
+
+
+def test_a_loss_in_a_file_of_the_users_own_runs_in_the_ranks(ray_cluster, batch, run, tmp_path):
+    from trainers.learner.deepspeed_learner import DeepSpeedLearner
+
+    path = tmp_path / "mine.py"
+    path.write_text("def mine(logprobs, advantages): return -3 * logprobs * advantages\n")
+    algorithm = resolve_algorithm("grpo", {"loss": f"{path}:mine"})
+    common = (ModelConfig(path="shipped:quick"), LearnerConfig(), algorithm)
+    device = torch.device("cpu")
+    alone = EmbeddedLearner(*common, None, seed=0, device=device, faults=tmp_path)
+    ours = DeepSpeedLearner(*common, cluster=ray_cluster, seed=0, faults=tmp_path)
+    run(alone.start())
+    run(ours.start())
+    loss, _ = run(ours.gradients(batch))
+    assert loss == pytest.approx(alone.backward(batch)[0], rel=1e-5)
+    run(ours.close())
 
 
 def test_a_model_that_cannot_load_is_one_line_with_its_cause(ray_cluster, run, tmp_path):

@@ -130,6 +130,22 @@ def test_completions_end_at_their_budget_a_stop_token_or_a_stop_string(pool, run
     assert at_text.token_ids.tolist() == ids[: ends + 1]
 
 
+def test_a_special_token_may_be_part_of_a_stop_string(model, pool, run):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(shipped_model("quick"))
+    hot = {"temperature": 2.0, "max_tokens": 24}
+    tries = run(pool.generate([request(*range(200), **hot)]))[0]
+    special = {i for i in tokenizer.all_special_ids if i != tokenizer.eos_token_id}
+    seed, ids = next((i, c.token_ids.tolist()) for i, c in enumerate(tries)
+                     if special & set(c.token_ids.tolist()[:-1]))  # fmt: skip
+    at = next(i for i, token in enumerate(ids) if token in special)
+    stop = (tokenizer.decode([ids[at]]),)
+    (ended,) = run(pool.generate([request(seed, stop=stop, **hot)]))[0]
+    assert ended.finish_reason is FinishReason.STOP
+    assert ended.token_ids.tolist() == ids[: at + 1]
+
+
 def test_a_prompt_that_leaves_no_room_is_refused(pool, run):
     with pytest.raises(ValueError, match=r"prompt of 256 tokens: .* is 256"):
         run(pool.generate([request(1, prompt=(5,) * 256)]))
