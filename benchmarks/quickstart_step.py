@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,24 @@ def print_table(report: dict[str, Any]) -> None:
         f"ratio    {step['rlnorm'] / step['trl']:.2f} of TRL's time, "
         f"{peak['rlnorm'] / peak['trl']:.2f} of its memory"
     )
+    if len(report["rounds"]) > 1:
+        mean, low, high = accuracy_difference(report["rounds"])
+        print(
+            f"accuracy {mean:+.1%} against TRL's over all steps, "
+            f"95 % interval {low:+.1%} to {high:+.1%}"
+        )
+
+
+def accuracy_difference(rounds: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Mean over the rounds of ours less TRL's, averaged over the steps, and its t interval."""
+    from scipy import stats
+
+    differences = [
+        statistics.mean(r["rlnorm"]["accuracy"]) - statistics.mean(r["trl"]["accuracy"])
+        for r in rounds
+    ]
+    test = stats.ttest_1samp(differences, 0.0)
+    return (statistics.mean(differences), *test.confidence_interval(0.95))
 
 
 if __name__ == "__main__":
