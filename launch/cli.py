@@ -119,7 +119,7 @@ def compare(
 
     settings = load_config(config, overrides or [])
     # a folder here named as a package of ours must not shadow it in the runs
-    isolated = [] if os.getcwd() in sys.path else ["-P"]
+    isolated = [] if Path.cwd() == Path(__file__).resolve().parents[1] else ["-P"]
     train_command = [sys.executable, *isolated, "-m", "launch.cli", "train"]
 
     def run() -> None:
@@ -219,6 +219,9 @@ def _quietly(run: Callable[[], None]) -> None:
 
 def main() -> None:
     """Entry point: 0 done, 1 the run failed, 2 bad input; one line, no traceback."""
+    if os.getcwd() not in sys.path:
+        # a reward or an estimator beside the config is found; last, so that it shadows nothing
+        sys.path.append(os.getcwd())
     try:
         status = app(standalone_mode=False)  # typer.Exit comes back as a value
         if status == 130:  # how the parser tells of a Ctrl-C

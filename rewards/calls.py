@@ -54,7 +54,9 @@ def load_object(reference: str, where: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise InputError(f"{where} = {reference!r}: no module named {error.name!r}") from error
+        raise InputError(
+            f"{where} = {reference!r}: no module named {error.name!r} in this folder or installed"
+        ) from error
     for part in path.split("."):
         if not hasattr(found, part):
             names = [n for n in vars(found) if not n.startswith("_")]
