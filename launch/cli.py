@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,10 +50,12 @@ def train(
     Example: rlnorm train quickstart algorithm=dr_grpo learner.lr=1e-4 run_name=mine
     """
     from trainers.config import load_config
+    from trainers.run_dir import RunDir
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other")
     settings = load_config(config, overrides or [])
+    RunDir(settings.run_dir).check(settings, resume=resume, overwrite=overwrite)
 
     def run() -> None:
         from trainers.precheck import precheck
@@ -63,6 +66,7 @@ def train(
 
         display = Display(settings.steps)
         asyncio.run(run_training(settings, display, resume=resume, overwrite=overwrite))
+        display.summary("what to try next", _next_steps(settings.run_dir, settings.steps))
 
     _quietly(run)
 
@@ -88,6 +92,9 @@ def evaluate(
     settings = load_config(config, overrides or [])
 
     def run() -> None:
+        from trainers.precheck import precheck_eval
+
+        precheck_eval(settings, checkpoint, out)
         from trainers.eval_command import run_evaluation
 
         asyncio.run(run_evaluation(settings, checkpoint, out))
@@ -204,6 +211,25 @@ def estimators(
         print_algorithm(Console(), name)
 
 
+def _next_steps(run: Path, steps: int) -> list[tuple[str, str]]:
+    """What the run can be the start of, as commands to paste."""
+    rlnorm = "rlnorm" if shutil.which("rlnorm") else sys.argv[0]
+    config = f"{run}/config.yaml"
+    return [
+        ("measure it", f"{rlnorm} eval {config} --checkpoint {run}/checkpoints/step_{steps:06d}"),
+        (
+            "another algorithm",
+            f"{rlnorm} train {config} algorithm=dr_grpo run_name={run.name}_dr_grpo",
+        ),
+        (
+            "compare a few",
+            f"{rlnorm} compare {config} --algorithms grpo,gdpo run_name={run.name}_compared",
+        ),
+        ("all there are", f"{rlnorm} estimators"),
+        ("your model and data", "docs/getting_started.md"),
+    ]
+
+
 def _quietly(run: Callable[[], None]) -> None:
     """Keep third-party chatter off the terminal; errors pass through."""
     import logging
@@ -239,6 +265,8 @@ def main() -> None:
 
         if isinstance(error, RunError):
             _fail(error, 130 if isinstance(error, Interrupted) else 1)
+        if isinstance(error, OSError):  # a disk, a file or a network, not the code
+            _fail(error, 1)
         raise
 
 

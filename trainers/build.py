@@ -23,7 +23,13 @@ from trainers.learner.types import Learner
 from trainers.loop import Parts
 from trainers.models import load_model, load_model_config, load_tokenizer, plain_model
 from trainers.precheck import build_algorithm, build_scorer, model_path
-from trainers.prompts import PromptStream, context_left, load_prompts, problem_prompts
+from trainers.prompts import (
+    PromptStream,
+    check_tokens,
+    context_left,
+    load_prompts,
+    problem_prompts,
+)
 from trainers.rollout.types import RolloutPool
 from trainers.run_dir import RunDir, hash_files
 from trainers.sampler import MultiTurn, Sampler, SingleTurn, resolve_environment
@@ -46,10 +52,12 @@ async def build_prompts(
             ask = partial(problem_prompts, spec, ChatTokenizer(tokenizer))
             train = (await ask(config.data.train))[: config.data.train_limit]
             return train, {name: await ask(source) for name, source in sources.items()}
-    longest = context_left(load_model_config(config.model.path), config.rollout.max_tokens)
+    model_config = load_model_config(config.model.path)
+    longest = context_left(model_config, config.rollout)
     load = partial(load_prompts, config=config.data, tokenizer=tokenizer, longest=longest)
     train = load(config.data.train)[: config.data.train_limit]
     benchmarks = {name: load(source) for name, source in sources.items()}
+    check_tokens([*train, *(p for prompts in benchmarks.values() for p in prompts)], model_config)
     seen = {p.token_ids for p in train}
     for name, prompts in benchmarks.items():
         shared = [p.prompt_id for p in prompts if p.token_ids in seen]

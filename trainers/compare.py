@@ -30,7 +30,7 @@ import yaml
 from rewards.errors import InputError
 from trainers.config import Config
 from trainers.errors import Interrupted, RunError
-from trainers.run_dir import dump_config, write_atomic
+from trainers.run_dir import check_writable, dump_config, write_atomic
 
 OWN = "config"
 """Stands for the config's own algorithm in a list of named ones; its slots are then its alone."""
@@ -165,12 +165,13 @@ def plan_comparison(
 
 
 def check_buildable(comparison: Comparison) -> None:
-    """Resolve every algorithm, and the data, model and rewards they share."""
-    from trainers.build import build_plan
-    from trainers.precheck import build_algorithm
+    """Resolve every algorithm, and the data, model and rewards they share; nothing is written."""
+    from trainers.precheck import precheck
 
     for name in comparison.algorithms:
-        build_algorithm(comparison.run_config(name, comparison.seeds[0]))
+        precheck(comparison.run_config(name, comparison.seeds[0]))
+    from trainers.build import build_plan
+
     asyncio.run(build_plan(comparison.run_config(comparison.baseline, comparison.seeds[0])))
 
 
@@ -181,7 +182,7 @@ def open_comparison(comparison: Comparison) -> Iterator[int]:
     Yields a file descriptor for the runs to inherit: the hold lasts until the last of them ends.
     """
     folder, path = comparison.folder, comparison.folder / "comparison.yaml"
-    _check_folder(comparison)
+    check_folder(comparison)
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -195,9 +196,10 @@ def open_comparison(comparison: Comparison) -> Iterator[int]:
         os.close(lock)
 
 
-def _check_folder(comparison: Comparison) -> None:
+def check_folder(comparison: Comparison) -> None:
     """An existing comparison may be gone on with or extended, never changed or narrowed."""
     folder, path = comparison.folder, comparison.folder / "comparison.yaml"
+    check_writable(folder, "comparison")
     if not path.is_file():
         if folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
             raise InputError(f"{folder} exists and is no comparison: set run_name or output_dir")

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from trainers.compare import (
     check_buildable,
+    check_folder,
     open_comparison,
     plan_comparison,
     raise_for_failures,
     run_all,
 )
 from trainers.compare_display import CompareDisplay
-from trainers.compare_report import print_table, write_reports
-from trainers.compare_results import collect_results
 from trainers.config import Config
 from trainers.errors import RunError
+from trainers.run_dir import check_writable
 
 
 def run_comparison(
@@ -31,7 +31,14 @@ def run_comparison(
     train: the command that trains a config file.
     """
     comparison = plan_comparison(config, algorithms, seeds, baseline)
+    if out is not None:
+        check_writable(out, "--out")
+    check_folder(comparison)
     check_buildable(comparison)
+    # torch comes with these: what can be told without it has been told
+    from trainers.compare_report import print_table, write_reports
+    from trainers.compare_results import collect_results
+
     with open_comparison(comparison) as lock:
         with CompareDisplay(comparison) as display:
             outcome = run_all(comparison, train, lock, display)

@@ -89,7 +89,7 @@ def _numbers(row: Mapping[str, Any]) -> list[str]:
 
 
 def _evals(row: Mapping[str, Any]) -> str:
-    names = [n for n in row if n.endswith("/greedy")]
+    names = [n for n in row if n.startswith("eval/") and n.endswith("/greedy")]
     return " ".join(
         f"[{n.split('/')[1]}: greedy {row[n]:.3f}"
         f" sampled {row[n.replace('/greedy', '/avg@k')]:.3f}"

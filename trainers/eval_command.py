@@ -12,13 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rewards.errors import InputError
 from rlnorm.types import Prompt
 from trainers.build import build_device, build_prompts, build_sampler, seed_everything
 from trainers.config import Config
 from trainers.evaluation import Problem, evaluate, summarize
 from trainers.models import load_model, load_tokenizer, plain_model
-from trainers.precheck import build_scorer
+from trainers.precheck import at_checkpoint, build_scorer
 from trainers.rollout.types import RolloutPool, SamplingParams
 from trainers.run_dir import RunDir
 from trainers.sampler import Sampled, Sampler
@@ -33,13 +32,7 @@ async def run_evaluation(
     config: Config, checkpoint: Path | None, out: Path | None, console: Console | None = None
 ) -> dict[str, float]:
     """Greedy, avg@k and pass@k with their intervals; verdicts to `out` where given."""
-    if not config.data.eval:
-        raise InputError("data.eval is empty: name a benchmark, such as data.eval.chain=task:chain")
-    if checkpoint is not None:
-        folder = checkpoint / "model" if (checkpoint / "model").is_dir() else checkpoint
-        # absolute: engines may run in another folder
-        model = config.model.model_copy(update={"path": str(folder.absolute())})
-        config = config.model_copy(update={"model": model})
+    config = at_checkpoint(config, checkpoint)
     seed_everything(config)
     console = console or Console()
     problems: dict[str, list[Problem]] = {}

@@ -20,10 +20,15 @@ def load_tokenizer(path: str) -> Any:
     folder = model_path(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"model.path = {path!r}: no tokenizer: {_first_line(error)}") from None
+    except Exception as error:  # the readers of a broken file have no error in common
+        raise InputError(f"model.path = {path!r}: no tokenizer: {_first_line(error)}") from error
+    if not tokenizer("1 + 1").input_ids:  # what comes of a folder without tokenizer files
+        raise InputError(f"model.path = {path!r}: no tokenizer: the folder has no tokenizer.json")
     if tokenizer.eos_token_id is None:
-        raise InputError(f"model.path = {path!r}: the tokenizer has no end token (eos_token)")
+        raise InputError(
+            f"model.path = {path!r}: the tokenizer has no end token; set eos_token in its "
+            "tokenizer_config.json"
+        )
     if tokenizer.pad_token_id is None:
         raise InputError(
             f"model.path = {path!r}: the tokenizer has no pad token; set pad_token in its "
@@ -38,8 +43,8 @@ def load_model_config(path: str) -> Any:
 
     try:
         return AutoConfig.from_pretrained(model_path(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"model.path = {path!r}: cannot use: {_first_line(error)}") from None
+    except Exception as error:  # wrong keys and wrong values have no error in common
+        raise InputError(f"model.path = {path!r}: cannot use: {_first_line(error)}") from error
 
 
 def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -> Any:
@@ -58,6 +63,7 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
             dtype=DTYPES[config.dtype],
             attn_implementation=attention.NAME,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"model.path = {source!r}: cannot load: {_first_line(error)}") from None
@@ -68,13 +74,17 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
 
 def _check_whole(source: str, report: Mapping[str, Any]) -> None:
     """transformers fills weights that a checkpoint lacks with random ones and goes on."""
-    for kind in ("missing_keys", "mismatched_keys"):
-        names = sorted(str(name) for name in report[kind])
-        if names:
-            raise InputError(
-                f"model.path = {source!r}: {len(names)} {kind.replace('_', ' ')} in the weights, "
-                f"for example {', '.join(names[:3])}: the checkpoint is not whole"
-            )
+    if names := sorted(map(str, report["missing_keys"])):
+        raise InputError(
+            f"model.path = {source!r}: {len(names)} missing keys in the weights, for example "
+            f"{', '.join(names[:3])}: the checkpoint is not whole"
+        )
+    if wrong := sorted(report["mismatched_keys"]):
+        name, has, needs = wrong[0]
+        raise InputError(
+            f"model.path = {source!r}: {len(wrong)} weights do not have the shape that config.json "
+            f"asks for, for example {name}: {list(has)}, needs {list(needs)}"
+        )
 
 
 def plain_model(config: ModelConfig) -> ModelConfig:
@@ -165,4 +175,5 @@ def write_model_folder(
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])

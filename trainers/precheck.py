@@ -2,18 +2,24 @@
 
 import logging
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rewards import hub
+from rewards.environments import ENVIRONMENTS
 from rewards.errors import InputError
 from rewards.hub import HubName
 from rewards.presets import get_preset
 from rewards.registry import load_rewards
 from rewards.scorer import Alarm, Scorer
+from rewards.spec import suggest
 from trainers.config import Config, ModelConfig
+from trainers.run_dir import check_writable
+from trainers.tasks import TASKS, shipped_model
 
 if TYPE_CHECKING:
     from rlnorm.algorithms import Algorithm
@@ -23,28 +29,74 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _HUB_SOURCE = re.compile(r"(?:(\w+)=)?hf:([^:]*)(?::(.*))?")
+ENV_SIZES = {"train": 4096, "test": 256}
+"""How many problem seeds an `env:` source holds of each split."""
+TASK_SIZES = {"train": 8192, "heldout": 512, "hard": 512}
+"""How many problems a `task:` source draws of each split."""
+FILES = (".jsonl", ".json", ".parquet")
+"""Suffixes of data files."""
 
 
 def precheck(config: Config) -> None:
     """Model, data, rewards and algorithm, the cheapest first; the hub is asked, not yet read."""
-    model = _local_or_hub(config.model.path)
-    sources = {"data.train": config.data.train}
-    sources |= {f"data.eval.{name}": source for name, source in config.data.eval.items()}
-    found = {key: of_key(key, source, parse_hub_source, source) for key, source in sources.items()}
-    for key, source in sources.items():
-        of_key(key, source, _check_source, source)
     if config.learner.backend == "embedded" and config.model.dtype == "bfloat16":
         raise InputError(
             "model.dtype = 'bfloat16' with learner.backend: embedded: small updates are lost in "
             "bfloat16 weights; use float32, or deepspeed, which keeps a float32 copy of them"
         )
-    build_scorer(config)
+    _check_inputs(config)
     build_algorithm(config)
+    _ask_hub(config)
+
+
+def precheck_eval(config: Config, checkpoint: Path | None, out: Path | None) -> None:
+    """The same for `rlnorm eval`, which needs no algorithm and no learner."""
+    if not config.data.eval:
+        raise InputError("data.eval is empty: name a benchmark, such as data.eval.chain=task:chain")
+    if out is not None:
+        check_writable(out, "--out")
+    config = at_checkpoint(config, checkpoint)
+    _check_inputs(config)
+    _ask_hub(config)
+
+
+def at_checkpoint(config: Config, checkpoint: Path | None) -> Config:
+    """The config with the model of a checkpoint, or of a model folder, if one is given."""
+    if checkpoint is None:
+        return config
+    folder = checkpoint / "model" if (checkpoint / "model").is_dir() else checkpoint
+    if not (folder / "config.json").is_file():
+        raise InputError(f"--checkpoint {checkpoint}: no checkpoint or model folder is there")
+    # absolute: engines may run in another folder
+    model = config.model.model_copy(update={"path": str(folder.absolute())})
+    return config.model_copy(update={"model": model})
+
+
+def _check_inputs(config: Config) -> None:
+    _local_or_hub(config.model.path)
+    environment = config.rollout.environment
+    for key, source in _sources(config).items():
+        of_key(key, source, check_source, source, environment is not None)
+    if environment is not None:
+        name = str(environment.get("name", ""))
+        if ":" not in name and name not in ENVIRONMENTS:
+            allowed = f"{suggest(name, list(ENVIRONMENTS))} or module:Class"
+            raise InputError(f"rollout.environment.name = {name!r}: {allowed}")
+    build_scorer(config)
+
+
+def _ask_hub(config: Config) -> None:
+    model = _local_or_hub(config.model.path)
     if isinstance(model, HubName):
         of_key("model.path", config.model.path, hub.check, model)
-    for key, data in found.items():
-        if data is not None:
-            of_key(key, sources[key], hub.check, data.name)
+    for key, source in _sources(config).items():
+        if (data := parse_hub_source(source)) is not None:
+            of_key(key, source, hub.check, data.name)
+
+
+def _sources(config: Config) -> dict[str, str]:
+    benchmarks = {f"data.eval.{name}": source for name, source in config.data.eval.items()}
+    return {"data.train": config.data.train, **benchmarks}
 
 
 def model_path(path: str) -> str:
@@ -107,21 +159,39 @@ def of_key(key: str, value: str, call: Callable[..., T], *args: Any) -> T:
 def _local_or_hub(path: str) -> str | HubName:
     """A folder or hub id; `shipped:NAME` names a checkpoint that comes with rlnorm."""
     if path.startswith("shipped:"):
-        from trainers.tasks import shipped_model
-
-        return str(shipped_model(path.removeprefix("shipped:")))
+        return str(of_key("model.path", path, shipped_model, path.removeprefix("shipped:")))
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise InputError(f"model.path = {path!r}: the folder has no config.json")
         return str(folder)
+    if folder.exists():
+        raise InputError(f"model.path = {path!r}: is a file; name the folder that holds it")
     if looks_local:
         raise InputError(f"model.path = {path!r}: no such folder (a hub id looks like owner/name)")
     name = hub.parse_name(path, "model")
     if name is None:
         raise InputError(f"model.path = {path!r}: neither a folder nor a hub id (owner/name)")
     return name
+
+
+@contextmanager
+def _code_of_user(key: str, ours: type[ValueError] = InputError) -> Iterator[None]:
+    """A module or class of the user's that raises while it is loaded, told in one line.
+
+    ours: what our own checks raise, which passes.
+    """
+    try:
+        yield
+    except ours:
+        raise
+    except (Exception, SystemExit) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        # a SyntaxError names its own place
+        place = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{key}: raised while it was loaded: {told}{place}") from error
 
 
 def build_scorer(config: Config) -> Scorer:
@@ -133,21 +203,23 @@ def build_scorer(config: Config) -> Scorer:
             told.add((alarm.component, alarm.kind))
             log.warning("reward %s: %s", alarm.component, alarm.message)
 
-    return load_rewards(
-        [r.model_dump(exclude_none=True) for r in config.rewards], on_alarm=tell_once
-    )
+    with _code_of_user("rewards"):
+        return load_rewards(
+            [r.model_dump(exclude_none=True) for r in config.rewards], on_alarm=tell_once
+        )
 
 
 def build_algorithm(config: Config) -> "Algorithm":
     """The five stages; a wrong name or option is told as bad input."""
     from rlnorm.presets import PRESETS
-    from rlnorm.stages import options_of, suggest
+    from rlnorm.stages import options_of
+    from rlnorm.stages import suggest as near
 
     table = config.algorithm if isinstance(config.algorithm, dict) else {"name": config.algorithm}
     name = str(table.get("name", "grpo"))
     if name not in PRESETS:  # before torch is imported
         raise InputError(
-            f"algorithm = {name!r}: choose from {sorted(PRESETS)}{suggest(name, PRESETS)}"
+            f"algorithm = {name!r}: choose from {sorted(PRESETS)}{near(name, PRESETS)}"
         )
     slots = {key: value for key, value in table.items() if key != "name"}
     if "group_size" in (slots.get("sample_plan") or {}):
@@ -155,7 +227,8 @@ def build_algorithm(config: Config) -> "Algorithm":
     from rlnorm.algorithms import resolve_algorithm
 
     try:
-        algorithm = resolve_algorithm(name, slots)
+        with _code_of_user("a function of it", ValueError):
+            algorithm = resolve_algorithm(name, slots)
         options = options_of(algorithm.estimator.function)
         if "weights" in options and "weights" not in algorithm.estimator.options:
             weights = list(build_scorer(config).weights.values())
@@ -165,14 +238,54 @@ def build_algorithm(config: Config) -> "Algorithm":
             )
     except ValueError as error:
         raise InputError(f"algorithm: {error}") from None
+    _check_group(config.rollout.group_size, algorithm)
     return algorithm
 
 
-def _check_source(source: str) -> None:
-    """A named preset must exist, and a .jsonl or .parquet; other sources are checked when read."""
-    preset, equals, rest = source.partition("=")
-    if equals:
-        get_preset(preset)
-    path = Path(rest or source)
-    if path.suffix in (".jsonl", ".parquet") and not path.exists():
+def _check_group(size: int, algorithm: "Algorithm") -> None:
+    """One rollout a prompt teaches an estimator that compares rollouts of a prompt nothing."""
+    from rlnorm.algorithms import GROUP_RELATIVE
+
+    stage, alone = algorithm.estimator, algorithm.sample_plan.extra_kind == "none" and size == 1
+    if alone and stage.name in GROUP_RELATIVE and stage.options.get("singleton") != "reward":
+        raise InputError(
+            f"rollout.group_size = 1 with the estimator {stage.name}: it compares the rollouts of "
+            "a prompt, and one alone has advantage 0; use 2 or more, or algorithm=reinforce_pp"
+        )
+
+
+def check_source(source: str, turns: bool) -> None:
+    """That a data source names something: a task, a split, a preset, a file that is there.
+
+    turns: True with rollout.environment, which has problems of its own.
+    """
+    kind, _, rest = source.partition(":")
+    if turns or kind == "env":
+        if not turns:
+            raise InputError("needs rollout.environment, whose problems these are")
+        if kind != "env" or rest not in ENV_SIZES:
+            raise InputError("with rollout.environment choose env:train or env:test")
+    elif kind == "task":
+        name, _, split = rest.partition(":")
+        if name not in TASKS:
+            raise InputError(f"choose a task from {', '.join(sorted(TASKS))}")
+        if split and split not in TASK_SIZES:
+            raise InputError(f"choose a split from {', '.join(TASK_SIZES)}")
+    elif parse_hub_source(source) is None:
+        preset, equals, path = source.partition("=")
+        if equals:
+            get_preset(preset)
+        _check_file(path if equals else source)
+
+
+def _check_file(name: str) -> None:
+    path = Path(name)
+    if path.is_dir():
+        return
+    if path.suffix not in FILES and (path.exists() or hub.parse_name(name, "dataset") is None):
+        raise InputError(
+            f"needs a file ending in {', '.join(FILES)}, a folder of them, hf:OWNER/NAME or "
+            f"task:{next(iter(TASKS))}"
+        )
+    if path.suffix in FILES and not path.is_file():
         raise InputError(f"no such file {path}")

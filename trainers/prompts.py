@@ -11,17 +11,13 @@ from rewards.data import ProblemRow, load_problems
 from rewards.environments.chat import ChatTokenizer
 from rewards.errors import InputError
 from rlnorm.types import Prompt
-from trainers.config import DataConfig
-from trainers.precheck import of_key, parse_hub_source
+from trainers.config import DataConfig, RolloutConfig
+from trainers.precheck import ENV_SIZES, TASK_SIZES, check_source, of_key, parse_hub_source
 from trainers.sampler import Environment, context_length
 from trainers.seeds import shuffled
-from trainers.tasks import TASKS, generate_split
+from trainers.tasks import generate_split
 
 log = logging.getLogger(__name__)
-ENV_SIZES = {"train": 4096, "test": 256}
-"""How many problem seeds an `env:` source holds of each split."""
-TASK_SIZES = {"train": 8192, "heldout": 512, "hard": 512}
-"""How many problems a `task:` source draws of each split."""
 
 
 def load_prompts(
@@ -37,6 +33,7 @@ def load_rows(
     source: str, fields: Mapping[str, str], *, key: str = "data source"
 ) -> list[ProblemRow]:
     """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet, `hf:...` or `PRESET=FILE`."""
+    of_key(key, source, check_source, source, False)
     if source.startswith("task:"):
         return _task_rows(source)
     hub = of_key(key, source, parse_hub_source, source)
@@ -57,10 +54,6 @@ def load_rows(
 def _task_rows(source: str) -> list[ProblemRow]:
     _, name, *rest = source.split(":")
     split = rest[0] if rest else "train"
-    if name not in TASKS:
-        raise InputError(f"data source {source!r}: choose a task from {', '.join(sorted(TASKS))}")
-    if split not in TASK_SIZES:
-        raise InputError(f"data source {source!r}: choose a split from {', '.join(TASK_SIZES)}")
     return [
         ProblemRow(
             id=p.id,
@@ -78,11 +71,8 @@ async def problem_prompts(
     environment: Environment, tokenizer: ChatTokenizer, source: str
 ) -> list[Prompt]:
     """`env:train` or `env:test`: one prompt a problem of the environment."""
+    of_key("data source", source, check_source, source, True)
     split = source.removeprefix("env:")
-    if split not in ENV_SIZES or not source.startswith("env:"):
-        raise InputError(
-            f"data source {source!r}: with rollout.environment choose env:train or env:test"
-        )
     prompts, context = [], environment.limits.context_tokens
     for seed in range(ENV_SIZES[split]):
         messages = tuple(await environment.make(split).reset(seed))
@@ -154,9 +144,25 @@ def _token_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[i
     return tuple(encoded["input_ids"])
 
 
-def context_left(model_config: Any, max_tokens: int) -> int | None:
-    """How long a prompt may be, or None where the model states no context length."""
-    context = context_length(model_config)
+def check_tokens(prompts: Sequence[Prompt], model_config: Any) -> None:
+    """Refuse a prompt without tokens, or with one that the model has no embedding for."""
+    rows = model_config.get_text_config().vocab_size
+    for prompt in prompts:
+        if not prompt.token_ids:
+            raise InputError(f"prompt {prompt.prompt_id!r} of {prompt.source}: has no tokens")
+        if max(prompt.token_ids) >= rows:
+            raise InputError(
+                f"prompt {prompt.prompt_id!r} of {prompt.source}: has token "
+                f"{max(prompt.token_ids)}, and the model embeds {rows}; the tokenizer in "
+                "model.path does not belong to its weights"
+            )
+
+
+def context_left(model_config: Any, rollout: RolloutConfig) -> int | None:
+    """How long a prompt may be, or None where neither the model nor the engines state a limit."""
+    max_tokens, engines = rollout.max_tokens, rollout.engine_options.get("max_model_len")
+    stated = [context_length(model_config), engines if isinstance(engines, int) else None]
+    context = min((n for n in stated if n is not None and n > 0), default=None)
     if context is None:
         return None
     if context <= max_tokens:

@@ -38,6 +38,7 @@ class RunDir:
 
     def check(self, config: Config, *, resume: bool, overwrite: bool) -> None:
         """An existing run needs --resume or --overwrite; nothing is written here."""
+        check_writable(self.path, "run directory")
         exists = self.path.exists() and any(self.path.iterdir())
         if exists and not (resume or overwrite):
             raise InputError(
@@ -60,8 +61,14 @@ class RunDir:
             if self._replaced.exists():
                 shutil.rmtree(self._replaced)
             self.path.rename(self._replaced)
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path / "config.yaml", dump_config(config))
+        new = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / "config.yaml", dump_config(config))
+        except OSError as error:
+            if new:
+                self._put_back()
+            raise InputError(f"run directory {self.path}: {error.strerror}") from error
 
     def discard_if_empty(self) -> None:
         """Remove a run that ended before its first row of metrics: there is nothing to resume.
@@ -69,9 +76,12 @@ class RunDir:
         What it should have overwritten is put back.
         """
         if (self.path / "config.yaml").is_file() and not self.metrics.exists():
-            shutil.rmtree(self.path)
-            if self._replaced.exists():
-                self._replaced.rename(self.path)
+            self._put_back()
+
+    def _put_back(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._replaced.exists():
+            self._replaced.rename(self.path)
 
     def log_metrics(self, row: Mapping[str, float]) -> None:
         """Append one step's metrics; numbers that are not finite become null."""
@@ -122,11 +132,32 @@ def dump_config(config: Config) -> str:
 def write_atomic(path: Path, text: str) -> None:
     """Write a file so that readers see the old one or the new one, never a half."""
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(folder: Path, what: str) -> None:
+    """Refuse a place where no folder can be made or written; nothing is written here.
+
+    what: names it in the message.
+    """
+    there = folder.absolute()
+    try:
+        while not there.exists():
+            there = there.parent
+    except OSError as error:  # a name too long for the file system
+        raise InputError(f"{what} {folder}: {error.strerror}; name another") from error
+    if not there.is_dir():
+        raise InputError(f"{what} {folder}: {there} is a file, not a folder; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{what} {folder}: cannot write in {there}; name another")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -196,6 +196,18 @@ def test_bfloat16_weights_need_a_learner_that_keeps_a_float32_copy():
         precheck(config)
 
 
+@pytest.mark.parametrize("algorithm", ["grpo", "dapo", "rloo"])
+def test_one_rollout_a_prompt_is_refused_where_rollouts_are_compared(algorithm):
+    config = load_config("quickstart", [f"algorithm={algorithm}", "rollout.group_size=1"])
+    with pytest.raises(InputError, match=r"rollout.group_size = 1 .* advantage 0; use 2 or more"):
+        precheck(config)
+
+
+@pytest.mark.parametrize("algorithm", ["reinforce_pp", "remax", "mc_grpo", "grpo@verl"])
+def test_one_rollout_a_prompt_is_enough_for_other_baselines(algorithm):
+    precheck(load_config("quickstart", [f"algorithm={algorithm}", "rollout.group_size=1"]))
+
+
 def test_a_config_that_is_no_text_is_told(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_bytes(b"\xff\xfe\x00")

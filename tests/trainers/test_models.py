@@ -18,9 +18,17 @@ from transformers import (
 )
 
 from rewards.errors import InputError
-from trainers.config import ModelConfig
-from trainers.models import load_model, load_tokenizer, merged_weights, save_pretrained
+from rlnorm.types import Prompt
+from trainers.config import ModelConfig, load_config
+from trainers.models import (
+    load_model,
+    load_model_config,
+    load_tokenizer,
+    merged_weights,
+    save_pretrained,
+)
 from trainers.precheck import model_path
+from trainers.prompts import check_tokens, context_left
 
 SHAPE = {
     "vocab_size": 273,
@@ -105,3 +113,54 @@ def test_a_tokenizer_without_end_or_pad_token_is_told(tmp_path, token, message):
     path.write_text(json.dumps(table))
     with pytest.raises(InputError, match=message):
         load_tokenizer(str(tmp_path / "m"))
+
+
+def load_all(folder):
+    load_model_config(folder)
+    load_model(ModelConfig(path=folder))
+    load_tokenizer(folder)
+
+
+def change(path, **keys):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda m: change(m / "config.json", vocab_size=99),
+            r"1 weights do not .*\[273, 96\], needs",
+        ),
+        (lambda m: change(m / "config.json", num_hidden_layers=5), r"cannot use: .*layer_types"),
+        (lambda m: (m / "config.json").write_text("[]"), r"cannot use: Unrecognized model"),
+        (lambda m: (m / "model.safetensors").write_bytes(b"version 1"), r"cannot load: .*header"),
+        (lambda m: (m / "model.safetensors").unlink(), r"cannot load: .*model.safetensors"),
+        (lambda m: (m / "tokenizer.json").write_text('{"a": 1}'), r"no tokenizer: "),
+        (lambda m: [p.unlink() for p in m.glob("tokenizer*")], r"the folder has no tokenizer.json"),
+    ],
+    ids=["shapes", "layers", "list", "no weights", "missing", "tokenizer", "no tokenizer"],
+)
+def test_a_damaged_folder_is_one_line(tmp_path, damage, message):
+    folder = tmp_path / "m"
+    shutil.copytree(model_path("shipped:quick"), folder)
+    damage(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        load_all(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_that_the_model_cannot_read_is_named():
+    config = load_model_config("shipped:quick")
+    check_tokens([Prompt(prompt_id="a", token_ids=(0, 272))], config)
+    with pytest.raises(InputError, match=r"prompt 'b' .* has token 273, and the model embeds 273"):
+        check_tokens([Prompt(prompt_id="b", token_ids=(0, 273))], config)
+    with pytest.raises(InputError, match=r"prompt 'c' .* has no tokens"):
+        check_tokens([Prompt(prompt_id="c", token_ids=())], config)
+
+
+def test_the_engines_own_limit_of_the_context_counts():
+    config, vllm = load_model_config("shipped:quick"), "rollout.backend=vllm"
+    assert context_left(config, load_config("quickstart").rollout) == 1024 - 64
+    short = load_config("quickstart", [vllm, "rollout.engine_options.max_model_len=100"])
+    assert context_left(config, short.rollout) == 100 - 64

@@ -190,7 +190,7 @@ BAD = [
     (("algorithm=gropo",), "algorithm"),
     (("algorithm.estimator.epss=1",), "epss"),
     (("data.train=missing.jsonl",), "missing.jsonl"),
-    (("data.train=task:chian",), "data source 'task:chian': choose a task from"),
+    (("data.train=task:chian",), "data.train = 'task:chian': choose a task from"),
     (("rollout.max_tokens=100000",), "rollout.max_tokens = 100000: the model's context is"),
     (("rewards.correct.function=nope",), "nope"),
     (("learner.lr=0",), "learner.lr = 0"),
