@@ -39,6 +39,7 @@ def test_the_help_of_a_command_shows_an_example(command):
         (("grade", "missing.jsonl", "--out", "x.jsonl"), "missing.jsonl"),
         (("estimators", "gropo"), "did you mean 'grpo'?"),
         (("eval", "quickstart", "data.eval={}"), "data.eval is empty"),
+        (("eval", "quickstart", "--checkpoint", "nope"), "--checkpoint nope: no checkpoint or"),
         (("eval", "quickstart", "--out", "/dev/null"), "--out /dev/null: /dev/null is a file"),
         (("train", "quickstart", "output_dir=/dev/null"), "/dev/null is a file, not a folder"),
         (("train", "cluster_cpu", "cluster.address=127.0.0.1:1"), "nothing answers there"),

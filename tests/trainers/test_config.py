@@ -11,7 +11,7 @@ from rewards.errors import InputError
 from rewards.presets import get_preset
 from trainers.config import Config, all_keys, load_config, validate_config
 from trainers.config_file import find_preset
-from trainers.precheck import build_scorer, precheck
+from trainers.precheck import build_algorithm, build_scorer, precheck
 
 SMALL = {
     "model": {"path": "shipped:quick"},
@@ -173,6 +173,62 @@ def test_an_unknown_preset_names_the_shipped_ones():
 def test_a_mistake_among_the_rewards_is_told_by_name(rewards, message):
     with pytest.raises(InputError, match=message):
         build_scorer(validate_config(with_change(rewards=rewards)))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise RuntimeError('at\\nimport')", r"RuntimeError: at import \(.*broken_0.py, line 1\)"),
+        ("import nothing_like_it", r"ModuleNotFoundError: No module named .*broken_1.py, line 1"),
+        ("def f(", r"SyntaxError: .*\(broken_2.py, line 1\)"),
+        ("import sys; sys.exit(0)", r"SystemExit: 0 \(.*broken_3.py, line 1\)"),
+        ("raise ValueError('no')", r"ValueError: no \(.*broken_4.py, line 1\)"),
+    ],
+)
+def test_a_users_module_that_raises_while_it_is_loaded_is_told(
+    tmp_path, monkeypatch, request, body, message
+):
+    name = f"broken_{request.node.callspec.indices['body']}"
+    (tmp_path / f"{name}.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    function = {"name": "a", "function": f"{name}:f"}
+    with pytest.raises(
+        InputError, match=f"^rewards: raised while it was loaded: {message}"
+    ) as told:
+        build_scorer(validate_config(with_change(rewards=[function])))
+    assert "\n" not in str(told.value)
+
+
+def test_an_estimators_file_that_raises_or_ends_the_process_is_told(tmp_path):
+    for body, told in (("x = undefined", "NameError: name 'undefined'"), ("exit()", "SystemExit")):
+        path = tmp_path / f"{told[:4]}.py"
+        path.write_text(body)
+        config = validate_config(with_change(algorithm={"estimator": f"{path}:f"}))
+        with pytest.raises(InputError, match=rf"raised while it was loaded: {told}.*, line \d+\)"):
+            build_algorithm(config)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("task:chian", r"data.train = 'task:chian': choose a task from add, chain"),
+        ("task:chain:test", r"choose a split from train, heldout, hard"),
+        ("env:train", r"needs rollout.environment"),
+        ("data.csv", r"needs a file ending in .jsonl, .json, .parquet, a folder of them, hf:"),
+        ("nowhere.jsonl", r"no such file nowhere.jsonl"),
+        ("gsm8=x.jsonl", r"did you mean 'gsm8k'"),
+    ],
+)
+def test_a_data_source_that_names_nothing_is_told_before_torch_is_loaded(source, message):
+    with pytest.raises(InputError, match=message):
+        precheck(load_config("quickstart", [f"data.train={source}"]))
+
+
+def test_an_environment_has_problems_of_its_own_and_a_known_name():
+    with pytest.raises(InputError, match="choose env:train or env:test"):
+        precheck(load_config("multi_turn", ["data.train=task:chain"]))
+    with pytest.raises(InputError, match=r"name = 'chian': allowed .*did you mean 'chain'"):
+        precheck(load_config("multi_turn", ["rollout.environment.name=chian"]))
 
 
 def shipped() -> list[Path]:
