@@ -66,7 +66,7 @@ def train(
 
         display = Display(settings.steps)
         asyncio.run(run_training(settings, display, resume=resume, overwrite=overwrite))
-        display.summary("what to try next", _next_steps(settings.run_dir, settings.steps))
+        print(_next_steps(settings.run_dir, settings.steps))
 
     _quietly(run)
 
@@ -211,23 +211,18 @@ def estimators(
         print_algorithm(Console(), name)
 
 
-def _next_steps(run: Path, steps: int) -> list[tuple[str, str]]:
-    """What the run can be the start of, as commands to paste."""
-    rlnorm = "rlnorm" if shutil.which("rlnorm") else sys.argv[0]
+def _next_steps(run: Path, steps: int) -> str:
+    """What a run can be the start of, as commands to paste."""
+    typed = Path(sys.argv[0])
+    rlnorm = str(typed) if typed.name == "rlnorm" and not shutil.which("rlnorm") else "rlnorm"
     config = f"{run}/config.yaml"
-    return [
-        ("measure it", f"{rlnorm} eval {config} --checkpoint {run}/checkpoints/step_{steps:06d}"),
-        (
-            "another algorithm",
-            f"{rlnorm} train {config} algorithm=dr_grpo run_name={run.name}_dr_grpo",
-        ),
-        (
-            "compare a few",
-            f"{rlnorm} compare {config} --algorithms grpo,gdpo run_name={run.name}_compared",
-        ),
-        ("all there are", f"{rlnorm} estimators"),
-        ("your model and data", "docs/getting_started.md"),
-    ]
+    return f"""
+What to try next:
+  measure it         {rlnorm} eval {config} --checkpoint {run}/checkpoints/step_{steps:06d}
+  another algorithm  {rlnorm} train {config} algorithm=dr_grpo run_name={run.name}_dr_grpo
+  compare the two    {rlnorm} compare {config} --algorithms grpo,dr_grpo run_name={run.name}_both
+  list all           {rlnorm} estimators
+  your model, data   docs/getting_started.md"""
 
 
 def _quietly(run: Callable[[], None]) -> None:
