@@ -18,6 +18,7 @@ from trainers.checkpoint import LoopState, latest_checkpoint, load_state
 from trainers.collect import Collector
 from trainers.config import Config
 from trainers.display import Display
+from trainers.errors import RunError
 from trainers.learner.embedded import EmbeddedLearner
 from trainers.learner.types import Learner
 from trainers.loop import Parts
@@ -157,11 +158,24 @@ async def build_parts(
 
 async def _continue(parts: Parts, stream: PromptStream) -> LoopState:
     """Go back to the newest checkpoint, or to the start where there is none yet."""
-    checkpoint = latest_checkpoint(parts.run_dir.checkpoints)
+    folder = parts.run_dir.checkpoints
+    whole = sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
+    # one that was killed before `latest` named it is whole all the same
+    checkpoint = latest_checkpoint(folder) or (whole[-1] if whole else None)
     state = LoopState()
     if checkpoint is not None:
-        state = load_state(checkpoint)
-        await parts.learner.load(checkpoint)
+        try:
+            state = load_state(checkpoint)
+            await parts.learner.load(checkpoint)
+        except (InputError, RunError):
+            raise
+        except Exception as error:  # each damaged file has an error of its own
+            older = ", ".join(path.name for path in whole if path != checkpoint) or "none"
+            raise InputError(
+                f"--resume: {checkpoint} is damaged ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}); to go on from an older one (there are: "
+                f"{older}) write its name into {folder}/latest"
+            ) from error
         parts.algorithm.load_state_dict(state.algorithm or {})
         stream.cursor = state.cursor
         await parts.channel.publish(parts.learner, parts.pool)

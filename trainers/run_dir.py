@@ -16,6 +16,7 @@ import yaml
 
 from rewards.errors import InputError
 from trainers.config import Config
+from trainers.config_file import read_table
 
 FREE_ON_RESUME = (
     *("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"),
@@ -46,7 +47,9 @@ class RunDir:
                 "anew, or set run_name"
             )
         if resume and not exists:
-            raise InputError(f"--resume: no run at {self.path}")
+            raise InputError(
+                f"--resume: no run at {self.path.absolute()}; leave it out to start one"
+            )
         if resume:
             _check_same(self.path / "config.yaml", config)
         if exists and overwrite and not (self.path / "config.yaml").is_file():
@@ -163,9 +166,9 @@ def check_writable(folder: Path, what: str) -> None:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """All whole lines; a last line cut off by a crash is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
         if line.endswith("\n"):
-            rows.append(json.loads(line))
+            rows.append(_parsed(line, f"{path} line {number}"))
     return rows
 
 
@@ -177,6 +180,13 @@ def hash_files(paths: Sequence[Path]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: is damaged: {error}") from error
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
@@ -198,7 +208,7 @@ def finite(value: Any) -> Any:
 def _check_same(path: Path, config: Config) -> None:
     if not path.is_file():
         raise InputError(f"--resume: {path} is missing, this is no run directory")
-    before = flatten(yaml.safe_load(path.read_text()))
+    before = flatten(read_table(path))
     now = flatten(config.model_dump(mode="json"))
     for key in (*now, *before):
         free = any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
@@ -213,7 +223,7 @@ def _check_unchanged(path: Path, hashes: Mapping[str, str]) -> None:
     """Data and model of a resumed run are those it was started with."""
     if not path.is_file():
         return
-    before = json.loads(path.read_text())["sha256"]
+    before = _parsed(path.read_text(), str(path))["sha256"]
     for name, digest in hashes.items():
         if before.get(name, digest) != digest:
             raise InputError(
