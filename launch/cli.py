@@ -251,7 +251,7 @@ def main() -> None:
     except InputError as error:
         _fail(error, 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail(RuntimeError("interrupted; go on with --resume"), 130)
+        _fail(RuntimeError("interrupted"), 130)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
             error.show()

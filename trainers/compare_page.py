@@ -71,8 +71,8 @@ def _forest(results: Results, benchmark: str) -> str:
     labels = [f"{a}: {word}" for a, word in zip(names, verdicts, strict=True)]
     middle = [100 * c.difference for c in compared]
     for title, bounds, width in (
-        ("95 % t over seeds", [c.seed_interval for c in compared], 1),
-        ("95 % bootstrap, seeds and problems", [c.interval for c in compared], 4),
+        ("thin: 95 % t over seeds", [c.seed_interval for c in compared], 1),
+        ("thick: 95 % bootstrap, seeds and problems", [c.interval for c in compared], 4),
     ):
         # one seed has no t interval: the point alone
         known = [b or (c.difference, c.difference) for b, c in zip(bounds, compared, strict=True)]
