@@ -332,7 +332,7 @@ def _estimated(stage: Stage, columns: Mapping[str, Tensor]) -> tuple[Tensor, Boo
         alone = group_count(torch.zeros(n).double().where(keep, torch.nan), groups) < 2
         nonzero = values != 0 if values.dim() == 1 else (values != 0).any(dim=1)
         if per_token:
-            nonzero = rollout_sum(nonzero.long(), columns["rollout_index"], n) > 0
+            nonzero = rollout_sum(nonzero.double(), columns["rollout_index"], n) > 0
         keep = keep & ~(alone[groups.index] & ~nonzero)
     if isinstance(result, Advantages):
         keep = keep & result.keep

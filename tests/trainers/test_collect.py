@@ -92,6 +92,18 @@ async def test_first_draws_have_the_seed_of_step_prompt_and_sample(pool, prompts
             assert torch.equal(here.completion.token_ids, there.token_ids)
 
 
+async def test_the_greedy_baseline_of_remax_is_greedy(pool, prompts, tokenizer):
+    parts = collector(pool, prompts, tokenizer, by_length, prompts_per_step=3, extra_kind="greedy")
+    groups, _ = await parts.collect(1)
+    for group in groups:
+        *sampled, extra = group.group.rollouts
+        assert [r.extra for r in (*sampled, extra)] == ["", "", "greedy"]
+        greedy = SamplingParams(max_tokens=12, temperature=0.0)
+        request = GenerateRequest(prompt_ids=extra.prompt.token_ids, seeds=(99,), sampling=greedy)
+        [[likeliest]] = await pool.generate([request])
+        assert torch.equal(extra.completion.token_ids, likeliest.token_ids)
+
+
 class FailsAtFirst:
     """Of 6 scores of the first round 3 time out and 3 are 1; later ones differ within a group."""
 

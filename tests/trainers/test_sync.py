@@ -1,5 +1,6 @@
 """The parity probe's arithmetic, and the channel of a single process."""
 
+import copy
 import inspect
 import math
 
@@ -43,6 +44,22 @@ def test_fixed_sequences_are_scored_from_their_second_token():
 def test_a_sequence_of_one_token_says_nothing():
     with pytest.raises(ValueError, match="two tokens at least"):
         fixed_batch([(5, 6), (7,)], temperature=1.0)
+
+
+async def test_a_learner_whose_logprobs_are_nan_does_not_pass_the_probe(tmp_path):
+    options = {"seed": 0, "device": torch.device("cpu"), "faults": tmp_path}
+    model, algorithm = ModelConfig(path="shipped:quick"), resolve_algorithm("grpo")
+    learner = EmbeddedLearner(model, LearnerConfig(), algorithm, None, **options)
+    await learner.start()
+    pool = LocalPool(copy.deepcopy(learner.model))  # what it samples with is sound
+    await pool.start()
+    channel = SharedMemoryChannel(probe=[(5, 6, 7, 8), (9, 8, 7)])
+    assert (await channel.publish(learner, pool)).parity_gap < 1e-5
+    with torch.no_grad():
+        learner.model.model.norm.weight[0] = math.nan
+    with pytest.raises(ClusterError, match="differ by nan nats on average"):
+        await channel.publish(learner, pool)
+    await pool.close()
 
 
 async def test_an_architecture_that_the_learner_computes_wrong_is_refused_at_the_start(tmp_path):

@@ -134,6 +134,21 @@ def test_sampler_and_learner_agree_on_logprobs(undisturbed):
     assert all(row["sync/parity_gap"] < 1e-5 for row in rows[1:])
 
 
+def test_they_agree_at_another_temperature_with_a_cut_distribution(tmp_path):
+    overrides = ("steps=1", "rollout.temperature=0.6", "rollout.top_p=0.8", "rollout.min_p=0.01")
+    result = train(tmp_path, "cold", *overrides, "learner.old_logprobs=recompute")
+    assert result.returncode == 0, result.stderr
+    [_, row] = read_jsonl(tmp_path / "cold" / "metrics.jsonl")
+    assert row["policy/logprob_gap_mean"] < 1e-5
+    assert row["sync/parity_gap"] < 1e-5
+
+
+def test_the_samples_of_an_evaluation_differ(undisturbed):
+    rows = read_jsonl(undisturbed / "whole" / "eval" / "step_000000" / "chain.jsonl")
+    assert {len(row["sampled"]) for row in rows} == {2}
+    assert sum(row["sampled"][0] != row["sampled"][1] for row in rows) > 20
+
+
 def test_a_killed_run_resumes_to_the_same_bits(undisturbed, tmp_path):
     command = [sys.executable, "-m", "launch.cli", "train", "quickstart", *SMALL]
     command += [f"output_dir={tmp_path}", "run_name=killed", "steps=5"]

@@ -1,5 +1,7 @@
 """The learner's statistics against the model's own logits, which it never holds whole."""
 
+import math
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -86,6 +88,18 @@ def test_logprobs_and_entropy_are_those_of_the_models_own_logits(make):
     )
     entropy = -(logprobs.exp() * logprobs).sum(-1)
     torch.testing.assert_close(stats.entropy, entropy, atol=2e-5, rtol=1e-5)
+
+
+def test_the_mismatch_is_k3_of_the_sampler_against_the_learner():
+    model, batch = qwen3(), batch_of((9, 6))
+    model.set_attn_implementation(attention.NAME)
+    with torch.no_grad():
+        logprobs = batch_stats(model, batch, ("logprob",)).logprob
+        # the learner gives ln 2 more than the sampler to each token: 2 - 1 - ln 2
+        batch.columns["sampler_logprobs"][batch.loss_mask] = logprobs - math.log(2)
+        _, metrics = microbatch_loss(model, batch, resolve_algorithm("grpo"))
+    assert metrics["policy/kl_sampler"].item() == pytest.approx(1 - math.log(2), rel=1e-4)
+    assert metrics["policy/logprob_gap_mean"].item() == pytest.approx(math.log(2), rel=1e-5)
 
 
 class Largest(TorchDispatchMode):
