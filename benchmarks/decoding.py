@@ -11,10 +11,7 @@ engines on larger models instead, which is where rollout/cpu_engine's size limit
 
 import argparse
 import asyncio
-import datetime
-import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is import
 
 import torch
 import transformers
+from record import RESULTS, conditions, keep
 
 from trainers.rollout.cpu_engine.binding import weight_bytes
 from trainers.rollout.local import LocalPool
@@ -135,17 +133,6 @@ def summary(rows: list[tuple[float, float, int]]) -> dict[str, Any]:
     }
 
 
-def hardware(threads: int) -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
-        ]
-        cpu = names[0] if names else cpu
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": threads}
-
-
 def show(title: str, results: dict[str, dict[str, Any]], base: str) -> None:
     print(title)
     print(f"{'':14}{'tokens/s':>10}{'best':>10}{'per CPU s':>11}{'ratio':>8}{'CPU ratio':>11}")
@@ -201,20 +188,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     run = crossover if arguments.crossover else against_transformers
-    report = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "hardware": hardware(arguments.threads),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "results": asyncio.run(run(arguments.threads, arguments.rounds)),
-    }
+    results = asyncio.run(run(arguments.threads, arguments.rounds))
     name = "decoding_crossover.json" if arguments.crossover else "decoding_cpu.json"
-    out = arguments.out or Path(__file__).parent / "results" / name
-    out.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written to {out}")
+    made_with = conditions("torch", "transformers") | {"threads": arguments.threads}
+    keep(made_with | {"results": results}, arguments.out or RESULTS / name)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Time every estimator: python benchmarks/estimators.py [--repeats N].
 
 1,024 prompts x 16 rollouts x 3 components (target 20 ms), and 100,000 rollouts in ragged groups
-(target 0.5 s), each on one core, the median
-processor time of the repeats; and how time grows from 25,000 to
-100,000. verl's and TRL's own functions are timed beside in the same run where they are installed.
+(target 0.5 s), each on one core, the median processor time of the repeats; and how time grows from
+25,000 to 100,000. verl's functions are timed beside in the same run where it is installed (TRL's
+advantages are lines of its trainer, no function). Writes benchmarks/results/estimators.json.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from record import RESULTS, conditions, keep
 
 from rlnorm.advantages import ESTIMATORS
 from rlnorm.stages import data_of
@@ -65,7 +66,7 @@ def estimate(name: str, data: dict[str, torch.Tensor]) -> Callable[[], Any]:
 
 
 def peers(data: dict[str, torch.Tensor]) -> dict[str, Callable[[], Any]]:
-    """The same work by verl's functions, where verl is installed; TRL's is inside its trainer."""
+    """The same work by verl's functions, where verl is installed."""
     found: dict[str, Callable[[], Any]] = {}
     try:
         verl = importlib.import_module("verl.trainer.ppo.core_algos")
@@ -81,19 +82,8 @@ def peers(data: dict[str, torch.Tensor]) -> dict[str, Callable[[], Any]]:
     return found
 
 
-def trl_grpo(data: dict[str, torch.Tensor]) -> Callable[[], Any] | None:
-    """TRL's advantage block, restated if TRL is installed: it is no function of its own."""
-    try:
-        importlib.import_module("trl")
-    except ImportError as error:
-        print(f"TRL not importable, not timed: {error}")
-        return None
-    print("TRL computes its advantages inside GRPOTrainer, so there is no function of it to time")
-    return None
-
-
 def main() -> None:
-    """Print one table."""
+    """Print one table and keep it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
@@ -102,15 +92,18 @@ def main() -> None:
     sizes = torch.randint(1, 32, (1, 12_000), generator=torch.Generator().manual_seed(1))[0]
     ragged = columns(sizes[: int((sizes.cumsum(0) <= 100_000).sum())], 3)
     quarter = columns(sizes[: int((sizes.cumsum(0) <= 25_000).sum())], 3)
+    rows: dict[str, dict[str, float]] = {}
     print(f"{'estimator':20s} {'1024x16x3':>12s} {'100k ragged':>12s} {'4x the rows':>12s}")
     for name in ESTIMATORS:
         small = median_s(estimate(name, square), repeats)
         large = median_s(estimate(name, ragged), repeats)
         growth = large / median_s(estimate(name, quarter), repeats)
+        rows[name] = {"square_s": small, "ragged_s": large, "growth": growth}
         print(f"{name:20s} {small * 1e3:9.2f} ms {large * 1e3:9.1f} ms {growth:11.1f}x")
     for name, call in peers(square).items():
-        print(f"{name:20s} {median_s(call, repeats) * 1e3:9.2f} ms")
-    trl_grpo(square)
+        rows[name] = {"square_s": median_s(call, repeats)}
+        print(f"{name:20s} {rows[name]['square_s'] * 1e3:9.2f} ms")
+    keep(conditions("torch", "verl") | {"rows": rows}, RESULTS / "estimators.json")
 
 
 if __name__ == "__main__":

@@ -14,27 +14,26 @@ peer that is not installed, fails, runs out of memory or out of time is listed b
 
 import argparse
 import gc
-import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from kernels_heads import PROXY, Head, heads, loss_of
+from record import RESULTS, conditions, keep
 
 from rlnorm.kernels import token_stats
 
-RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "triton", "liger_kernel", "liger-cute-kernels", "nvidia-cutlass-dsl")
+PACKAGES = (
+    "torch", "triton", "liger_kernel", "liger-cute-kernels", "nvidia-cutlass-dsl",
+    "cut-cross-entropy",
+)  # fmt: skip
 KINDS = ("forward", "both")
 Shape = tuple[int, int, int]
 
@@ -259,22 +258,10 @@ def add_rates(rows: dict[str, Any], found: dict[str, Head], shape: Shape, device
 
 
 def machine(device: str) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = (x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    versions = {}
-    for package in (*PACKAGES, "cut-cross-entropy"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda"
-        else next(names, platform.processor()),
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-        "date": datetime.now(UTC).date().isoformat(),
-        "load_average": os.getloadavg(),
-    }  # fmt: skip
+    made_with = conditions(*PACKAGES)
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    made_with["device"] = gpu or made_with["hardware"]["cpu"]
+    return made_with | {"threads": torch.get_num_threads(), "load_average": os.getloadavg()}
 
 
 def table(report: dict[str, Any]) -> str:
@@ -355,15 +342,13 @@ def main() -> None:
         return
     reports, started = [], time.monotonic()
     cases = [(shape, x) for shape in shapes for x in ([args.dtype] if args.dtype else dtypes)]
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"kernels_{'cuda' if gpu else 'cpu'}_{datetime.now(UTC).date()}.json"
+    path = args.out / f"kernels_{'cuda' if gpu else 'cpu'}_{conditions()['date']}.json"
     unfit = unfit_heads(max(shapes), cases[0][1]) if gpu else {}
     for done, (shape, dtype) in enumerate(cases, start=1):
         until = started + 60 * minutes * done / len(cases)
         reports.append(measure(args, shape, max(shapes), dtype, unfit, until))
         print(table(reports[-1]), flush=True)
-        path.write_text(json.dumps(reports, indent=1) + "\n")  # a later table may fail
-    print(f"written to {path}")
+        keep(reports, path)  # a later table may fail
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ of training alone. Writes benchmarks/results/quickstart_accuracy.json.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from record import RESULTS, conditions, keep
+
 KEYS = ("avg@k", "greedy", "pass@k")
 
 
@@ -56,15 +54,7 @@ def main() -> None:
                 f"{preset:10} seed {seed}: {run['steps']} steps in {run['train_s']:5.1f} s;", end=""
             )
             print(f" sampled {shown[0]}, greedy {shown[1]}, pass@8 {shown[2]}")
-    result = {
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "runs": runs,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "quickstart_accuracy.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"kept in {path}")
+    keep(conditions("torch") | {"runs": runs}, RESULTS / "quickstart_accuracy.json")
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ Departures: old logprobs are a forward pass of their own in TRL, which needs the
 update, and the sampler's here; the two draw different random numbers.
 """
 
+# ruff: noqa: E402
 import argparse
 import asyncio
-import datetime
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_DEADLINE_S = 1800
 # a script's own folder comes first, and a benchmark there may be named like a package
 sys.path[0] = str(ROOT)
+
+from benchmarks.record import conditions, keep
 
 
 def main() -> None:
@@ -50,7 +51,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.side:
         job = json.loads(args.job.read_text())
-        result = SIDES[args.side](job) | {"peak_bytes": peak_bytes()}
+        versions = conditions("torch", "transformers", "trl")["versions"]
+        result = SIDES[args.side](job) | {"peak_bytes": peak_bytes(), "versions": versions}
         Path(job["result"]).write_text(json.dumps(result))
         return
     if args.trl_python is None:
@@ -58,17 +60,12 @@ def main() -> None:
     report = compare(args)
     print_table(report)
     if args.out:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        keep(report, args.out)
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """All rounds, the sides in turn."""
-    report: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "platform": f"{platform.machine()}, {args.threads} threads",
-        "steps": args.steps,
-        "rounds": [],
-    }
+    report = conditions() | {"threads": args.threads, "steps": args.steps, "rounds": []}
     pythons = {"trl": args.trl_python, "rlnorm": sys.executable}
     with tempfile.TemporaryDirectory() as folder:
         for index in range(args.rounds):

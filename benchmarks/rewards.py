@@ -3,7 +3,8 @@
     python benchmarks/rewards.py [--rows 4000] [--workers 2] [--memory-scores 100000]
 
 Typical rows are worked GSM8K-style responses of 60 to 200 words, half of them right, in five answer
-spellings. Bombs are one row in 20. Everything is measured in one run, on the same rows.
+spellings. Bombs are one row in 20. Everything is measured in one run, on the same rows. Writes
+benchmarks/results/rewards.json.
 """
 
 # ruff: noqa: E402
@@ -24,6 +25,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from benchmarks.record import RESULTS, conditions, keep
 from rewards.grade import grade
 from rewards.math.compare import Policy
 from rewards.math.reward import MathVerifier
@@ -165,7 +167,7 @@ def memory_growth(count: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print one line a measurement."""
+    """Print one line a measurement and keep all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
@@ -173,21 +175,22 @@ def main() -> None:
     args = parser.parse_args()
     rows = typical_rows(args.rows)
     one_process(rows[:200])
-    own = rate(one_process, rows)
-    print(f"rlnorm, one process: {own:,.0f} verdicts/s")
-    print(f"rlnorm, scorer with {args.workers} workers: {scorer_rate(rows, args.workers):,.0f}/s")
-    bombs = scorer_rate(with_bombs(rows), args.workers)
-    clean = scorer_rate(rows, args.workers)
-    print(f"rlnorm, scorer, 1 bomb in 20: {bombs:,.0f}/s = {bombs / clean:.2f} of {clean:,.0f}/s")
-    many = typical_rows(10 * args.rows, seed=7)
-    print(f"rlnorm grade, {args.workers} workers: {grade_rate(many, args.workers):,.0f}/s")
+    rates = {"one process": rate(one_process, rows)}
+    rates["scorer"] = scorer_rate(rows, args.workers)
+    rates["scorer, 1 bomb in 20"] = scorer_rate(with_bombs(rows), args.workers)
+    rates["scorer again"] = scorer_rate(rows, args.workers)
+    rates["grade"] = grade_rate(typical_rows(10 * args.rows, seed=7), args.workers)
+    few = rows[: max(50, args.rows // 20)]
     for name, score in peers().items():
-        few = rows[: max(50, args.rows // 20)]
         score(few[:5])
-        speed = rate(score, few)
-        print(f"{name}: {speed:,.0f}/s; rlnorm in one process is {own / speed:.1f} times that")
+        rates[name] = rate(score, few)
+    for name, speed in rates.items():
+        slower = rates["one process"] / speed
+        print(f"{name}: {speed:,.0f} verdicts/s; one process does {slower:.3g} times that")
     first, last = memory_growth(args.memory_scores)
     print(f"memory: {first:.1f} MB after 10 %, {last:.1f} MB after {args.memory_scores:,} scores")
+    found = {"workers": args.workers, "verdicts_per_s": rates, "memory_mb": [first, last]}
+    keep(conditions("math-verify", "verl", "trl") | found, RESULTS / "rewards.json")
 
 
 if __name__ == "__main__":

@@ -5,19 +5,15 @@ the resident memory of a run of 500 small steps; writes benchmarks/results/start
 """
 
 import argparse
-import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 import psutil
+from record import RESULTS, conditions, keep
 
-RESULTS = Path(__file__).parent / "results"
 CLI = [sys.executable, "-m", "launch.cli"]
 SMALL = ["rollout.prompts_per_step=8", "rollout.group_size=4", "data.eval={}"]
 
@@ -71,9 +67,6 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = {
-            "date": date.today().isoformat(),
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-            "python": platform.python_version(),
             "help_s": seconds_of([*CLI, "--help"]),
             "refused_config_s": seconds_of([*CLI, "train", "quickstart", "stepz=1"]),
             "refused_algorithm_s": seconds_of([*CLI, "train", "quickstart", "algorithm=nope"]),
@@ -82,10 +75,7 @@ def main() -> None:
         }
     for name, value in result.items():
         print(f"{name}: {value}")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "startup_and_memory.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"kept in {path}")
+    keep(conditions("torch") | result, RESULTS / "startup_and_memory.json")
 
 
 if __name__ == "__main__":
