@@ -75,8 +75,14 @@ class DataConfig(Section):
     """Use at most this many training rows."""
 
 
+def _component_name(name: str) -> str:
+    if name == "mean":
+        raise ValueError("got 'mean', which in metrics is the weighted sum; take another name")
+    return name
+
+
 class RewardConfig(Section):
-    name: str
+    name: Annotated[FileName, AfterValidator(_component_name)]
     """Name of the component (or of the group of components) in metrics and weights."""
     function: str
     """A shipped reward's name or `module:function`."""
@@ -109,7 +115,7 @@ class RolloutConfig(Section):
     """Drop tokens below min_p times the likeliest one's probability; 0 is off."""
     max_tokens: int = Field(512, ge=1)
     """Most tokens of one completion."""
-    stop: list[str] = []
+    stop: list[Annotated[str, Field(min_length=1)]] = []
     """Strings that end a completion."""
     environment: dict[str, Any] | None = None
     """Multi-turn environment: {name: chain or module:Class, its options, its limits}."""

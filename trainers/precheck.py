@@ -44,6 +44,7 @@ def precheck(config: Config) -> None:
             "model.dtype = 'bfloat16' with learner.backend: embedded: small updates are lost in "
             "bfloat16 weights; use float32, or deepspeed, which keeps a float32 copy of them"
         )
+    _check_address(config.cluster.address)
     _check_inputs(config)
     build_algorithm(config)
     _ask_hub(config)
@@ -92,6 +93,12 @@ def _ask_hub(config: Config) -> None:
     for key, source in _sources(config).items():
         if (data := parse_hub_source(source)) is not None:
             of_key(key, source, hub.check, data.name)
+
+
+def _check_address(address: str | None) -> None:
+    host, _, port = (address or "").rpartition(":")
+    if address is not None and not (host and port.isdigit()):
+        raise InputError(f"cluster.address = {address!r}: expected host:port of a Ray head node")
 
 
 def _sources(config: Config) -> dict[str, str]:

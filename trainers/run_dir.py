@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self.report = path / "report.html"
         self._replaced = path.with_name(f".{path.name}.replaced")
+        self._new_parent = False
 
     def check(self, config: Config, *, resume: bool, overwrite: bool) -> None:
         """An existing run needs --resume or --overwrite; nothing is written here."""
@@ -64,7 +66,7 @@ class RunDir:
             if self._replaced.exists():
                 shutil.rmtree(self._replaced)
             self.path.rename(self._replaced)
-        new = not self.path.exists()
+        new, self._new_parent = not self.path.exists(), not self.path.parent.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path / "config.yaml", dump_config(config))
@@ -85,6 +87,9 @@ class RunDir:
         shutil.rmtree(self.path, ignore_errors=True)
         if self._replaced.exists():
             self._replaced.rename(self.path)
+        elif self._new_parent:
+            with suppress(OSError):  # another run may have come into it
+                self.path.parent.rmdir()
 
     def log_metrics(self, row: Mapping[str, float]) -> None:
         """Append one step's metrics; numbers that are not finite become null."""

@@ -45,6 +45,9 @@ def with_change(**change):
         ({"steps": True}, r"steps: got true, needs a number"),
         ({"learner": {"lr": float("inf")}}, r"learner.lr = inf: .*finite"),
         ({"learner": {"betas": [1.5, 0.9]}}, r"learner.betas.0 = 1.5: .*less than 1"),
+        ({"rewards": [{"name": "mean", "function": "f"}]}, r"rewards.0.name: got 'mean', which in"),
+        ({"rewards": [{"name": "a/b", "function": "f"}]}, r"rewards.0.name: got 'a/b', .* without"),
+        ({"rollout": {"stop": ["a", ""]}}, r"rollout.stop.1 = '': .*at least 1 char"),
         ({"run_name": ""}, r"run_name: got '', needs the name of a file"),
         ({"run_name": ".."}, r"run_name: got '..', needs the name of a file"),
         ({"run_name": "a/b"}, r"run_name: got 'a/b', .* without /"),
@@ -222,6 +225,13 @@ def test_an_estimators_file_that_raises_or_ends_the_process_is_told(tmp_path):
 def test_a_data_source_that_names_nothing_is_told_before_torch_is_loaded(source, message):
     with pytest.raises(InputError, match=message):
         precheck(load_config("quickstart", [f"data.train={source}"]))
+
+
+@pytest.mark.parametrize("address", ["foo", ":6379", "host:", "host:port"])
+def test_the_address_of_a_cluster_is_host_and_port(address):
+    config = load_config("cluster_cpu", [f"cluster.address={address!r}"])
+    with pytest.raises(InputError, match=r"cluster.address = .*: expected host:port"):
+        precheck(config)
 
 
 def test_an_environment_has_problems_of_its_own_and_a_known_name():

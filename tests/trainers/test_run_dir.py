@@ -44,6 +44,18 @@ def test_a_run_that_cannot_be_written_leaves_what_was_there(tmp_path, overwrite)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_run_that_came_to_nothing_takes_with_it_only_what_it_made(tmp_path, there_before):
+    config = load_config("quickstart", [f"output_dir={tmp_path / 'runs'}"])
+    if there_before:
+        (tmp_path / "runs").mkdir()
+    run = RunDir(config.run_dir)
+    run.create(config, overwrite=False)
+    run.discard_if_empty()
+    assert (tmp_path / "runs").exists() == there_before
+    assert not run.path.exists()
+
+
 def test_a_resumed_run_keeps_its_files_when_its_config_cannot_be_written(tmp_path):
     config = load_config("quickstart", [f"output_dir={tmp_path}"])
     run = RunDir(config.run_dir)
