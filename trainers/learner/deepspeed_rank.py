@@ -107,6 +107,7 @@ class Rank:
 
     def _trained_engine(self, model: ModelConfig, config: Mapping[str, Any], seed: int) -> Any:
         loaded = load_model(model, seed=seed)
+        _restore_rotary(loaded)
         if self._config.gradient_checkpointing:
             enable_checkpointing(loaded)
         # the optimizer tells matrices from vectors, so it is built on the module's own parameters
@@ -121,6 +122,7 @@ class Rank:
 
     def _frozen_copy(self, model: ModelConfig, config: Mapping[str, Any]) -> nn.Module:
         wrapped = Wrapped(load_model(model)).requires_grad_(False)
+        _restore_rotary(wrapped)
         if not self._zero3:
             return wrapped.to(self._device)
         names = ("train_micro_batch_size_per_gpu", "bf16", "zero_optimization")
@@ -360,6 +362,15 @@ class Rank:
             for p, tensor in zip(self._proximal.parameters(), kept["tensors"], strict=True):
                 getattr(p, "ds_tensor", p).copy_(tensor)
             self._proximal_weight = kept["weight"]
+
+
+def _restore_rotary(model: nn.Module) -> None:
+    """Rotary frequencies in float32. Sharding on load casts all that a model's constructor makes to
+    the weights' dtype, and in bfloat16 position 1,000 is turned too far by a radian and more."""
+    for module in model.modules():
+        if "RotaryEmbedding" in type(module).__name__ and hasattr(module, "config"):
+            for name, exact in type(module)(module.config).named_buffers():
+                setattr(module, name, exact.to(getattr(module, name).device))
 
 
 def _share_head(engine: Any) -> None:

@@ -142,6 +142,34 @@ def test_a_checkpoint_loads_in_transformers_and_continues_bit_for_bit(
     run(again.close())
 
 
+def test_bfloat16_weights_sharded_on_load_turn_far_positions_as_far_as_whole_ones(
+    ray_cluster, run, tmp_path
+):
+    from trainers.learner.core import score_batch
+    from trainers.learner.deepspeed_learner import DeepSpeedLearner
+    from trainers.models import load_model
+    from trainers.sync import fixed_batch
+
+    g = torch.Generator().manual_seed(0)
+    rows = [tuple(torch.randint(5, 270, (900,), generator=g).tolist()) for _ in range(2)]
+    far, want = fixed_batch(rows, 1.0), frozenset({"old_logprobs"})
+    model = ModelConfig(path="shipped:quick", dtype="bfloat16")
+    learner = DeepSpeedLearner(
+        model,
+        LearnerConfig(zero_stage=3),
+        resolve_algorithm("grpo"),
+        cluster=ray_cluster,
+        seed=0,
+        faults=tmp_path,
+    )
+    run(learner.start())
+    found = run(learner.score(far, want))["old_logprobs"]
+    run(learner.close())
+    whole = score_batch(load_model(model), far, want, max_tokens=2000)["old_logprobs"]
+    # 0.02 with rotary frequencies in bfloat16
+    assert float((found - whole).abs().mean()) < 2e-3
+
+
 def test_a_loss_in_a_file_of_the_users_own_runs_in_the_ranks(ray_cluster, batch, run, tmp_path):
     from trainers.learner.deepspeed_learner import DeepSpeedLearner
 
