@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import typer
 
 from rewards.errors import InputError
+from trainers.config_file import shipped_presets
 
 app = typer.Typer(
     name="rlnorm",
@@ -26,11 +27,17 @@ app = typer.Typer(
 )
 
 ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file or the name of a shipped preset.")
+    str,
+    typer.Argument(
+        metavar="CONFIG", help=f"A YAML file, or a preset: {', '.join(shipped_presets())}."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Dotted overrides, such as learner.lr=1e-6."),
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides, such as learner.lr=1e-6; all keys: docs/configuration.md.",
+    ),
 ]
 
 
@@ -39,10 +46,11 @@ def train(
     config: ConfigArgument,
     overrides: Overrides = None,
     resume: Annotated[
-        bool, typer.Option(help="Go on from the newest checkpoint of the run directory.")
+        bool,
+        typer.Option("--resume", help="Go on from the newest checkpoint of the run directory."),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option(help="Delete the run directory first, if there is one.")
+        bool, typer.Option("--overwrite", help="Delete the run directory first, if there is one.")
     ] = False,
 ) -> None:
     """Train a model; leaves a run directory with metrics, rollouts, checkpoints and a report.

@@ -49,16 +49,20 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
+def shipped_presets() -> dict[str, Path]:
+    """Name to file."""
+    folder = Path(str(resources.files("rlnorm.configs")))
+    return {path.name.removesuffix(".yaml"): path for path in sorted(folder.glob("*.yaml"))}
+
+
 def find_preset(source: str) -> Path:
     """A file as given, or a shipped preset by its name."""
     path = Path(source)
     if _is_file(path):
         return path
-    folder = Path(str(resources.files("rlnorm.configs")))
-    shipped = sorted(p.name.removesuffix(".yaml") for p in folder.glob("*.yaml"))
-    name = path.name.removesuffix(".yaml")
+    shipped, name = shipped_presets(), path.name.removesuffix(".yaml")
     if name in shipped and path.parent.name in ("", "configs"):
-        return folder / f"{name}.yaml"
+        return shipped[name]
     near = difflib.get_close_matches(name, shipped, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(

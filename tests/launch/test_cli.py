@@ -28,6 +28,13 @@ def test_the_help_of_a_command_shows_an_example(command):
     assert "Example" in result.stdout
 
 
+def test_the_help_of_train_names_presets_and_the_page_of_keys():
+    shown = " ".join(rlnorm("train", "--help").stdout.replace("│", " ").split())
+    assert "quickstart" in shown
+    assert "all keys: docs/configuration.md" in shown
+    assert "--no-overwrite" not in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
