@@ -30,6 +30,7 @@ def test_batch_normalise_counts_tokens_or_rollouts():
     close(tokens, [3 / 1.25, 0.5 / 1.25, 0.25 / 1.25])
     rollouts = truncated(OLD, SAMPLER, INDEX, level="sequence", cap=9.0, batch_normalize=True)
     close(rollouts, [2 / 1.125, 2 / 1.125, 0.25 / 1.125])
+    close(masked(OLD, SAMPLER, INDEX, low=9.0, high=9.0, batch_normalize=True), [0, 0, 0])
 
 
 def test_rejected_by_token_and_by_rollout():

@@ -72,3 +72,10 @@ def test_another_base():
 
 def test_constant_components_everywhere_give_zero():
     assert torch.equal(gdpo(torch.full((5, 2), 0.1), GROUPS), torch.zeros(5, dtype=torch.float64))
+
+
+def test_a_constant_group_gets_exactly_0_beside_others():
+    """The sums of the other groups are 0 but for rounding, which must not be subtracted."""
+    rewards = torch.tensor([0.7, 0.3, 0.1, 0.6, 0.6, 0.9, 0.8, 0.8], dtype=torch.float64)[:, None]
+    groups = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2])
+    assert gdpo(rewards, groups)[6:].tolist() == [0, 0]

@@ -78,6 +78,14 @@ def test_gspo_has_one_ratio_per_rollout():
     close(none, [0, 0, 0, 0])
 
 
+@pytest.mark.parametrize("name", ["gspo", "gspo_token"])
+def test_gspo_bounds_the_log_ratio_from_above(name):
+    ratios = [exp(12.0)] * 2 + [exp(-12.0)] * 2
+    values, gradient, _ = run(name, ratios, [-1, -1, -1, -1], clip_low=None, clip_high=None)
+    close(values, [exp(10.0)] * 2 + [exp(-12.0)] * 2)
+    close(gradient, [0, 0, exp(-12.0), exp(-12.0)])
+
+
 def test_gspo_token_takes_each_tokens_own_gradient():
     values, gradient, _ = run(
         "gspo_token", [4.0, 1.0, 0.5, 0.5], [1, 3, 1, 1], clip_low=0.9, clip_high=9.0

@@ -66,6 +66,11 @@ def test_corrected_kl_carries_the_ratio():
     close(kl_corrected(LP, REF, old, index, kind="k2", coef=1.0), plain * vector(2, 8))
     whole = kl_corrected(LP, REF, old, index, kind="k2", coef=1.0, level="sequence")
     close(whole, plain * 4)
+    # d (k2 rho) / d lp = (lp - ref) rho + k2 rho: the ratio has a gradient of its own
+    leaf = LP.clone().requires_grad_()
+    corrected = kl_corrected(leaf, REF, old, index, kind="k2", coef=1.0)
+    (gradient,) = torch.autograd.grad(corrected.sum(), leaf)
+    close(gradient, (LP - REF + plain) * vector(2, 8))
 
 
 def test_entropy_is_a_bonus():
@@ -81,6 +86,7 @@ def test_the_entropy_coefficient_follows_its_target():
     assert controller.applied(target=1.0) == 0.25
     controller = controller.updated(1.0, **options)
     assert controller.coef == 0.4
+    assert controller.applied(target=1.0) == 0.4
     controller = controller.updated(1.5, **options)
     assert controller.coef == pytest.approx(0.15)
     assert controller.applied(target=1.0) == 0.0
