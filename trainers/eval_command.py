@@ -15,6 +15,7 @@ from rich.table import Table
 from rlnorm.types import Prompt
 from trainers.build import build_device, build_prompts, build_sampler, seed_everything
 from trainers.config import Config
+from trainers.errors import RunError
 from trainers.evaluation import Problem, evaluate, summarize
 from trainers.models import load_model, load_tokenizer, plain_model
 from trainers.precheck import at_checkpoint, build_scorer
@@ -49,12 +50,19 @@ async def run_evaluation(
             bar = bars.add_task(name, total=len(prompts) * (1 + config.eval_samples))
             watched = Watched(sampler, partial(bars.advance, bar))
             problems[name] = await evaluate(prompts, watched, scorer, tokenizer, config)
-    if out is not None:
-        for name, rows in problems.items():
-            RunDir(out).write_jsonl(out / f"{name}.jsonl", [p.row() for p in rows])
     metrics = {k: v for name, rows in problems.items() for k, v in summarize(rows, name).items()}
     console.print(verdict_table(config, metrics, problems))
+    if out is not None:  # after the table: a full disk must not cost the numbers too
+        _write_verdicts(out, problems)
     return metrics
+
+
+def _write_verdicts(out: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
+    try:
+        for name, rows in problems.items():
+            RunDir(out).write_jsonl(out / f"{name}.jsonl", [p.row() for p in rows])
+    except OSError as error:
+        raise RunError(f"--out {out}: {error.strerror}; the verdicts are not kept") from error
 
 
 async def start_pool(config: Config, tokenizer: Any, stack: AsyncExitStack) -> RolloutPool:

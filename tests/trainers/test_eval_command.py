@@ -10,6 +10,7 @@ from rich.console import Console
 
 from rlnorm.types import Prompt
 from trainers.config import load_config
+from trainers.errors import RunError
 from trainers.eval_command import Watched, run_evaluation, start_pool, verdict_table
 from trainers.evaluation import Problem, summarize
 from trainers.models import load_tokenizer
@@ -31,6 +32,15 @@ async def test_a_lora_config_is_measured_by_its_plain_model(tmp_path):
     # adapters start at zero, so an untrained LoRA model is the plain one
     assert measured[0] == measured[1]
     assert len(read_jsonl(tmp_path / "lora" / "c.jsonl")) == 512
+
+
+async def test_verdicts_that_cannot_be_written_do_not_cost_the_numbers(tmp_path):
+    (tmp_path / "file").write_text("")
+    shown = io.StringIO()
+    config = load_config("quickstart", [*FEW, "eval_samples=1"])
+    with pytest.raises(RunError, match=r"--out .*file: .*; the verdicts are not kept"):
+        await run_evaluation(config, None, tmp_path / "file", Console(file=shown, width=200))
+    assert "512" in shown.getvalue()
 
 
 def problem(name: str, greedy: float, sampled: tuple[float, ...]) -> Problem:
