@@ -5,7 +5,6 @@ a tool answers is text; a call that makes no sense is answered with words that s
 tool's own breakdown (EnvError) ends the rollout.
 """
 
-import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -205,9 +204,3 @@ class CalculatorTask:
             call_reward=self._call_reward,
             tool_role=self._tool_role,
         )
-
-
-def show_call(name: str, arguments: Mapping[str, Any]) -> str:
-    """A call as a policy has to write it, for demonstrations."""
-    body = json.dumps({"name": name, "arguments": dict(arguments)})
-    return f"<tool_call>{body}</tool_call>"

@@ -1,5 +1,6 @@
 """The calculator's arithmetic and bounds, the code tool, and the environment that calls them."""
 
+import json
 import math
 import time
 from fractions import Fraction
@@ -9,7 +10,11 @@ import pytest
 from rewards import sandbox
 from rewards.environments import EnvError, load_environment
 from rewards.environments.calculator import CalculationError, calculate, show
-from rewards.environments.tools import Calculator, PythonTool, ToolEnv, ToolProblem, show_call
+from rewards.environments.tools import Calculator, PythonTool, ToolEnv, ToolProblem
+
+
+def show_call(name, arguments):
+    return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
 
 
 @pytest.mark.parametrize(
