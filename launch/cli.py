@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 # spinning OpenMP threads slow a shared machine by up to 30 times; must be set before torch loads
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -15,6 +15,9 @@ import typer
 
 from rewards.errors import InputError
 from trainers.config_file import shipped_presets
+
+if TYPE_CHECKING:
+    from trainers.config import Config
 
 app = typer.Typer(
     name="rlnorm",
@@ -74,7 +77,7 @@ def train(
 
         display = Display(settings.steps)
         asyncio.run(run_training(settings, display, resume=resume, overwrite=overwrite))
-        print(_next_steps(settings.run_dir, settings.steps))
+        print(_next_steps(settings))
 
     _quietly(run)
 
@@ -219,18 +222,22 @@ def estimators(
         print_algorithm(Console(), name)
 
 
-def _next_steps(run: Path, steps: int) -> str:
-    """What a run can be the start of, as commands to paste."""
-    typed = Path(sys.argv[0])
+def _next_steps(settings: "Config") -> str:
+    """What the run can be the start of, as commands to paste."""
+    typed, run = Path(sys.argv[0]), settings.run_dir
     rlnorm = str(typed) if typed.name == "rlnorm" and not shutil.which("rlnorm") else "rlnorm"
-    config = f"{run}/config.yaml"
-    return f"""
-What to try next:
-  measure it         {rlnorm} eval {config} --checkpoint {run}/checkpoints/step_{steps:06d}
-  another algorithm  {rlnorm} train {config} algorithm=dr_grpo run_name={run.name}_dr_grpo
-  compare the two    {rlnorm} compare {config} --algorithms grpo,dr_grpo run_name={run.name}_both
-  list all           {rlnorm} estimators
-  your model, data   docs/getting_started.md"""
+    config, last = f"{run}/config.yaml", f"{run}/checkpoints/step_{settings.steps:06d}"
+    other = "gdpo" if settings.algorithm == "dr_grpo" else "dr_grpo"
+    lines = [
+        f"measure it         {rlnorm} eval {config} --checkpoint {last}",
+        f"compare two        {rlnorm} compare {config} run_name={run.name}_two "
+        f"--algorithms grpo,{other}",
+        f"another algorithm  {rlnorm} train {config} algorithm={other} run_name={run.name}_{other}",
+        f"list all           {rlnorm} estimators",
+        "your model, data   docs/getting_started.md",
+    ]
+    shown = lines if settings.data.eval else lines[2:]  # the first two need a benchmark
+    return "\nWhat to try next:\n  " + "\n  ".join(shown)
 
 
 def _quietly(run: Callable[[], None]) -> None:

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from launch.cli import _next_steps
+from trainers.config import load_config
+from trainers.run_dir import RunDir
 from trainers.tasks import shipped_model
 
 
@@ -60,6 +63,22 @@ def test_bad_input_is_one_clear_line(arguments, message, tmp_path, monkeypatch):
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.rglob("metrics.jsonl")) == []
+
+
+def test_what_to_try_next_is_commands_that_check_out(monkeypatch, tmp_path):
+    overrides = [f"output_dir={tmp_path}", "algorithm=dr_grpo"]
+    monkeypatch.setattr(sys, "argv", [".venv/bin/rlnorm"])
+    monkeypatch.setenv("PATH", "")
+    config = load_config("quickstart", overrides)
+    shown = _next_steps(config)
+    run = f"{tmp_path}/quickstart"
+    assert f".venv/bin/rlnorm eval {run}/config.yaml --checkpoint {run}/checkpoints/" in shown
+    assert "--algorithms grpo,gdpo" in shown
+    RunDir(config.run_dir).create(config, overwrite=False)
+    [again] = [line.split() for line in shown.splitlines() if " train " in line]
+    other = load_config(again[again.index("train") + 1], again[again.index("train") + 2 :])
+    RunDir(other.run_dir).check(other, resume=False, overwrite=False)
+    assert "compare" not in _next_steps(load_config("quickstart", [*overrides, "data.eval={}"]))
 
 
 def test_eval_measures_a_model_and_keeps_the_verdicts(tmp_path):
