@@ -74,7 +74,7 @@ def _number(value: Any, status: Status | None, reward: str) -> tuple[float, Stat
         return math.nan, status
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RewardError(f"reward {reward!r} returned {_shown(value)}: needs a number") from None
     if isinstance(value, str) or not math.isfinite(number):
         raise RewardError(f"reward {reward!r} returned {_shown(value)}: needs a finite number")

@@ -6,6 +6,7 @@ the parent: the socket closes, and on Linux the kernel kills it when the parent'
 
 import ctypes
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -13,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -43,6 +45,14 @@ def _load(function: Any, options: dict[str, Any]) -> Callable[[Any], Any]:
     return call.invoke
 
 
+def _told(error: Exception) -> str:
+    """What was raised and where in the user's code, the last call first, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if Path(f.filename).parent != Path(__file__).parent] or frames
+    places = ", called at ".join(f"{f.filename}:{f.lineno}" for f in theirs[:-4:-1])
+    return f"{' '.join(f'{type(error).__name__}: {error}'.split())} ({places})"
+
+
 def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]:
     start = time.perf_counter()
     try:
@@ -51,15 +61,15 @@ def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]
     except MemoryError:
         kind, value = "memory", "MemoryError: over the worker's memory limit"
     except Exception as error:
-        text = traceback.format_exc(limit=-8)
-        kind, value = "error", f"{type(error).__name__}: {error}\n{text}"
+        kind, value = "error", _told(error)
     return kind, value, time.perf_counter() - start
 
 
 def _send(conn: Connection, outcome: tuple[str, Any, float]) -> None:
     try:
-        conn.send(("item", *outcome))
-    except (TypeError, AttributeError, ValueError) as error:  # what pickle raises
+        # by value: send() would hand a tensor over as memory that the parent cannot open
+        conn.send_bytes(pickle.dumps(("item", *outcome)))
+    except (TypeError, AttributeError, ValueError, pickle.PicklingError) as error:
         conn.send(("item", "error", f"the returned value does not pickle: {error}", outcome[2]))
 
 

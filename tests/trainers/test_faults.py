@@ -58,7 +58,8 @@ def user_module(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("def f(sample): raise RuntimeError('no luck')", "no luck"),
+        ("def f(sample): raise RuntimeError('no\\nluck')", r"RuntimeError: no luck \(.*\.py:1\)"),
+        ("def f(sample): return 10**400", "returned 10+.*: needs a number"),
         ("def f(sample): return float('nan')", "needs a finite number"),
         ("def f(sample): return {'surprise': 1.0}", "must be exactly the components"),
     ],
@@ -69,6 +70,13 @@ def test_a_broken_reward_ends_the_run_and_says_which(user_module, tmp_path, body
     with pytest.raises(RunError, match=message) as caught:
         train(tmp_path / "runs", reward)
     assert "mine" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reward_may_return_a_tensor(user_module, tmp_path):
+    name = user_module("tensors", "import torch\ndef f(sample): return torch.tensor(0.5)")
+    rows = train(tmp_path / "runs", f"rewards=[{{name: mine, function: '{name}:f'}}]")
+    assert rows[-1]["reward/mine"] == 0.5
 
 
 def test_a_slow_reward_is_masked_and_counted(user_module, tmp_path):
