@@ -129,17 +129,25 @@ def _get(row: Mapping[str, Any], column: str) -> Any:
     return found
 
 
-def _first(row: Mapping[str, Any], columns: Sequence[str]) -> Any:
-    return next((v for c in columns if (v := _get(row, c)) is not None), None)
+def _first(row: Mapping[str, Any], columns: Sequence[str], where: str) -> Any:
+    for column in columns:
+        if (found := _get(row, column)) is not None:
+            try:
+                return plain_json(found)
+            except UnicodeDecodeError as error:
+                raise InputError(f"{where}: {column} holds bytes that are no UTF-8 text") from error
+    return None
 
 
 def _needed(row: Mapping[str, Any], columns: Sequence[str], name: str, where: str) -> Any:
     if all(_get(row, c) is None and c.split(".")[0] not in row for c in columns):
-        hint = '; for data without golds say fields.answer: ""' if name == "answer" else ""
+        hint = f"; name its column in data.fields.{name}"
+        if name == "answer":
+            hint += ', or for data without golds say fields.answer: ""'
         raise InputError(
             f"{where}: no field {' or '.join(columns)} for {name}; it has {sorted(row)}{hint}"
         )
-    return _first(row, columns)
+    return _first(row, columns, where)
 
 
 def _problem(
@@ -155,7 +163,7 @@ def _problem(
     if not messages and preset.question:
         question = _needed(row, preset.question, "question", at)
     answer = _needed(row, preset.answer, "answer", at) if preset.answer else None
-    known = _first(row, preset.id)
+    known = _first(row, preset.id, at)
     read = (preset.question, preset.answer, preset.id, preset.level, preset.source)
     used = {"source", "policy"}.union(*read, preset.messages if messages else ())
     merged = {**preset.policy, **(row.get("policy") or {}), **policy}
@@ -165,8 +173,8 @@ def _problem(
         question="" if question is None else str(question),
         answer=_gold(answer),
         messages=messages,
-        source=str(_first(row, preset.source) or where),
-        level=_level(_first(row, preset.level)),
+        source=str(_first(row, preset.source, at) or where),
+        level=_level(_first(row, preset.level, at)),
         meta=meta | ({"policy": merged} if merged else {}),
         own_id=known is not None,
     )
@@ -174,7 +182,7 @@ def _problem(
 
 def _conversation(row: Mapping[str, Any], preset: Preset, at: str) -> tuple[Mapping[str, str], ...]:
     """The row's messages, where no question stands beside them."""
-    if _first(row, preset.question) is not None:
+    if _first(row, preset.question, at) is not None:
         return ()
     column = next((c for c in preset.messages if _get(row, c) is not None), None)
     if column is None and not preset.question:
@@ -184,9 +192,7 @@ def _conversation(row: Mapping[str, Any], preset: Preset, at: str) -> tuple[Mapp
 
 def _gold(answer: Any) -> Any:
     """Lists and tables as they are; anything else as text, None where there is none."""
-    if answer is None or isinstance(answer, list | tuple | Mapping):
-        return plain_json(answer)
-    return str(answer).strip()
+    return answer if answer is None or isinstance(answer, list | dict) else str(answer).strip()
 
 
 def _is_blank(answer: Any) -> bool:

@@ -7,14 +7,17 @@ from typing import Any
 
 
 def plain_json(value: Any) -> Any:
-    """The same in lists, tables and JSON scalars; what JSON has no form for (a date) as text."""
+    """The same in lists, tables and JSON scalars; what JSON has no form for (a date) as text.
+
+    Bytes are text in UTF-8; UnicodeDecodeError where they are not.
+    """
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
         return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in value]
-    return str(value)
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def as_text(value: Any) -> str:

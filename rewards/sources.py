@@ -10,6 +10,7 @@ from rewards.hub import HubName, dataset_rows, parse_name
 from rewards.presets import Preset
 
 _SUFFIXES = (".jsonl", ".json", ".parquet")
+_ONE_A_LINE = "needs one whole JSON object on each line, no list around them"
 
 
 def read_rows(
@@ -50,9 +51,11 @@ def _read_file(path: Path) -> Iterator[Mapping[str, Any]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} line {number}: {error}") from error
+            # the line that a decoder counts is always the first
+            told = str(error).replace(": line 1 column", " at column")
+            raise InputError(f"{path} line {number}: {told}: {_ONE_A_LINE}") from error
         if not isinstance(row, dict):
-            raise InputError(f"{path} line {number}: needs an object, got {type(row).__name__}")
+            raise InputError(f"{path} line {number}: is a {type(row).__name__}: {_ONE_A_LINE}")
         yield row
 
 

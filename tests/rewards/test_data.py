@@ -93,7 +93,11 @@ def good(i=0, **changes):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([good(), {"id": "x", "answer": "1"}], r"d.jsonl row 2: no field question or problem"),
+        (
+            [good(), {"id": "x", "answer": "1"}],
+            r"row 2: no field question or problem .* it has \['answer', 'id'\]; name its column in "
+            r"data\.fields\.question$",
+        ),
         ([good(), good()], "1 rows with duplicate id: r0"),
         ([good(), good(1, answer=" ")], "empty question or answer: r1"),
         ([good(), good(1, answer=None)], "empty question or answer: r1"),
@@ -282,6 +286,39 @@ def test_missing_files_and_names(tmp_path):
     (tmp_path / "bad.parquet").write_text("no parquet")
     with pytest.raises(InputError, match="not readable as Parquet"):
         load_problems(tmp_path / "bad.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"id": 1}]', r"line 1: is a list: needs one whole JSON object on each line, no list"),
+        (
+            '{"id": 1},\n{"id": 2}\n',
+            r"line 1: Extra data at column 10 .*: needs one whole JSON obj",
+        ),
+        ('\n[\n  {"id": 1}\n]\n', r"line 2: Expecting value at column 2 .*: needs one whole JSON"),
+    ],
+)
+def test_json_that_is_not_one_object_a_line_says_so(text, message, tmp_path):
+    (tmp_path / "d.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_problems(tmp_path / "d.json")
+
+
+def test_bytes_of_parquet_are_text(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    def load(**row):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "d.parquet")
+        return load_problems(tmp_path / "d.parquet")[0][0]
+
+    row = load(id=b"a", question="1+1 in \u20ac?".encode(), answer=b"2", image=b"\xff\xd8")
+    assert (row.id, row.question, row.answer) == ("a", "1+1 in \u20ac?", "2")
+    assert row.meta["image"] == b"\xff\xd8"  # a column that is not read may hold anything
+    assert load(question="q?", answer=[b"2", b"two"]).answer == ["2", "two"]
+    with pytest.raises(InputError, match=r"row 1: answer holds bytes that are no UTF-8 text"):
+        load(question="q?", answer=b"\xff")
 
 
 def test_a_folder_and_its_splits(tmp_path):
