@@ -45,6 +45,11 @@ class Call:
     target: Any
     """The function, or the instance of a class; holds `components`, `attach` and `close`."""
 
+    @property
+    def own_components(self) -> tuple[str, ...]:
+        """The names it declares itself, and uses in what it returns."""
+        return tuple(getattr(self.target, "components", ()) or ())
+
 
 def load_object(reference: str, where: str) -> Any:
     """Import "module:attribute"."""
@@ -141,7 +146,6 @@ def _item_form(
 
 def declared_components(call: Call, listed: Sequence[str], name: str) -> tuple[str, ...]:
     """Component names: the spec's, else the class's when several, else the spec's name."""
-    own = tuple(getattr(call.target, "components", ()) or ())
     if listed:
         return tuple(listed)
-    return own if len(own) > 1 else (name,)
+    return call.own_components if len(call.own_components) > 1 else (name,)

@@ -42,9 +42,12 @@ _FAILED = {
 
 
 def as_scores(
-    outcome: Outcome, components: tuple[str, ...], reward: str
+    outcome: Outcome, components: tuple[str, ...], reward: str, own: tuple[str, ...] = ()
 ) -> dict[str, ComponentScore]:
-    """Check names and numbers. A plain number counts as correct when above 0, else as wrong."""
+    """Check names and numbers. A plain number counts as correct when above 0, else as wrong.
+
+    own: what the reward calls its components; a single one goes by its name in the config.
+    """
     if outcome.kind != "ok":
         failed = failure(_FAILED[outcome.kind], str(outcome.value), outcome.seconds)
         return dict.fromkeys(components, failed)
@@ -56,6 +59,8 @@ def as_scores(
         value = value.components
         if len(components) == 1 and len(value) == 1:
             value = {components[0]: next(iter(value.values()))}
+    elif len(components) == 1 and isinstance(value, Mapping) and (*value,) == own:
+        value = value[own[0]]
     named = value if isinstance(value, Mapping) else {components[0]: value}
     if set(named) != set(components):
         raise RewardError(

@@ -201,7 +201,8 @@ class Scorer:
                 f"reward {reward.spec.name!r} failed on {len(errors)} of {len(samples)} samples;"
                 f" the first: {errors[0].value}"
             )
-        return [as_scores(o, reward.components, reward.spec.name) for o in outcomes]
+        own = reward.call.own_components
+        return [as_scores(o, reward.components, reward.spec.name, own) for o in outcomes]
 
     async def _run_pool(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
         assert reward.pool_call is not None

@@ -52,6 +52,14 @@ def test_declared_components_stay_apart_with_their_own_weights():
     assert [(r["same"].value, r["short"].value) for r in rows] == [(1.0, 1.0), (0.0, 0.0)]
 
 
+def test_a_class_of_one_component_goes_by_the_name_in_the_config():
+    spec = {"name": "c", "function": "my_rewards:Clarity"}
+    rows, scorer = score([spec], samples("a"))
+    assert (scorer.components, rows[0]["c"].value) == (("c",), 0.5)
+    with pytest.raises(RewardError, match=r"returned \['typo'\]: must be exactly .*\['c'\]"):
+        score([spec], samples(""))
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [

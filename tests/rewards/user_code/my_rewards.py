@@ -125,6 +125,15 @@ class Judge:
         ]
 
 
+class Clarity:
+    """One component under a name of its own, or under one it did not declare."""
+
+    components = ("clear",)
+
+    def __call__(self, completion):
+        return {"clear" if completion else "typo": 0.5}
+
+
 class Unreachable:
     """An infrastructure failure is a status, not a number."""
 
