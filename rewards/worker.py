@@ -45,7 +45,7 @@ def _load(function: Any, options: dict[str, Any]) -> Callable[[Any], Any]:
     return call.invoke
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """What was raised and where in the user's code, the last call first, in one line."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if Path(f.filename).parent != Path(__file__).parent] or frames
@@ -60,7 +60,7 @@ def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]
         kind = "ok"
     except MemoryError:
         kind, value = "memory", "MemoryError: over the worker's memory limit"
-    except Exception as error:
+    except BaseException as error:  # a KeyboardInterrupt or SystemExit here is the reward's own
         kind, value = "error", _told(error)
     return kind, value, time.perf_counter() - start
 
@@ -84,7 +84,7 @@ def serve(conn: Connection) -> None:
         if definition is not None:
             try:
                 calls[call_id] = _load(*definition)
-            except Exception:  # a user's module runs here; the parent raises with this text
+            except BaseException:  # a user's module runs here; the parent raises with this text
                 conn.send(("load_error", traceback.format_exc(limit=-8)))
                 continue
         conn.send(("loaded",))

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -55,6 +56,17 @@ def test_only_the_guilty_item_is_marked():
     assert [o.value for o in outcomes[::2]] == [1.0, 2.0, 3.0, 4.0]
     assert 0.7 <= outcomes[1].seconds < 2.0
     assert "exit code 3" in outcomes[3].value
+
+
+def test_what_is_no_exception_to_python_is_one_to_the_pool():
+    texts = ["pid", "interrupt", "exit", "pid"]
+    first, interrupted, exited, last = use_pool(texts, workers=1)
+    assert (interrupted.kind, exited.kind) == ("error", "error")
+    assert re.fullmatch(
+        r"KeyboardInterrupt: of its own \(\S+my_rewards\.py:\d+\)", interrupted.value
+    )
+    assert re.fullmatch(r"SystemExit: gives up \(\S+my_rewards\.py:\d+\)", exited.value)
+    assert first.value == last.value  # the same worker goes on
 
 
 def test_the_rest_of_a_chunk_goes_to_the_next_worker():

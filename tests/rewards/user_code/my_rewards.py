@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 
 from rewards.types import Score, Status
@@ -46,6 +47,10 @@ def behaves(sample):
             pass
     if sample.completion == "die":
         os._exit(3)
+    if sample.completion == "interrupt":
+        raise KeyboardInterrupt("of its own")
+    if sample.completion == "exit":
+        sys.exit("gives up")
     if sample.completion == "eat":
         return float(len(bytearray(8 << 30)))
     if sample.completion == "pid":
