@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from rewards.errors import InputError
@@ -75,6 +75,41 @@ _BY_TYPE = (("number", _NUMBER_RULES), ("string", _STRING_RULES), ("array", _ARR
 KEYWORDS = [*_ANY_RULES, *_NUMBER_RULES, *_STRING_RULES, *_ARRAY_RULES, *_OBJECT_RULES, *_NOTES]
 
 
+def _is_pattern(value: Any) -> bool:
+    try:
+        re.compile(value)
+    except (TypeError, re.error):
+        return False
+    return isinstance(value, str)
+
+
+def _lists(value: Any, of: Collection[str] | None = None) -> bool:
+    """A list of names, of these where some are given."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(name, str) and (of is None or name in of) for name in value
+    )
+
+
+_NUMBER = ("a number", _TYPES["number"])
+_COUNT = ("a whole number from 0", lambda v: _TYPES["integer"](v) and v >= 0)
+_SCHEMAS = ("a list of schemas", lambda v: isinstance(v, list | tuple))
+_NEEDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _NUMBER),
+    "multipleOf": ("a number above 0", lambda v: _TYPES["number"](v) and v > 0),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), _COUNT),
+    "pattern": ("a regular expression", _is_pattern),
+    "uniqueItems": ("true or false", _TYPES["boolean"]),
+    "properties": ("a table", lambda v: isinstance(v, Mapping)),
+    "required": ("a list of names", _lists),
+    "type": (
+        f"one or a list of {sorted(_TYPES)}",
+        lambda v: _lists([v] if isinstance(v, str) else v, _TYPES),
+    ),
+    "enum": ("a list", lambda v: isinstance(v, list | tuple)),
+    **dict.fromkeys(("anyOf", "allOf", "oneOf"), _SCHEMAS),
+}
+
+
 def matches(value: Any, schema: Any) -> bool:
     """True when the value satisfies the schema (a table, or true / false)."""
     if isinstance(schema, bool):
@@ -91,19 +126,20 @@ def matches(value: Any, schema: Any) -> bool:
 
 
 def check_schema(schema: Any, where: str) -> None:
-    """Refuse keywords this validator would silently ignore."""
+    """Refuse keywords this validator would silently ignore, and values it cannot use."""
     if isinstance(schema, bool):
         return
     if not isinstance(schema, Mapping):
         raise InputError(f"{where} = {schema!r}: needs a table or a boolean")
     for keyword, value in schema.items():
         if keyword not in KEYWORDS:
-            raise InputError(f"{where}.{keyword}: {suggest(keyword, KEYWORDS)}")
-        if keyword == "type" and not {*([value] if isinstance(value, str) else value)} <= {*_TYPES}:
-            raise InputError(f"{where}.type = {value!r}: allowed {sorted(_TYPES)}")
-        inner = {"properties": value} if keyword == "properties" else {}
-        for name, part in inner.get("properties", {}).items():
-            check_schema(part, f"{where}.properties.{name}")
+            raise InputError(f"{where}.{keyword}: {suggest(str(keyword), KEYWORDS)}")
+        needs, fits = _NEEDS.get(keyword, ("", None))
+        if fits is not None and not fits(value):
+            raise InputError(f"{where}.{keyword} = {value!r}: needs {needs}")
+        if keyword == "properties":
+            for name, part in value.items():
+                check_schema(part, f"{where}.properties.{name}")
         if keyword in ("items", "not", "additionalProperties"):
             check_schema(value, f"{where}.{keyword}")
         if keyword in ("anyOf", "allOf", "oneOf"):

@@ -123,6 +123,30 @@ def test_json_schema_refuses_what_it_would_ignore():
 
 
 @pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"minimum": "x"}, r"minimum = 'x': needs a number"),
+        ({"maximum": True}, r"maximum = True: needs a number"),
+        ({"multipleOf": 0}, r"multipleOf = 0: needs a number above 0"),
+        ({"minLength": -1}, r"minLength = -1: needs a whole number from 0"),
+        ({"pattern": "("}, r"pattern = '\(': needs a regular expression"),
+        ({"pattern": 3}, r"pattern = 3: needs a regular expression"),
+        ({"uniqueItems": "no"}, r"uniqueItems = 'no': needs true or false"),
+        ({"items": {"required": 3}}, r"items\.required = 3: needs a list of names"),
+        ({"required": "name"}, r"required = 'name': needs a list of names"),
+        ({"enum": "ab"}, r"enum = 'ab': needs a list"),
+        ({"anyOf": {"type": "null"}}, r"anyOf = .*: needs a list of schemas"),
+        ({"properties": ["a"]}, r"properties = \['a'\]: needs a table"),
+        ({"type": 3}, r"type = 3: needs one or a list of \['array'"),
+        ({3: 1}, r"schema\.3: allowed"),
+    ],
+)
+def test_json_schema_refuses_values_of_the_wrong_kind(schema, message):
+    with pytest.raises(InputError, match=message):
+        JsonSchema(schema=schema)
+
+
+@pytest.mark.parametrize(
     ("schema", "text"),
     [
         ({"multipleOf": 0.5}, "1" * 400),  # larger than any float
