@@ -19,11 +19,9 @@ _JOINT = re.compile(
     r"|[A-Za-z](?:_\{?+\w{1,3}\}?+)?+\s*+(?:=|\\in)\s*+)*+"
 )
 _JOINER = re.compile(r"[,;&]|\band\b|\bor\b")
-_MARKERS = re.compile(
-    r"(?:final\s+answer|answer|solution)\s*(?:\*\*|__)?\s*(?:is\b\s*:?|:|=)\s*(?:\*\*|__)?\s*"
-    r"(?P<a>[^\n]+)",
-    re.I,
-)
+_IS = r"\s*+(?:\*\*|__)?+\s*+(?:is\b\s*+:?|:|=)\s*+(?:\*\*|__)?+\s*"
+_MARKERS = re.compile(rf"(?<!hope this )(?:final\s+answer|answer|solution){_IS}(?P<a>[^\n]+)", re.I)
+_AGAIN = re.compile(rf"\b(?:(?:the|my)\s+(?:(?:final|correct)\s+)?|final\s+)answer{_IS}", re.I)
 _HASHES = re.compile(r"####[ \t]*(?P<a>[^\n]*)")
 _FORMULA = re.compile(
     r"\$\$(?P<a>(?:[^$\\]|\\.)+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$"
@@ -116,16 +114,29 @@ def _from_text(text: str) -> Extraction:
     stated = "answer" in lowered or "solution" in lowered
     marked = _last(_MARKERS, text) if stated else None
     if marked is not None:
-        return Extraction(_one_formula(marked) or _first_sentence(marked))
+        return Extraction(_stated(marked))
     if len(text) <= _SHORT_CHARS:
         formula = _one_formula(text)
         if formula is not None:
             return Extraction(formula)
-        words = _PROSE.findall(re.sub(r"\\[A-Za-z]+", "", text))
         denied = _DENIAL.search(text)
-        if text and not denied and (" " not in text or all(w in _PLAIN_WORDS for w in words)):
+        if text and not denied and (" " not in text or _is_plain(text)):
             return Extraction(text)
     return Extraction(None, "no box, marker or lone expression")
+
+
+def _stated(line: str) -> str:
+    """What follows the first marker, or a later one of the line that names a value, no remark."""
+    for later in reversed(_AGAIN.split(line)[1:]):
+        value = _one_formula(later) or _first_sentence(later)
+        if re.search(r"\d", value) and not _DENIAL.search(value) and _is_plain(value):
+            return value
+    return _one_formula(line) or _first_sentence(line)
+
+
+def _is_plain(text: str) -> bool:
+    """True without words other than those of mathematics and of units."""
+    return all(w in _PLAIN_WORDS for w in _PROSE.findall(re.sub(r"\\[A-Za-z]+", "", text)))
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str | None:

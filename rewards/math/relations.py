@@ -29,10 +29,14 @@ def is_label(node: Node) -> bool:
 
 
 def labelled_value(node: Node) -> Node | None:
-    """The right side of `label = value` (the last of a chain) or of `label in set`."""
-    if node[0] != "rel" or not is_label(node[2][0]):
+    """The right side of `label = value` (the last of a chain), of `label in set`; 5 of `5 = x`."""
+    if node[0] != "rel":
         return None
     operators, sides = node[1], node[2]
+    if operators == ("=",) and sides[1][0] == "sym" and not symbols(sides[0]):
+        return sides[0]
+    if not is_label(sides[0]):
+        return None
     own = symbols(sides[0]) if sides[0][0] == "sym" else frozenset()
     if set(operators) <= {"=", "~"} and not own & symbols(sides[-1]):
         return sides[-1]

@@ -31,6 +31,7 @@ _TOKEN = re.compile(
     r"|(?P<op>\*\*|<=|>=|!=|[-+*/^_=<>!|%()\[\]{}:,;&'])"
     r"|(?P<space>\s+)"
 )
+_SAYING = re.compile(r"^(?:the\s+)?(?:final\s+)?answer(?:\s+is|:)\s*(?=[-+]?\d)", re.I)
 _DOTS = frozenset((r"\ldots", r"\dots", r"\cdots", r"\dotsc", r"\dotsb"))
 
 
@@ -80,6 +81,7 @@ def _styled(style: str, body: str, spaced: bool, after_value: bool) -> list[Toke
         return [Token("fn", body, spaced)]
     if len(body) == 1 and body.isalpha() and not after_value:
         return [Token("name", body, spaced)]
+    body = _SAYING.sub("", body)
     number = re.match(r"[-+]?\d[\d.,/ ]*", body)
     if number:
         rest = _styled(style, body[number.end() :], True, True)
