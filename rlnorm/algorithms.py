@@ -28,6 +28,7 @@ from rlnorm.slots import (
     CORRECTION_COLUMNS,
     DRIVER_COLUMNS,
     LEARNER_COLUMNS,
+    MODULATOR_COLUMNS,
     SCORED,
     entries,
     overridden,
@@ -57,9 +58,7 @@ class Algorithm:
         self.sample_plan = sample_plan(slots["sample_plan"])
         self.shaping = stages("shaping", slots["shaping"], SHAPERS, DRIVER_COLUMNS)
         self.estimator = resolve_stage("estimator", slots["estimator"], ESTIMATORS, DRIVER_COLUMNS)
-        self.modulators = stages(
-            "modulators", slots["modulators"], MODULATORS, DRIVER_COLUMNS | {"advantages"}
-        )
+        self.modulators = stages("modulators", slots["modulators"], MODULATORS, MODULATOR_COLUMNS)
         self.loss_stage = resolve_stage("loss", slots["loss"], LOSSES, LEARNER_COLUMNS)
         self.aggregate = resolve_stage(
             "aggregate", slots["aggregate"], AGGREGATES, {"values", "rollout_index", "denominators"}
@@ -119,6 +118,8 @@ class Algorithm:
             columns["rewards"] = shaper(columns)
         values, keep = _estimated(self.estimator, columns)
         per_token = _is_per_token(self.estimator, values, keep, columns.get("rollout_index"))
+        if per_token:
+            columns["advantage_index"] = columns["rollout_index"]
         for modulator in self.modulators:
             result = modulator({**columns, "advantages": values})
             if isinstance(result, Advantages):

@@ -34,6 +34,7 @@ DRIVER_COLUMNS = ROLLOUT_COLUMNS | {
     "token_rewards",
     "turn_index",
 }
+MODULATOR_COLUMNS = DRIVER_COLUMNS | {"advantages", "advantage_index"}
 LEARNER_COLUMNS = frozenset(
     {
         "advantages",

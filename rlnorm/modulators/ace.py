@@ -27,6 +27,7 @@ def ace(
     rollout_index: Int[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     ref_logprobs: Float[Tensor, " t"],
+    advantage_index: Int[Tensor, " t"] | None = None,
     *,
     alpha: float = 1.0,
     modulation: Literal["softplus", "relu"] = "softplus",
@@ -51,8 +52,8 @@ def ace(
     multiplier = 1 + alpha * (softplus(shift) if modulation == "softplus" else relu(shift))
     if cap is not None:
         multiplier = multiplier.clamp(max=cap)
-    if advantages.shape[0] != n:
-        multiplier = multiplier[rollout_index]
+    if advantage_index is not None:
+        multiplier = multiplier[advantage_index]
     shaped = multiplier.reshape(-1, *([1] * (advantages.dim() - 1)))
     return (advantages * shaped).where(advantages < 0, advantages)
 

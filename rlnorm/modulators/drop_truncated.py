@@ -18,11 +18,10 @@ from rlnorm.advantages.types import Advantages
 def drop_truncated(
     advantages: Float[Tensor, "..."],
     truncated: Bool[Tensor, " n"],
-    rollout_index: Int[Tensor, " t"],
+    advantage_index: Int[Tensor, " t"] | None = None,
 ) -> Advantages:
     """The advantages, 0 and not kept where the rollout was truncated."""
-    per_rollout = advantages.shape[0] == truncated.shape[0]
-    dropped = truncated if per_rollout else truncated[rollout_index]
+    dropped = truncated if advantage_index is None else truncated[advantage_index]
     check_rows("drop_truncated", "truncated", dropped, advantages.shape[0])
     shaped = dropped.reshape(-1, *([1] * (advantages.dim() - 1)))
     return Advantages(advantages.where(~shaped, 0.0), ~truncated)

@@ -144,6 +144,29 @@ def test_shaping_runs_before_and_modulators_after():
     assert result.keep.tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("modulator", "factors"),
+    [("drop_truncated", [1, 1, 1]), ({"name": "ace", "modulation": "relu"}, [3, 3, 1])],
+)
+def test_modulators_know_advantages_of_tokens_among_as_many_rollouts(modulator, factors):
+    # rollout 1 is truncated and has no trained token, so there are as many tokens as rollouts
+    rollout, turn = torch.tensor([0, 0, 2]), torch.tensor([0, 1, 0])
+    data = driver_data(
+        [0.0, 0.5, 1.0],
+        [0, 1, 2],
+        rollout_index=rollout,
+        truncated=torch.tensor([False, True, False]),
+        old_logprobs=torch.tensor([0.0, 0.0, 0.0], dtype=torch.float64),
+        ref_logprobs=torch.tensor([-1.0, -1.0, -7.0], dtype=torch.float64),
+    )
+    plain = resolve_algorithm("reinforce_pp")
+    tokens = plain.token_advantages(plain.advantages(data), rollout, turn)
+    assert tokens[0] == tokens[1] < 0 < tokens[2]
+    changed = resolve_algorithm("reinforce_pp", {"modulators": [modulator]})
+    got = changed.token_advantages(changed.advantages(data), rollout, turn)
+    torch.testing.assert_close(got, tokens * torch.tensor(factors, dtype=torch.float64))
+
+
 def test_overrides_keep_or_replace_options():
     base = resolve_algorithm("dapo", {"loss": {"clip_high": 0.5}}).describe()
     assert base["loss"]["clip_high"] == 0.5
