@@ -14,8 +14,8 @@ from rich.progress import (
 
 from trainers.compare import Comparison, Run
 
-FULL_WIDTH = 132
-"""Columns that the whole table of verdicts takes; what a file or a pipe gets."""
+PIPE_WIDTH = 160
+"""Characters a line in a file or a pipe: enough for the whole table of verdicts."""
 
 
 class CompareDisplay:
@@ -23,7 +23,7 @@ class CompareDisplay:
 
     def __init__(self, comparison: Comparison, console: Console | None = None) -> None:
         console = console or Console()
-        self.console = console if console.is_terminal else Console(width=FULL_WIDTH)
+        self.console = console if console.is_terminal else Console(width=PIPE_WIDTH)
         self._steps, self._runs = comparison.config.steps, len(comparison.runs())
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),

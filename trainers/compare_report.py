@@ -13,14 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from rlnorm.statistics import minimum_detectable_effect
-from trainers.compare_display import FULL_WIDTH
 from trainers.compare_results import ALPHA, MEASURES, POWER, Results, as_json, cost
 from trainers.run_dir import write_atomic
 
 Rows = list[tuple[str, ...]]
 PLANNED_SEEDS = (5, 10, 20)
-WIDE_COLUMNS = ("greedy", "pass@k", "p (Holm)", "detectable")
-"""Left out on a terminal narrower than FULL_WIDTH; the page has them."""
+WIDE_COLUMNS = ("greedy", "pass@k", "95 % bootstrap", "p (Holm)", "detectable")
+"""Left out on a terminal too narrow for all; the page has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +43,24 @@ def write_reports(results: Results, folder: Path) -> Path:
 
 def print_table(results: Results, console: Console) -> None:
     """The verdict tables and what they can and cannot say."""
-    wide = console.width >= FULL_WIDTH
     for grid in verdict_grids(results):
-        table = Table(title=grid.title, title_justify="left", box=SIMPLE, pad_edge=False)
-        shown = [i for i, name in enumerate(grid.header) if wide or name not in WIDE_COLUMNS]
-        for index in shown:
-            side = index in (0, len(grid.header) - 1)
-            table.add_column(
-                grid.header[index], justify="left" if side else "right", no_wrap=wide or not side
-            )
-        for row in grid.rows:
-            table.add_row(*(row[index] for index in shown))
+        table = _table(grid, grid.header)
+        if table.__rich_measure__(console, console.options).maximum > console.width:
+            table = _table(grid, [name for name in grid.header if name not in WIDE_COLUMNS])
         console.print(table)
     for line in reading(results):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(grid: Grid, columns: Sequence[str]) -> Table:
+    table = Table(title=grid.title, title_justify="left", box=SIMPLE, pad_edge=False)
+    shown = [grid.header.index(name) for name in columns]
+    for index in shown:
+        side = index in (0, len(grid.header) - 1)
+        table.add_column(grid.header[index], justify="left" if side else "right", no_wrap=not side)
+    for row in grid.rows:
+        table.add_row(*(row[index] for index in shown))
+    return table
 
 
 def verdict_grids(results: Results) -> list[Grid]:

@@ -1,5 +1,6 @@
 """A comparison: what is refused, what the numbers are, and that it can be interrupted."""
 
+import io
 import json
 import os
 import shutil
@@ -13,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from rich.console import Console
 
 from rewards.errors import InputError
 from trainers.compare import Outcome, open_comparison, plan_comparison, run_all
-from trainers.compare_report import as_markdown, reading, verdict_grids, write_reports
+from trainers.compare_report import as_markdown, print_table, reading, verdict_grids, write_reports
 from trainers.compare_results import as_json, collect_results, curve
 from trainers.config import Config, load_config
 from trainers.errors import RunError
@@ -249,6 +251,19 @@ def test_reports_say_the_words_and_hold_the_numbers(written, tmp_path):
     for part in ("better", "+50.0", "Entropy while training", "gdpo(weights="):
         assert part in text
     assert "cdn" not in text.split("</script>", 1)[1]
+
+
+@pytest.mark.parametrize(("width", "columns"), [(80, 5), (160, 10)])
+def test_the_table_fits_its_terminal_and_cuts_no_number(written, width, columns):
+    comparison, runs = written
+    results = collect_results(comparison, Outcome(finished=runs))
+    console = Console(width=width, file=io.StringIO())
+    print_table(results, console)
+    text = console.file.getvalue()
+    assert "…" not in text
+    [grid] = verdict_grids(results)
+    [header] = [line for line in text.splitlines() if line.startswith(" algorithm")]
+    assert sum(name in header for name in grid.header) == columns
 
 
 def test_one_seed_is_reported_without_a_verdict(tmp_path):
