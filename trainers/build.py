@@ -1,5 +1,6 @@
 """From a config to the parts of a run; every mistake that can be found early is found here."""
 
+import os
 import random
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ def seed_everything(config: Config) -> None:
     """Library-wide seeds and, for bit-for-bit runs, deterministic kernels."""
     random.seed(config.seed)
     torch.manual_seed(config.seed)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without it
     torch.use_deterministic_algorithms(config.deterministic)
 
 

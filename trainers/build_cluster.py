@@ -83,7 +83,8 @@ def vllm_pool(config: Config, cluster: Cluster, on_event: EventSink) -> Any:
         dtype=config.model.dtype,
         engine_options=config.rollout.engine_options,
         use_gpu=use_gpu,
-        transfer="nccl" if use_gpu else "object_store",
+        # only ranks on GPUs can send to engines themselves
+        transfer="nccl" if use_gpu and config.learner.backend == "deepspeed" else "object_store",
         start_deadline_s=config.rollout.deadline_s,
         call_deadline_s=config.rollout.deadline_s,
         sync_deadline_s=config.rollout.deadline_s,

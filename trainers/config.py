@@ -138,7 +138,7 @@ class LearnerConfig(Section):
     lr: float = Field(1e-6, gt=0)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After warm-up: hold, or decay to 0 at the last step."""
+    """After warm-up: hold, or decay so that 0 would come right after the last step."""
     warmup_steps: int = Field(0, ge=0)
     """RL steps of linear warm-up."""
     betas: tuple[Moment, Moment] = (0.9, 0.99)
@@ -220,6 +220,10 @@ class Config(Section):
             raise ValueError(
                 f"learner.minibatches = {self.learner.minibatches}: at most "
                 f"rollout.prompts_per_step = {self.rollout.prompts_per_step}"
+            )
+        if self.rollout.backend == "vllm" and self.rollout.temperature > 2:
+            raise ValueError(
+                f"rollout.temperature = {self.rollout.temperature}: vLLM samples at 2 at most"
             )
         cut = self.rollout.top_p < 1 or self.rollout.top_k > 0 or self.rollout.min_p > 0
         if cut and self.learner.old_logprobs == "sampler":

@@ -13,6 +13,7 @@ import torch
 
 from rewards.errors import InputError, RewardError
 from trainers.build import Plan, build_parts, build_plan
+from trainers.checkpoint import latest_checkpoint
 from trainers.config import Config
 from trainers.display import Display, sparkline
 from trainers.errors import Interrupted, RunError
@@ -79,8 +80,9 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
         trained = sum(row.get("time/step_s", 0.0) for row in rows)
         lines.append(("time", f"{trained:.0f} s of training, {seconds:.0f} s in all"))
     lines.append(("run directory", str(run_dir.path)))
-    if run_dir.checkpoints.is_dir():
-        lines.append(("model", str(run_dir.checkpoints)))
+    newest = latest_checkpoint(run_dir.checkpoints)
+    if newest is not None:
+        lines.append(("model", str(newest / "model")))
     return lines
 
 

@@ -107,13 +107,16 @@ class RunDir:
         write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def forget_after(self, step: int) -> None:
-        """Drop metrics and rollouts of steps after a checkpoint, before they are taken again."""
+        """Drop what was written of steps after a checkpoint, before they are taken again."""
         if self.metrics.exists():
             kept = [r for r in read_jsonl(self.metrics) if r["step"] <= step]
             write_atomic(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
         for path in (self.path / "rollouts").glob("step_*.parquet"):
             if int(path.stem.removeprefix("step_")) > step:
                 path.unlink()
+        for path in (self.path / "eval").glob("step_*"):
+            if int(path.name.removeprefix("step_")) > step:
+                shutil.rmtree(path)
 
     def write_capsule(
         self, config: Config, algorithm: Mapping[str, Any], hashes: Mapping[str, str]
@@ -195,8 +198,11 @@ def _parsed(text: str, where: str) -> Any:
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(finite(row), allow_nan=False) + "\n")
+    with open(path, "a+b") as file:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            # a full disk or a crash has cut the last line off
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
 
 
 def finite(value: Any) -> Any:

@@ -70,6 +70,10 @@ def with_change(**change):
             },
             r"data.fields has no effect here: it needs no environment",
         ),
+        (
+            {"rollout": {"backend": "vllm", "temperature": 2.5}},
+            r"rollout.temperature = 2.5: vLLM samples at 2 at most",
+        ),
         ({"learner": {"minibatches": 65}}, r"learner.minibatches = 65: at most .* = 64"),
         (
             {"learner": {"old_logprobs": "sampler"}, "rollout": {"top_p": 0.9}},

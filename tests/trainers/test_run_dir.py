@@ -69,3 +69,23 @@ def test_a_file_that_cannot_be_written_leaves_no_part_of_it(tmp_path):
     with nothing_can_be_written(), pytest.raises(OSError, match="File too large"):
         write_atomic(tmp_path / "a.json", "{}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_was_cut_off_goes_when_the_next_one_is_written(tmp_path):
+    run = RunDir(tmp_path)
+    run.events.write_text('{"event": "whole"}\n{"event": "cut o')
+    run.log_event("resumed", step=3)
+    assert run.events.read_text() == '{"event": "whole"}\n{"event": "resumed", "step": 3}\n'
+
+
+def test_what_was_written_after_a_checkpoint_is_forgotten(tmp_path):
+    run = RunDir(tmp_path)
+    for step in (1, 2):
+        run.log_metrics({"step": step})
+        run.write_jsonl(tmp_path / "eval" / f"step_00000{step}" / "b.jsonl", [{"id": "1"}])
+        (tmp_path / "rollouts").mkdir(exist_ok=True)
+        (tmp_path / "rollouts" / f"step_00000{step}.parquet").touch()
+    run.forget_after(1)
+    left = sorted(path.name for path in tmp_path.glob("*/step_*"))
+    assert left == ["step_000001", "step_000001.parquet"]
+    assert run.metrics.read_text() == '{"step": 1}\n'

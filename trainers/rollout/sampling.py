@@ -98,12 +98,18 @@ def kept_tokens(scaled: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> 
     mass = (ordered - ordered[:, :1]).exp()
     kth = top_k.clamp(max=scaled.shape[1])[:, None] - 1
     kept = (mass >= min_p[:, None]) & ((kth < 0) | (ordered >= ordered.gather(1, kth.clamp(min=0))))
-    mass = mass.double() * kept
+    mass = _fixed_point(mass) * kept
     cumulative = mass.cumsum(dim=-1)
     before = cumulative - mass
     kept &= (before < top_p[:, None] * cumulative[:, -1:]) | (top_p[:, None] >= 1)
     kept[:, 0] = True
     return torch.zeros_like(kept).scatter_(1, order, kept)
+
+
+def _fixed_point(mass: Tensor) -> Tensor:
+    """Mass of at most 1 in units of 2^-40: sums are exact in any order, so a GPU repeats them too,
+    which sums of floats it does not (torch refuses those where results must be deterministic)."""
+    return (mass.double() * 2**40).long()
 
 
 def _sample(logits: Tensor, rows: RowSampling, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,8 +118,8 @@ def _sample(logits: Tensor, rows: RowSampling, uniform: Tensor) -> tuple[Tensor,
     mass = (scaled - scaled.amax(dim=-1, keepdim=True)).exp()
     if rows.is_cut:
         mass = mass * kept_tokens(scaled, rows.top_k, rows.top_p, rows.min_p)
-    cumulative = mass.double().cumsum(dim=-1)
-    target = uniform[:, None] * cumulative[:, -1:]
+    cumulative = _fixed_point(mass).cumsum(dim=-1)
+    target = (uniform[:, None] * cumulative[:, -1:]).long()
     drawn = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
     tokens = torch.where(rows.greedy, logits.argmax(dim=-1), drawn)
     return tokens, scaled.gather(1, tokens[:, None])[:, 0] - log_total
