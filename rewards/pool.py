@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import struct
@@ -86,6 +87,14 @@ class _Worker:
     started: float = 0.0
     """When the current item (or load) began."""
     served: int = 0
+
+
+def _outcome(kind: Any, data: bytes, seconds: float) -> Outcome:
+    try:
+        return Outcome(kind, pickle.loads(data), seconds)
+    except Exception as error:  # unpickling runs the value's own code
+        why = f"the returned value does not unpickle: {type(error).__name__}: {error}"
+        return Outcome("error", why, seconds)
 
 
 class WorkerPool:
@@ -266,7 +275,7 @@ class WorkerPool:
             worker.calls.discard(chunk.call)
             self._fail(chunk, f"the reward could not be loaded in a worker:\n{message[1]}")
         elif message[0] == "item":
-            chunk.outcomes.append(Outcome(*message[1:]))
+            chunk.outcomes.append(_outcome(*message[1:]))
         else:
             worker.chunk = None
             worker.served += len(chunk.items)

@@ -66,11 +66,13 @@ def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]
 
 
 def _send(conn: Connection, outcome: tuple[str, Any, float]) -> None:
+    kind, value, seconds = outcome
     try:
         # by value: send() would hand a tensor over as memory that the parent cannot open
-        conn.send_bytes(pickle.dumps(("item", *outcome)))
-    except (TypeError, AttributeError, ValueError, pickle.PicklingError) as error:
-        conn.send(("item", "error", f"the returned value does not pickle: {error}", outcome[2]))
+        data = pickle.dumps(value)
+    except Exception as error:  # pickle runs the value's own code
+        kind, data = "error", pickle.dumps(f"the returned value does not pickle: {error}")
+    conn.send(("item", kind, data, seconds))
 
 
 def serve(conn: Connection) -> None:

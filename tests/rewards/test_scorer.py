@@ -69,6 +69,8 @@ def test_a_class_of_one_component_goes_by_the_name_in_the_config():
         ("my_rewards:fails", "KeyError: 'no such column'"),
         ("my_rewards:too_few", "1 scores for 2 samples"),
         ("my_rewards:unpicklable", "does not pickle"),
+        ("my_rewards:fails_to_pickle", "does not pickle: sick"),
+        ("my_rewards:does_not_unpickle", "does not unpickle: TypeError"),
         ("my_rewards:BrokenImport", "only fails inside a worker"),
     ],
 )

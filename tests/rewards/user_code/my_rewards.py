@@ -106,6 +106,24 @@ def unpicklable(sample):
     return lambda: 1.0
 
 
+class _Odd(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+
+
+class _Sick:
+    def __reduce__(self):
+        raise RuntimeError("sick")
+
+
+def does_not_unpickle(sample):
+    return _Odd(1, 2)
+
+
+def fails_to_pickle(sample):
+    return _Sick()
+
+
 def relative(sample, scores):
     """Reads another component."""
     return 10.0 * scores["base"].value
