@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 # spinning OpenMP threads slow a shared machine by up to 30 times; must be set before torch loads
@@ -226,13 +227,14 @@ def _next_steps(settings: "Config") -> str:
     """What the run can be the start of, as commands to paste."""
     typed, run = Path(sys.argv[0]), settings.run_dir
     rlnorm = str(typed) if typed.name == "rlnorm" and not shutil.which("rlnorm") else "rlnorm"
-    config, last = f"{run}/config.yaml", f"{run}/checkpoints/step_{settings.steps:06d}"
+    config, name = quote(f"{run}/config.yaml"), quote(run.name)
+    last = quote(f"{run}/checkpoints/step_{settings.steps:06d}")
     other = "gdpo" if settings.algorithm == "dr_grpo" else "dr_grpo"
+    two = f"grpo,{other}" if settings.algorithm == "grpo" else "config,grpo"
     lines = [
         f"measure it         {rlnorm} eval {config} --checkpoint {last}",
-        f"compare two        {rlnorm} compare {config} run_name={run.name}_two "
-        f"--algorithms grpo,{other}",
-        f"another algorithm  {rlnorm} train {config} algorithm={other} run_name={run.name}_{other}",
+        f"compare two        {rlnorm} compare {config} run_name={name}_two --algorithms {two}",
+        f"another algorithm  {rlnorm} train {config} algorithm={other} run_name={name}_{other}",
         f"list all           {rlnorm} estimators",
         "your model, data   docs/getting_started.md",
     ]
@@ -255,10 +257,10 @@ def _quietly(run: Callable[[], None]) -> None:
 
 def main() -> None:
     """Entry point: 0 done, 1 the run failed, 2 bad input; one line, no traceback."""
-    if os.getcwd() not in sys.path:
-        # a reward or an estimator beside the config is found; last, so that it shadows nothing
-        sys.path.append(os.getcwd())
     try:
+        if os.getcwd() not in sys.path:
+            # a reward or an estimator beside the config is found; last, so that it shadows nothing
+            sys.path.append(os.getcwd())
         status = app(standalone_mode=False)  # typer.Exit comes back as a value
         if status == 130:  # how the parser tells of a Ctrl-C
             raise KeyboardInterrupt

@@ -166,13 +166,18 @@ def plan_comparison(
 
 def check_buildable(comparison: Comparison) -> None:
     """Resolve every algorithm, and the data, model and rewards they share; nothing is written."""
-    from trainers.precheck import precheck
+    from trainers.precheck import build_algorithm, precheck, preset_of
 
-    for name in comparison.algorithms:
-        precheck(comparison.run_config(name, comparison.seeds[0]))
+    configs = {n: comparison.run_config(n, comparison.seeds[0]) for n in comparison.algorithms}
+    for config in configs.values():
+        preset_of(config)  # every name before torch is loaded for the first
+    baseline = configs.pop(comparison.baseline)
+    precheck(baseline)
+    for config in configs.values():
+        build_algorithm(config)
     from trainers.build import build_plan
 
-    asyncio.run(build_plan(comparison.run_config(comparison.baseline, comparison.seeds[0])))
+    asyncio.run(build_plan(baseline))
 
 
 @contextmanager

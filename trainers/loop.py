@@ -112,7 +112,7 @@ async def train(parts: Parts, state: LoopState) -> LoopState:
         if last or (config.eval_every and step % config.eval_every == 0):
             row |= await _evaluate(parts, step)
         _log(parts, row)
-        await asyncio.sleep(0)  # lets signals and sinks in between blocking steps
+        await asyncio.sleep(0.001)  # a Ctrl-C of the blocking part is told; 0 s would be too soon
         if last or stop.asked or (config.checkpoint_every and step % config.checkpoint_every == 0):
             await save_checkpoint(
                 parts.run_dir.checkpoints, parts.learner, state, keep=config.keep_checkpoints

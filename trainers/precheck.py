@@ -216,22 +216,28 @@ def build_scorer(config: Config) -> Scorer:
         )
 
 
-def build_algorithm(config: Config) -> "Algorithm":
-    """The five stages; a wrong name or option is told as bad input."""
+def preset_of(config: Config) -> tuple[str, dict[str, Any]]:
+    """The algorithm's name and the slots the config sets; InputError for an unknown name."""
     from rlnorm.presets import PRESETS
-    from rlnorm.stages import options_of
     from rlnorm.stages import suggest as near
 
     table = config.algorithm if isinstance(config.algorithm, dict) else {"name": config.algorithm}
     name = str(table.get("name", "grpo"))
-    if name not in PRESETS:  # before torch is imported
+    if name not in PRESETS:
         raise InputError(
             f"algorithm = {name!r}: choose from {sorted(PRESETS)}{near(name, PRESETS)}"
         )
     slots = {key: value for key, value in table.items() if key != "name"}
     if "group_size" in (slots.get("sample_plan") or {}):
         raise InputError("algorithm.sample_plan.group_size: set rollout.group_size instead")
+    return name, slots
+
+
+def build_algorithm(config: Config) -> "Algorithm":
+    """The five stages; a wrong name or option is told as bad input."""
+    name, slots = preset_of(config)
     from rlnorm.algorithms import resolve_algorithm
+    from rlnorm.stages import options_of
 
     try:
         with _code_of_user("a function of it", ValueError):

@@ -1,12 +1,14 @@
 """The command line as typed: what it teaches, its exit statuses, one line for bad input."""
 
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from launch.cli import _next_steps
+from trainers.compare import plan_comparison
 from trainers.config import load_config
 from trainers.run_dir import RunDir
 from trainers.tasks import shipped_model
@@ -65,19 +67,26 @@ def test_bad_input_is_one_clear_line(arguments, message, tmp_path, monkeypatch):
     assert list(tmp_path.rglob("metrics.jsonl")) == []
 
 
-def test_what_to_try_next_is_commands_that_check_out(monkeypatch, tmp_path):
-    overrides = [f"output_dir={tmp_path}", "algorithm=dr_grpo"]
+@pytest.mark.parametrize(
+    ("algorithm", "two"),
+    [("grpo", "grpo,dr_grpo"), ("dr_grpo", "config,grpo"), ("{estimator: rloo}", "config,grpo")],
+)
+def test_what_to_try_next_is_commands_that_check_out(monkeypatch, tmp_path, algorithm, two):
+    overrides = [f"output_dir={tmp_path}", "run_name=my run", f"algorithm={algorithm}"]
     monkeypatch.setattr(sys, "argv", [".venv/bin/rlnorm"])
     monkeypatch.setenv("PATH", "")
     config = load_config("quickstart", overrides)
     shown = _next_steps(config)
-    run = f"{tmp_path}/quickstart"
-    assert f".venv/bin/rlnorm eval {run}/config.yaml --checkpoint {run}/checkpoints/" in shown
-    assert "--algorithms grpo,gdpo" in shown
+    run = f"{tmp_path}/my run"
+    assert f".venv/bin/rlnorm eval '{run}/config.yaml' --checkpoint '{run}/checkpoints/" in shown
     RunDir(config.run_dir).create(config, overwrite=False)
-    [again] = [line.split() for line in shown.splitlines() if " train " in line]
-    other = load_config(again[again.index("train") + 1], again[again.index("train") + 2 :])
-    RunDir(other.run_dir).check(other, resume=False, overwrite=False)
+    for command in ("train", "compare"):
+        [typed] = [shlex.split(line) for line in shown.splitlines() if f"rlnorm {command} " in line]
+        file, *changes = typed[typed.index(".venv/bin/rlnorm") + 2 :]
+        other = load_config(file, [change for change in changes if "=" in change])
+        RunDir(other.run_dir).check(other, resume=False, overwrite=False)
+    assert changes[-1] == two
+    plan_comparison(other, two.split(","), 3, "grpo")
     assert "compare" not in _next_steps(load_config("quickstart", [*overrides, "data.eval={}"]))
 
 

@@ -226,7 +226,7 @@ def test_an_estimators_file_that_raises_or_ends_the_process_is_told(tmp_path):
         ("gsm8=x.jsonl", r"did you mean 'gsm8k'"),
     ],
 )
-def test_a_data_source_that_names_nothing_is_told_before_torch_is_loaded(source, message):
+def test_a_data_source_that_names_nothing_is_told(source, message):
     with pytest.raises(InputError, match=message):
         precheck(load_config("quickstart", [f"data.train={source}"]))
 
@@ -319,15 +319,36 @@ def test_there_are_at_most_sixty_keys_and_each_is_documented():
     assert undocumented == []
 
 
-def test_reading_a_config_imports_nothing_heavy():
-    code = (
-        "import sys; from trainers.config import load_config; load_config('quickstart');"
-        "heavy = {'torch', 'transformers', 'ray', 'vllm', 'deepspeed', 'wandb', 'plotly'};"
-        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
-    )
+REFUSALS = """
+import sys
+from pathlib import Path
+from rewards.errors import InputError
+from trainers.compare_command import run_comparison
+from trainers.config import load_config
+from trainers.precheck import precheck, precheck_eval
+
+good = load_config("quickstart", ["output_dir=nowhere"])
+for refuse, *arguments in (
+    (precheck, load_config("quickstart", ["data.train=task:chian"])),
+    (precheck, load_config("quickstart", ["model.path=./nowhere"])),
+    (precheck, load_config("quickstart", ["algorithm=gropo"])),
+    (precheck_eval, good, Path("nowhere"), None),
+    (lambda names: run_comparison(
+        good, names, seeds=1, baseline="grpo", out=None, train=[]), ["grpo", "gropo"]),
+):
+    try:
+        refuse(*arguments)
+    except InputError:
+        continue
+    sys.exit(f"{arguments} passed")
+heavy = {"torch", "transformers", "ray", "vllm", "deepspeed", "wandb", "plotly"}
+sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)
+"""
+
+
+def test_a_mistake_is_told_before_anything_heavy_is_imported():
+    command = [sys.executable, "-c", REFUSALS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
 
 
