@@ -175,7 +175,7 @@ async def _continue(parts: Parts, stream: PromptStream) -> LoopState:
         except Exception as error:  # each damaged file has an error of its own
             older = ", ".join(path.name for path in whole if path != checkpoint) or "none"
             raise InputError(
-                f"--resume: {checkpoint} is damaged ({type(error).__name__}: "
+                f"--resume: {checkpoint} cannot be loaded ({type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}); to go on from an older one (there are: "
                 f"{older}) write its name into {folder}/latest"
             ) from error

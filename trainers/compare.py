@@ -12,7 +12,6 @@ interrupted comparison leaves is balanced.
 """
 
 import asyncio
-import fcntl
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ import yaml
 from rewards.errors import InputError
 from trainers.config import Config
 from trainers.errors import Interrupted, RunError
-from trainers.run_dir import check_writable, dump_config, write_atomic
+from trainers.run_dir import alone_in, check_writable, dump_config, write_atomic
 
 OWN = "config"
 """Stands for the config's own algorithm in a list of named ones; its slots are then its alone."""
@@ -189,16 +188,9 @@ def open_comparison(comparison: Comparison) -> Iterator[int]:
     folder, path = comparison.folder, comparison.folder / "comparison.yaml"
     check_folder(comparison)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"comparison {folder}: a process is working on it already") from None
+    with alone_in(folder, "comparison") as held:
         write_atomic(path, yaml.safe_dump(_record(comparison), sort_keys=False))
-        yield lock
-    finally:
-        os.close(lock)
+        yield held
 
 
 def check_folder(comparison: Comparison) -> None:
@@ -206,7 +198,7 @@ def check_folder(comparison: Comparison) -> None:
     folder, path = comparison.folder, comparison.folder / "comparison.yaml"
     check_writable(folder, "comparison")
     if not path.is_file():
-        if folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        if folder.exists() and any(folder.iterdir()):
             raise InputError(f"{folder} exists and is no comparison: set run_name or output_dir")
         return
     before, now = yaml.safe_load(path.read_text()), _shared(comparison)

@@ -2,16 +2,12 @@
 
 import asyncio
 import errno
-import fcntl
-import os
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, nullcontext
 
 import torch
 
-from rewards.errors import InputError, RewardError
+from rewards.errors import RewardError
 from trainers.build import Plan, build_parts, build_plan
 from trainers.checkpoint import latest_checkpoint
 from trainers.config import Config
@@ -20,7 +16,7 @@ from trainers.errors import Interrupted, RunError
 from trainers.gains import benchmark_gains
 from trainers.loop import stopped_early, train
 from trainers.report import write_report
-from trainers.run_dir import RunDir, read_jsonl
+from trainers.run_dir import RunDir, alone_in, read_jsonl
 
 
 async def run_training(
@@ -30,12 +26,10 @@ async def run_training(
     started, run_dir = time.perf_counter(), RunDir(config.run_dir)
     run_dir.check(config, resume=resume, overwrite=overwrite)
     plan = await build_plan(config)  # bad input must not leave an empty run directory
-    if run_dir.path.exists():
-        with _alone_in(run_dir.path):  # before it is written to, or moved away
-            run_dir.create(config, overwrite=overwrite)
-    else:
+    # what is there is held before it is written to, or moved away
+    with alone_in(run_dir.path, "run directory") if run_dir.path.exists() else nullcontext():
         run_dir.create(config, overwrite=overwrite)
-    with _alone_in(run_dir.path):
+    with alone_in(run_dir.path, "run directory"):
         return await _train_in(run_dir, plan, display, started, resume=resume)
 
 
@@ -84,25 +78,6 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
     if newest is not None:
         lines.append(("model", str(newest / "model")))
     return lines
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process, which lets go of it however it ends."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"run directory {folder}: another process trains in it; wait for its end, or set "
-                "run_name"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(held)
 
 
 def _advice(error: Exception, run_dir: RunDir) -> str:

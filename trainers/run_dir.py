@@ -1,5 +1,6 @@
 """The run directory: the one place a run writes to, whole or not at all."""
 
+import fcntl
 import hashlib
 import json
 import math
@@ -7,8 +8,8 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,27 @@ def check_writable(folder: Path, what: str) -> None:
         raise InputError(f"{what} {folder}: {there} is a file, not a folder; name another")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{what} {folder}: cannot write in {there}; name another")
+
+
+@contextmanager
+def alone_in(folder: Path, what: str) -> Iterator[int]:
+    """Hold a folder for this process and for those that inherit the file descriptor it yields.
+
+    Whatever ends them lets go of it. what: names the folder in the message.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{what} {folder}: another process works in it; wait for its end, or set run_name"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield held
+    finally:
+        os.close(held)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

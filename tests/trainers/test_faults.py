@@ -140,7 +140,7 @@ def test_a_run_directory_in_which_another_process_trains_is_left_alone(tmp_path)
     held = os.open(run, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)  # as the process that trains in it does
     for how in ({"resume": True}, {"overwrite": True}):
-        with pytest.raises(InputError, match=f"run directory {run}: another process trains in it"):
+        with pytest.raises(InputError, match=f"run directory {run}: another process works in it"):
             asyncio.run(run_training(config, Display(3, Console(quiet=True)), **how))
     os.close(held)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

@@ -42,9 +42,9 @@ def run(finished, tmp_path):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("trainer_state/learner.pt", "cut", r"step_000003 is damaged .*step_000001, step_000002"),
-        ("trainer_state/loop.json", "{", r"step_000003 is damaged .*JSONDecodeError"),
-        ("trainer_state/loop.json", None, r"step_000003 is damaged .*FileNotFoundError"),
+        ("trainer_state/learner.pt", "cut", r"cannot be loaded .*step_000001, step_000002"),
+        ("trainer_state/loop.json", "{", r"step_000003 cannot be loaded .*JSONDecodeError"),
+        ("trainer_state/loop.json", None, r"step_000003 cannot be loaded .*FileNotFoundError"),
         ("../../config.yaml", "a: [", r"config .*config.yaml: line 1"),
         ("../../capsule.json", "{", r"capsule.json: is damaged"),
         ("../../metrics.jsonl", "garbage\n", r"metrics.jsonl line 1: is damaged"),
