@@ -25,21 +25,26 @@ _FENCE_NAMES = ("", "python", "python3", "py")
 
 
 def extract_code(completion: str) -> str | None:
-    """The last closed ``` block after the reasoning that is Python or unnamed; None without one."""
-    answer = after_reasoning(completion)
-    found: str | None = None
+    """The last closed ``` block after the reasoning that says it is Python, else the last unnamed.
+
+    Lines lose the indentation of their fence, as in a list. None without such a block.
+    """
+    found: dict[bool, str] = {}
     opened: list[str] | None = None
-    wanted = False
-    for line in (answer or "").splitlines():
+    name, margin = "", 0
+    for line in (after_reasoning(completion) or "").split("\n"):
+        line = line.removesuffix("\r")
         mark = line.strip()
         if opened is None and mark.startswith("```"):
-            opened, wanted = [], mark[3:].strip().lower() in _FENCE_NAMES
+            opened, margin = [], len(line) - len(line.lstrip())
+            name = (mark[3:].split() or [""])[0].lower()
         elif opened is not None and mark == "```":
-            found = "\n".join(opened) + "\n" if wanted else found
+            if name in _FENCE_NAMES:
+                found[bool(name)] = "\n".join(opened) + "\n"
             opened = None
         elif opened is not None:
-            opened.append(line)
-    return found
+            opened.append(line[min(margin, len(line) - len(line.lstrip())) :])
+    return found.get(True, found.get(False))
 
 
 class CodeReward:

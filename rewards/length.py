@@ -31,7 +31,7 @@ def overlong(
     if finish == "length":
         return -1.0
     over = _length(token_ids, completion) - (max_tokens - cache_tokens)
-    return -min(1.0, max(0.0, over / cache_tokens))
+    return 0.0 - min(1.0, max(0.0, over / cache_tokens))
 
 
 @inline

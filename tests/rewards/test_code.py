@@ -150,6 +150,10 @@ async def test_order_is_kept_and_samples_are_independent():
         ("<think>\n```python\nx\n```", None),
         ("```python\nx", None),
         ("no code", None),
+        ("```python\nx = 1\n```\nprints\n```\n1\n```", "x = 1\n"),
+        ("```python title=a.py\r\nx = 1\r\n```", "x = 1\n"),
+        ("1. Run\n   ```py\n   if x:\n       y\n   ```", "if x:\n    y\n"),
+        ('```python\ns = "\u2028\f"\n```', 's = "\u2028\f"\n'),
     ],
 )
 def test_extract_code(text, code):
