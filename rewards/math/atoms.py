@@ -82,14 +82,13 @@ def _subscript(parser: "Parser") -> str:
 
 
 def _symbol(parser: "Parser", name: str) -> "Node":
-    node: Node = _LETTERS.get(name, ("sym", name))
     while True:
         if parser.accept("_"):
             name += "_" + _subscript(parser)
         elif parser.accept("'"):
             name += "'"
         else:
-            return node if node != ("sym", name.split("_")[0]) else ("sym", name)
+            return _LETTERS.get(name, ("sym", name))
 
 
 def _absolute(parser: "Parser") -> "Node":
@@ -161,5 +160,5 @@ def _environment(parser: "Parser") -> "Node":
     if name == "vmatrix":
         return ("call", "det", (("matrix", tuple(rows)),))
     if name == "cases":
-        return ("set", tuple(item for r in rows for item in r))
+        return ("list", tuple(item for r in rows for item in r))
     return ("matrix", tuple(rows))

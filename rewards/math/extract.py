@@ -21,6 +21,9 @@ _JOINT = re.compile(
 _JOINER = re.compile(r"[,;&]|\band\b|\bor\b")
 _IS = r"\s*+(?:\*\*|__)?+\s*+(?:is\b\s*+:?|:|=)\s*+(?:\*\*|__)?+\s*"
 _MARKERS = re.compile(rf"(?<!hope this )(?:final\s+answer|answer|solution){_IS}(?P<a>[^\n]+)", re.I)
+_CHINESE = re.compile(r"答案[是为]?[:：]?\s*(?P<a>[^\n]+)")
+_HEADING = re.compile(r"[#*_ ]*+(?:final )?answer[*_ ]*+\n\s*+(?P<a>[^\n]+)", re.I)
+_SAYS = re.compile(rf"\A(?:(?:so|thus|therefore),?\s+)?(?:the\s+)?(?:final\s+)?answer{_IS}", re.I)
 _AGAIN = re.compile(rf"\b(?:(?:the|my)\s+(?:(?:final|correct)\s+)?|final\s+)answer{_IS}", re.I)
 _HASHES = re.compile(r"####[ \t]*(?P<a>[^\n]*)")
 _FORMULA = re.compile(
@@ -60,7 +63,7 @@ def extract_gold(gold: str) -> str:
     boxes = find_boxes(gold)
     if boxes:
         return _from_boxes(gold, boxes).answer or ""
-    hashes = _HASHES.findall(gold)
+    hashes = _HASHES.findall(gold) if "####" in gold else []
     return hashes[-1].strip() if hashes else gold.strip()
 
 
@@ -107,12 +110,11 @@ def _tagged(text: str) -> str | None:
 
 
 def _from_text(text: str) -> Extraction:
-    for found in (_tagged(text), _last(_HASHES, text), _hoped(text)):
+    text = _without_stop(text)
+    for found in (_tagged(text), _hashed(text), _hoped(text)):
         if found is not None and found.strip():
-            return Extraction(found.strip())
-    lowered = text.lower()
-    stated = "answer" in lowered or "solution" in lowered
-    marked = _last(_MARKERS, text) if stated else None
+            return Extraction(_SAYS.sub("", found.strip(), 1))
+    marked = _marked(text)
     if marked is not None:
         return Extraction(_stated(marked))
     if len(text) <= _SHORT_CHARS:
@@ -123,6 +125,18 @@ def _from_text(text: str) -> Extraction:
         if text and not denied and (" " not in text or _is_plain(text)):
             return Extraction(text)
     return Extraction(None, "no box, marker or lone expression")
+
+
+def _marked(text: str) -> str | None:
+    """The line after the last marker: `Answer: x`, a heading `Answer` with x below, `答案：x`."""
+    lowered = text.lower()
+    at = lowered.rfind("answer")
+    found = _last(_MARKERS, text) if at >= 0 or "solution" in lowered else None
+    if found is None and "答案" in text:
+        found = _last(_CHINESE, text)
+    if at >= 0 and (found is None or found.start() < at):
+        found = _HEADING.match(text, text.rfind("\n", 0, at) + 1) or found
+    return found["a"] if found is not None else None
 
 
 def _stated(line: str) -> str:
@@ -139,11 +153,29 @@ def _is_plain(text: str) -> bool:
     return all(w in _PLAIN_WORDS for w in _PROSE.findall(re.sub(r"\\[A-Za-z]+", "", text)))
 
 
-def _last(pattern: re.Pattern[str], text: str) -> str | None:
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     found = None
     for match in pattern.finditer(text):
         found = match
-    return found["a"] if found is not None else None
+    return found
+
+
+def _hashed(text: str) -> str | None:
+    """What follows the last `####`, unless it is a heading: words, and more text below."""
+    found = _last(_HASHES, text) if "####" in text else None
+    if found is None or (text[found.end() :].strip() and not _is_plain(found["a"])):
+        return None
+    return found["a"]
+
+
+def _without_stop(text: str) -> str:
+    """Without the stop tokens a tokenizer left at the end, as in `5<|im_end|>`."""
+    while True:
+        start = text.rfind("<|") if text.endswith("|>") else len(text)
+        start = len(text) - 4 if text.endswith("</s>") else start
+        if not len(text) - 40 < start < len(text):
+            return text
+        text = text[:start].rstrip()
 
 
 def _hoped(text: str) -> str | None:
@@ -176,5 +208,5 @@ def _one_formula(text: str) -> str | None:
 
 def _first_sentence(text: str) -> str:
     """Up to the end of the sentence: a full stop before a space or the end, as in `is 4 4/9.`"""
-    end = re.search(r"\.(?=\s|$|\*)|I hope it is correct|<\||,? (?:because|since)\b", text)
+    end = re.search(r"\.(?=\s|$|\*)|。|I hope it is correct|<\||,? \(?(?:because|since)\b", text)
     return (text[: end.start()] if end else text).strip()

@@ -47,7 +47,7 @@ def clean_unicode(text: str) -> str:
 _SIZED = re.compile(r"\\(?:left|right|mleft|mright|[bB]igg?[lrm]?)(?![A-Za-z])(?:\s*\.(?!\d))?")
 _DROPPED = re.compile(
     r"\\(?:(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|boldsymbol|bm|hskip"
-    r"|underline)(?![A-Za-z])|(?:hspace\*?|phantom|(?:text)?color)\s*\{[^{}]*\})"
+    r"|underline|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge)(?![A-Za-z])|(?:hspace\*?|phantom|(?:text)?color)\s*\{[^{}]*\})"
 )
 _SPACES = re.compile(r"(?P<row>\\\\)|\\(?:q?quad|(?:enspace|thinspace)(?![A-Za-z])|[,;: ])|~")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
@@ -58,10 +58,16 @@ _DELIMITERS = {
 }  # fmt: skip
 _DELIMITER = re.compile("|".join(re.escape(d) + "(?![A-Za-z])" for d in _DELIMITERS))
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])")
+_SCALE_OF_HEAT = re.compile(r"\\degree\s*(?:\\(?:text|mathrm|rm)\s*\{\s*)?([CF])\b\s*\}?")
+_HEAT = {"C": r"\text{ degrees celsius}", "F": r"\text{ degrees fahrenheit}"}
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s*\{(\d{1,20})\}")
+_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+_HALF_DAY = re.compile(r"(?<=\d)\s*([ap])\.?m\b\.?", re.I)
+_CURRENCY = re.compile(r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:Rs|USD|EUR|GBP|INR)\b\.?[\s}]*(?=\d)")
+_ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|split)\}")
 _MARKUP = ("**", "__", "`")
 _GROUPED = re.compile(
-    r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\,|\\!|\\ |[ \u00a0])\d{3})+(?!\d)"
+    r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\[,!;: ]|[~ \u00a0])\d{3})+(?!\d)"
 )
 _BRACKETS = re.compile(r"\\[{}]|[()\[\]]")
 _OPENERS = frozenset((r"\{", "(", "["))
@@ -101,7 +107,10 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
     """The spelling the tokenizer reads; no meaning is added or lost but layout and currency."""
     text = clean_unicode(answer)
     text = _strip_markup(strip_dollars(text))
+    if currency := _CURRENCY.match(text):
+        text = text[currency.end() :]
     if "\\" in text:
+        text = _one_line(text)
         text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
         text = _SIZED.sub("", text)
         text = _DROPPED.sub(" ", text)
@@ -109,12 +118,26 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
         text = _FRACS.sub(r"\\frac", text)
         text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], text)
         text = _DEGREES.sub(r"\\degree ", text).replace("\\%", "%")
+        if "\\degree" in text:
+            text = _SCALE_OF_HEAT.sub(lambda m: _HEAT[m[1]], text)
+    if "10" in text:
+        text = _TIMES_TEN.sub(r"\\times ", text)
+    text = _HALF_DAY.sub(lambda m: f" {m[1].lower()}m", text)
     if thousands:
         text = join_thousands(text)
     if "\\" in text:
         text = text.replace("{,}", ",").replace("\\!", "")
         text = _SPACES.sub(lambda m: m["row"] or " ", text)
     return _strip_end(text)
+
+
+def _one_line(text: str) -> str:
+    """An aligned block as a chain where a row goes on with `=`, else as a list of its rows."""
+    inside, count = _ALIGNED.subn(" ", text) if "\\begin" in text else (text, 0)
+    if not count or "\\begin" in inside:
+        return text
+    inside = re.sub(r"\\\\\s*+(?=&?\s*+=)", " ", inside)
+    return inside.replace("\\\\", " , ").replace("&", " ")
 
 
 def _repeating(match: re.Match[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from rewards.math.atoms import CONSTANTS, parse_atom
 from rewards.math.budget import MAX_DEPTH, OverBudget, UnknownCommand, Unparsable
 from rewards.math.tokens import GREEK, Token, tokenize
+from rewards.math.units import is_void
 
 Node = tuple[Any, ...]
 
@@ -99,7 +100,8 @@ class Parser:
         """a < b <= c as rel(("<", "<="), (a, b, c))."""
         if self.peek().kind == "text":
             words = self.text()
-            introduces = self.accept("=") or words[1].endswith((" is", " are", " equals"))
+            says = words[1].endswith((" is", " are", " equals", ":")) and not is_void(words[1])
+            introduces = self.accept("=") or says
             return self.relation() if introduces and self.peek().kind != "end" else words
         self.accept("\\therefore", "\\implies", "\\Rightarrow", "=", "\\approx")
         sides, operators = [self.set_expression()], []
@@ -114,6 +116,8 @@ class Parser:
         words = []
         while self.peek().kind not in ("end", "sep", "op"):
             if words and words[-1].split()[-1:] in (["is"], ["are"], ["equals"]):
+                break
+            if words and words[-1].endswith(":"):
                 break
             words.append(self.take().text.strip("() .,"))
         return ("text", " ".join(w for w in " ".join(words).casefold().split()))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from rewards.math.budget import Undefined
-from rewards.math.compare import is_plain
+from rewards.math.compare import has_sign_choice, is_plain
 from rewards.math.evaluate import Numeric, symbols
 from rewards.math.parse import Node
 
@@ -92,7 +92,10 @@ def relations_equal(gold: Node, pred: Node, equal: Equal) -> bool:
     if (len(ops) > 1 and set(ops) == {"="}) or (len(other_ops) > 1 and set(other_ops) == {"="}):
         left, right = labelled_value(gold), labelled_value(pred)
         return left is not None and right is not None and equal(left, right)
-    if not (len(ops) == len(other_ops) == 1 and all(map(is_plain, (*sides, *others)))):
+    every = (*sides, *others)
+    if not (len(ops) == len(other_ops) == 1 and all(map(is_plain, every))):
+        return False
+    if any(map(has_sign_choice, every)):
         return False
     sign = _factor_between(_difference(sides), _difference(others))
     wanted = other_ops[0] if sign > 0 else _FLIPPED.get(other_ops[0])

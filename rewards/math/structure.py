@@ -35,20 +35,24 @@ def equal(gold: Node, pred: Node, policy: Policy) -> bool:
         return _regions_equal(gold, pred, policy)
     if _is_collection(gold) or _is_collection(pred):
         return _collections_equal(gold, pred, policy)
+    if (gold[0] == "ratio") != (pred[0] == "ratio"):
+        gold, pred = _quotient(gold), _quotient(pred)
     if is_plain(gold) and is_plain(pred):
         return _plain_equal(gold, pred, policy)
     return _shaped_equal(gold, pred, policy)
 
 
 def _bare(node: Node) -> Node:
-    """Without what means nothing at the top: degrees, one-element brackets, text labels."""
+    """Without what means nothing at the top: one-element brackets, text labels."""
     while True:
-        if node[0] == "deg" or (node[0] == "unit" and not node[2]):
+        if node[0] == "unit" and not node[2]:
             node = node[1]
         elif node[0] == "tuple" and len(node[3]) == 1 and node[1] + node[2] in ("()", "[]"):
             node = node[3][0]
         elif node[0] == "groups":
             node = ("list", tuple(("tuple", "(", ")", _values(group)) for group in node[1]))
+        elif node[0] == "add" and node[1][0] == REALS and node[1][1][0] == "neg":
+            node = ("minus", (REALS, node[1][1][1]))
         elif node[0] == "neg" and node[1][0] == "inf":
             return ("neginf",)
         else:
@@ -63,6 +67,8 @@ def _split_unit(node: Node) -> tuple[Node, str, bool]:
     name = ""
     if node[0] == "unit":
         node, name = node[1], node[2]
+    if node[0] == "deg":
+        node, name = node[1], name or "degree"
     percent = node[0] == "pct"
     return node[1] if percent else node, name, percent
 
@@ -190,6 +196,11 @@ def _parts_equal(a: object, b: object, policy: Policy) -> bool:
     return len(a) == len(b) and all(_parts_equal(x, y, policy) for x, y in zip(a, b, strict=True))
 
 
+def _quotient(node: Node) -> Node:
+    """3:4 as 3/4; a ratio of more parts is no number."""
+    return ("div", *node[1]) if node[0] == "ratio" and len(node[1]) == 2 else node
+
+
 def _ratios_equal(left: Sequence[Node], right: Sequence[Node], policy: Policy) -> bool:
     if _in_order(left, right, policy):
         return True
@@ -211,6 +222,8 @@ def _with_relation(gold: Node, pred: Node, policy: Policy) -> bool:
     relation, other = (gold, pred) if gold[0] == "rel" else (pred, gold)
     value = labelled_value(relation)
     values = _rounded(relation) or (() if value is None else (value,))
+    if relation is pred and _is_total(relation) and is_plain(gold) and not symbols(gold):
+        return equal(gold, relation[2][1], policy)
     if values:
         pairs = ((v, other) if relation is gold else (other, v) for v in values)
         return any(equal(*pair, policy) for pair in pairs)
@@ -221,6 +234,12 @@ def _with_relation(gold: Node, pred: Node, policy: Policy) -> bool:
     if other[0] in _GROUPING and len(other[1]) == 1:
         return equal(relation, other[1][0], policy)
     return False
+
+
+def _is_total(relation: Node) -> bool:
+    """True for `m + n = 5`: the sum of names that was asked for."""
+    total = relation[2][0]
+    return relation[1] == ("=",) and total[0] == "add" and all(n[0] == "sym" for n in total[1])
 
 
 def _rounded(relation: Node) -> tuple[Node, ...]:

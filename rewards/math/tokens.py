@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from rewards.math.budget import MAX_DIGITS, MAX_TOKENS, OverBudget, Unparsable, words
-from rewards.math.units import SCALES, UNIT_WORDS
+from rewards.math.units import SCALES, UNIT_WORDS, unit_key
 
 FUNCTIONS = words(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech "
@@ -23,7 +23,7 @@ _TEXT_COMMANDS = (
     "|mathcal|mathbb|mathfrak|operatorname\\*?"
 )
 _TOKEN = re.compile(
-    rf"\\(?P<style>{_TEXT_COMMANDS})\s*\{{(?P<body>[^{{}}]*)\}}"
+    rf"\\(?P<style>{_TEXT_COMMANDS})\s*\{{(?P<body>[^{{}}^]*+(?:\^(?:\{{-?\d\}})?+[^{{}}^]*+)*+)\}}"
     r"|(?P<num>(?:\d+(?:\.\d+|\.(?!\.))?|(?<!\.)\.\d+)(?:[eE][+-]?\d+(?![\dA-Za-z]))?)"
     r"|(?P<cmd>\\(?:[A-Za-z]+|[{}\\|]))"
     r"|(?P<word>[A-Za-z]+)"
@@ -107,6 +107,8 @@ def tokenize(text: str) -> list[Token]:
             continue
         after_value = bool(out) and (out[-1].kind in ("num", "unit") or out[-1].text in ")}")
         if kind == "body":
+            of_unit = out[-2:-1] if out and out[-1].text in ("/", "\\cdot") else out[-1:]
+            after_value |= bool(of_unit) and bool(unit_key(of_unit[0].text))
             out += _styled(match["style"], match["body"], spaced, after_value)
         elif kind == "word":
             out += _word(found, spaced, after_value)

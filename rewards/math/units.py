@@ -9,9 +9,9 @@ _SYNONYMS = (
     "milligrams; g gram grams; kg kilogram kilograms; lb lbs pound pounds; oz ounce ounces; ton "
     "tons; l liter liters litre litres; ml milliliter milliliters; gallon gallons; s sec secs "
     "second seconds; min mins minute minutes; h hr hrs hour hours; day days; week weeks; month "
-    "months; year years; degree degrees deg; radian radians rad; unit units; dollar dollars usd; "
-    "cent cents; euro euros; rupee rupees; student students; way ways; time times; apple apples; "
-    "point points; coin coins; am a.m; pm p.m; yuan; people; n; a; j; w; k; v; f"
+    "months; year years; degree degrees deg; celsius; fahrenheit; radian radians rad; unit "
+    "units; dollar dollars usd; cent cents; euro euros; rupee rupees; student students; way ways; time "
+    "times; apple apples; point points; coin coins; am a.m; pm p.m; yuan; people; n; a; j; w; k; v; f"
 )
 _UNITS = {word: group.split()[0] for group in _SYNONYMS.split(";") for word in group.split()}
 _UNITS |= {"mph": "mi h", "kmh": "km h"}
@@ -32,6 +32,8 @@ def unit_key(name: str) -> str:
     power = ""
     for word in re.findall(r"[^\s/]+", name):
         stem, _, exponent = word.strip("().,").partition("^")
+        exponent = exponent.strip("{-}")  # m s^{-1} is m/s, whose stroke is left out too
+        exponent = "" if exponent == "1" else exponent
         if stem in _POWERS:
             power = _POWERS[stem]
         elif stem in _UNITS:

@@ -70,6 +70,14 @@ _STYLE = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit|operatorname)\s
 _WORD = re.compile(r"[a-z][a-z\s.'-]+", re.I)
 _SPACE = re.compile(r"(?<![\d\s])\s+|\s++(?!\d)|\\(?= )")
 _CAPITALS = re.compile(r"[A-Z]{3,}")
+_OPTION = re.compile(
+    r"(?:\\(?:text|textbf|mathbf|mathrm)\s*\{\s*\(?[A-J]\s*[).]?\s*\}|\([A-J]\)|[A-J][.)])\s+(?=\S)"
+)
+_SAID = {
+    "allrealnumbers": r"\mathbb{R}", "allreals": r"\mathbb{R}", "emptyset": r"\emptyset",
+    "nosolution": r"\emptyset", "nosolutions": r"\emptyset",
+}  # fmt: skip
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}/\d{1,2}/\d{4}", re.ASCII)
 
 
 def text_key(normalized: str) -> str:
@@ -94,6 +102,8 @@ def _parsed(answer: str, thousands: bool) -> Node | str:
         return parse(normalize(answer, thousands=thousands))
     except OverBudget as error:
         return f"!{error}"
+    except RecursionError:
+        return "!nested too deep"
     except UnknownCommand as error:
         return f"?{error}"
     except (Unparsable, ValueError) as error:
@@ -130,11 +140,18 @@ def _compare_texts(gold: str, answer: str, policy: Policy) -> Verdict:
     left, right = normalize(gold), normalize(answer)
     if not right:
         return Verdict(Status.NO_ANSWER, "text", "empty", answer)
-    if left == right or text_key(left) == text_key(right):
+    keys = text_key(left), text_key(right)
+    if left == right or keys[0] == keys[1]:
         return _verdict(True, "text", answer)
     if all(_CAPITALS.fullmatch(_STYLE.sub(r"\1", text).strip()) for text in (left, right)):
         return _verdict(False, "text", answer)  # words or orders, not products of letters
-    return _structured(gold, answer, policy)
+    if _DATE.fullmatch(left):
+        return _verdict(False, "text", answer)
+    found = _structured(_SAID.get(keys[0], gold), _SAID.get(keys[1], answer), policy)
+    option = _OPTION.match(right)
+    if option and found.status is not Status.CORRECT and not _OPTION.match(left):
+        return compare(gold, right[option.end() :], policy)
+    return found
 
 
 def _structured(gold: str, answer: str, policy: Policy) -> Verdict:

@@ -31,6 +31,8 @@ BOMBS = {
     "many boxes": "".join(f"\\boxed{{{i}}} and " for i in range(3000)),
     "minus signs": "\\boxed{" + "-" * 1400 + "5}",
     "plus or minus": "\\boxed{" + "\\pm " * 700 + "5}",
+    "function names": "\\boxed{" + "\\sin" * 1000 + "5}",
+    "signs of a factor": "\\boxed{2*" + "-" * 1500 + "5}",
     "bars": "\\boxed{" + "|" * 1000 + "5" + "|" * 1000 + "}",
     "thin spaces": "\\boxed{" + "\\," * 1900 + "5}",
     "braced commas": "\\boxed{" + "{,}" * 1300 + "}",

@@ -17,6 +17,16 @@ RIGHT = [
     ("300000", r"3 \text{ hundred thousand}"),
     (r"5 \text{ million}", r"\$5{,}000{,}000"),
     ("12", r"12 \text{ pieces of cake}"),
+    (r"5 \text{ m/s}", r"5\,\mathrm{m\,s^{-1}}"),
+    (r"5 \text{ m/s}^2", r"5\,\mathrm{m}\cdot\mathrm{s}^{-2}"),
+    (r"5 \text{ kg m/s}^2", r"5\ \mathrm{kg}\cdot\mathrm{m}/\mathrm{s}^2"),
+    (r"30^\circ", r"30\text{ degrees}"),
+    ("(30,60)", r"(30^\circ, 60^\circ)"),
+    (r"30^\circ C", r"30\text{ degrees Celsius}"),
+    ("30", r"30^\circ\text{C}"),
+    ("3:30 PM", r"3:30\text{ p.m.}"),
+    ("45", "USD 45"),
+    ("45", r"\text{Rs. }45"),
 ]
 WRONG = [
     (r"5 \text{ hours}", r"5 \text{ minutes}"),
@@ -32,6 +42,11 @@ WRONG = [
     ("5", r"\text{5 or 6}"),
     ("5", r"x = 5 \text{ (not 6)}"),
     ("5", r"5 \text{ squared}"),
+    (r"5 \text{ m/s}", r"5\,\mathrm{m\,s^{-2}}"),
+    (r"30^\circ", r"30\text{ radians}"),
+    (r"60^\circ", r"60\text{ minutes}"),
+    (r"30^\circ C", r"30^\circ F"),
+    ("45", "USD 46"),
     ("5", r"5 \text{ is wrong}"),
 ]
 
