@@ -8,9 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rewards.errors import InputError
-from rlnorm.algorithms import resolve_algorithm
-from rlnorm.presets import PRESETS
-from rlnorm.stages import suggest
+from rlnorm.presets import PRESETS, named_preset
 
 SLOTS = (
     "sample_plan",
@@ -38,11 +36,11 @@ def print_algorithms(console: Console) -> None:
 
 def print_algorithm(console: Console, name: str) -> None:
     """Every slot of one algorithm with its options and defaults."""
-    if name not in PRESETS:
-        raise InputError(
-            f"algorithm {name!r}: choose from {', '.join(PRESETS)}{suggest(name, PRESETS)}"
-        )
-    preset, described = PRESETS[name], resolve_algorithm(name).describe()
+    try:
+        preset = named_preset(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    described = _described(name)
     table = Table(title=f"{name}: {preset.summary} ({preset.paper})")
     for column in ("slot", "stage", "options"):
         table.add_column(column, overflow="fold")
@@ -55,7 +53,7 @@ def print_algorithm(console: Console, name: str) -> None:
 
 
 def _stages(name: str) -> str:
-    described = resolve_algorithm(name).describe()
+    described = _described(name)
     plan = described["sample_plan"]
     parts = [described["estimator"]["name"], *(m["name"] for m in described["modulators"])]
     parts += [described["loss"]["name"], described["aggregate"]["name"]]
@@ -69,3 +67,9 @@ def _stages(name: str) -> str:
 
 def _options(stage: Mapping[str, Any]) -> str:
     return ", ".join(f"{k}={v!r}" for k, v in stage.items() if k != "name")
+
+
+def _described(name: str) -> Mapping[str, Any]:
+    from rlnorm.algorithms import resolve_algorithm  # torch comes with it
+
+    return resolve_algorithm(name).describe()

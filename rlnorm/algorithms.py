@@ -19,7 +19,7 @@ from rlnorm.groups import group_count, make_groups
 from rlnorm.losses import AGGREGATES, LOSSES
 from rlnorm.losses.types import TokenLoss
 from rlnorm.modulators import MODULATORS
-from rlnorm.presets import DEFAULTS, PRESETS
+from rlnorm.presets import DEFAULTS, named_preset
 from rlnorm.regularizers import TOKEN_MEAN
 from rlnorm.regularizers.entropy import EntropyController
 from rlnorm.regularizers.types import Replacement
@@ -293,11 +293,7 @@ def resolve_algorithm(name: str, overrides: Mapping[str, Any] | None = None) -> 
     options; one that leaves the name out, or repeats it, keeps the preset's other options. Lists
     replace lists. Raises ValueError with the slot, what it got and what is allowed.
     """
-    if name not in PRESETS:
-        raise ValueError(
-            f"algorithm = {name!r}: choose from {sorted(PRESETS)}{suggest(name, PRESETS)}"
-        )
-    slots = {**DEFAULTS, **PRESETS[name].slots}
+    slots = {**DEFAULTS, **named_preset(name).slots}
     for slot, value in (overrides or {}).items():
         if slot not in DEFAULTS:
             raise ValueError(

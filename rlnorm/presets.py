@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlnorm.stages import suggest
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
@@ -237,3 +239,12 @@ PRESETS: dict[str, Preset] = {
         },
     ),
 }
+
+
+def named_preset(name: str) -> Preset:
+    """The preset of that name. Raises ValueError with the names there are."""
+    if name not in PRESETS:
+        raise ValueError(
+            f"algorithm = {name!r}: choose from {sorted(PRESETS)}{suggest(name, PRESETS)}"
+        )
+    return PRESETS[name]

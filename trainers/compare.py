@@ -165,11 +165,11 @@ def plan_comparison(
 
 def check_buildable(comparison: Comparison) -> None:
     """Resolve every algorithm, and the data, model and rewards they share; nothing is written."""
-    from trainers.precheck import build_algorithm, precheck, preset_of
+    from trainers.precheck import algorithm_slots, build_algorithm, precheck
 
     configs = {n: comparison.run_config(n, comparison.seeds[0]) for n in comparison.algorithms}
     for config in configs.values():
-        preset_of(config)  # every name before torch is loaded for the first
+        algorithm_slots(config)  # every name before torch is loaded for the first
     baseline = configs.pop(comparison.baseline)
     precheck(baseline)
     for config in configs.values():

@@ -216,17 +216,16 @@ def build_scorer(config: Config) -> Scorer:
         )
 
 
-def preset_of(config: Config) -> tuple[str, dict[str, Any]]:
+def algorithm_slots(config: Config) -> tuple[str, dict[str, Any]]:
     """The algorithm's name and the slots the config sets; InputError for an unknown name."""
-    from rlnorm.presets import PRESETS
-    from rlnorm.stages import suggest as near
+    from rlnorm.presets import named_preset
 
     table = config.algorithm if isinstance(config.algorithm, dict) else {"name": config.algorithm}
     name = str(table.get("name", "grpo"))
-    if name not in PRESETS:
-        raise InputError(
-            f"algorithm = {name!r}: choose from {sorted(PRESETS)}{near(name, PRESETS)}"
-        )
+    try:
+        named_preset(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     slots = {key: value for key, value in table.items() if key != "name"}
     if "group_size" in (slots.get("sample_plan") or {}):
         raise InputError("algorithm.sample_plan.group_size: set rollout.group_size instead")
@@ -235,7 +234,7 @@ def preset_of(config: Config) -> tuple[str, dict[str, Any]]:
 
 def build_algorithm(config: Config) -> "Algorithm":
     """The five stages; a wrong name or option is told as bad input."""
-    name, slots = preset_of(config)
+    name, slots = algorithm_slots(config)
     from rlnorm.algorithms import resolve_algorithm
     from rlnorm.stages import options_of
 

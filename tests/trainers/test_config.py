@@ -322,6 +322,7 @@ def test_there_are_at_most_sixty_keys_and_each_is_documented():
 REFUSALS = """
 import sys
 from pathlib import Path
+from launch.estimators import print_algorithm
 from rewards.errors import InputError
 from trainers.compare_command import run_comparison
 from trainers.config import load_config
@@ -333,6 +334,7 @@ for refuse, *arguments in (
     (precheck, load_config("quickstart", ["model.path=./nowhere"])),
     (precheck, load_config("quickstart", ["algorithm=gropo"])),
     (precheck_eval, good, Path("nowhere"), None),
+    (print_algorithm, None, "gropo"),
     (lambda names: run_comparison(
         good, names, seeds=1, baseline="grpo", out=None, train=[]), ["grpo", "gropo"]),
 ):
