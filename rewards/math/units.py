@@ -10,8 +10,9 @@ _SYNONYMS = (
     "tons; l liter liters litre litres; ml milliliter milliliters; gallon gallons; s sec secs "
     "second seconds; min mins minute minutes; h hr hrs hour hours; day days; week weeks; month "
     "months; year years; degree degrees deg; celsius; fahrenheit; radian radians rad; unit "
-    "units; dollar dollars usd; cent cents; euro euros; rupee rupees; student students; way ways; time "
-    "times; apple apples; point points; coin coins; am a.m; pm p.m; yuan; people; n; a; j; w; k; v; f"
+    "units; dollar dollars usd; cent cents; euro euros; rupee rupees; student students; way "
+    "ways; time times; apple apples; point points; coin coins; am a.m; pm p.m; yuan; people; n; a; "
+    "j; w; k; v; f"
 )
 _UNITS = {word: group.split()[0] for group in _SYNONYMS.split(";") for word in group.split()}
 _UNITS |= {"mph": "mi h", "kmh": "km h"}
