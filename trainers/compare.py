@@ -186,9 +186,9 @@ def open_comparison(comparison: Comparison) -> Iterator[int]:
     Yields a file descriptor for the runs to inherit: the hold lasts until the last of them ends.
     """
     folder, path = comparison.folder, comparison.folder / "comparison.yaml"
-    check_folder(comparison)
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder, "comparison") as held:
+        check_folder(comparison)  # here, so that no other process extends it in between
         write_atomic(path, yaml.safe_dump(_record(comparison), sort_keys=False))
         yield held
 
