@@ -96,11 +96,36 @@ def as_region(node: Node) -> Node | None:
     operators, sides = node[1], node[2]
     if operators == ("in",) and sides[0][0] == "sym":
         return as_region(sides[1])
+    bare = tuple(_inside_bars(side) for side in sides)
+    if bare != sides:
+        return _mirrored(as_region(("rel", operators, bare)))
     if len(operators) == 1:
         return _half_line(operators[0], sides)
     if len(operators) == 2 and sides[1][0] == "sym" and not symbols((sides[0], sides[2])):
         return _between(operators, sides)
     return None
+
+
+def _inside_bars(node: Node) -> Node:
+    name = node[2][0] if node[:2] == ("call", "abs") else node
+    return name if name[0] == "sym" else node
+
+
+def _mirrored(region: Node | None) -> Node | None:
+    """What x runs over when |x| runs over an interval."""
+    if region is None or region[0] != "tuple":
+        return None
+    (low, high), opening, closing = region[3], region[1], region[2]
+    places = _place(low), _place(high)
+    if None in places or places[1] <= 0:
+        return None
+    below = {")": "(", "]": "["}[closing]
+    least = _NEG_INF if high == _INF else ("neg", high)
+    if low == _NEG_INF:
+        return ("tuple", below, closing, (least, high))
+    above = {"(": ")", "[": "]"}[opening]
+    left: Node = ("tuple", below, above, (least, ("neg", low)))
+    return ("union", (left, region)) if places[0] >= 0 else None
 
 
 def _ranges_over_reals(element: Node) -> bool:

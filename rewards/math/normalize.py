@@ -51,6 +51,7 @@ _DROPPED = re.compile(
 )
 _SPACES = re.compile(r"(?P<row>\\\\)|\\(?:q?quad|(?:enspace|thinspace)(?![A-Za-z])|[,;: ])|~")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_BARE_STYLE = re.compile(r"\\math(bb|rm|bf|cal)\s+([A-Za-z])(?![A-Za-z])")
 _DELIMITERS = {
     r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]",
     r"\lgroup": "(", r"\rgroup": ")", r"\lparen": "(", r"\rparen": ")",
@@ -116,6 +117,7 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
         text = _DROPPED.sub(" ", text)
         text = _REPEATING.sub(_repeating, text)
         text = _FRACS.sub(r"\\frac", text)
+        text = _BARE_STYLE.sub(r"\\math\1{\2}", text)
         text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], text)
         text = _DEGREES.sub(r"\\degree ", text).replace("\\%", "%")
         if "\\degree" in text:

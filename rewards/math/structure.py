@@ -229,7 +229,8 @@ def _with_relation(gold: Node, pred: Node, policy: Policy) -> bool:
         return any(equal(*pair, policy) for pair in pairs)
     if set(relation[1]) == {"="} and not symbols(relation) and is_plain(relation[2][-1]):
         return equal(relation[2][-1], other, policy)
-    if other[0] in ("tuple", "union", "builder", "minus") or has_kind(other, "union"):
+    spans = other[0] == "list" and all(item[0] == "rel" for item in other[1])
+    if spans or other[0] in ("tuple", "union", "builder", "minus") or has_kind(other, "union"):
         return _regions_equal(relation, other, policy)
     if other[0] in _GROUPING and len(other[1]) == 1:
         return equal(relation, other[1][0], policy)

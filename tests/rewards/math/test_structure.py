@@ -33,6 +33,10 @@ RIGHT = [
     (r"\emptyset", r"\text{No solution}"),
     (r"x\ne2", r"\mathbb{R}-\{2\}"),
     ("2023-01-02", r"\text{2023-01-02}"),
+    ("[-1,1]", r"1\ge|x|"),
+    ("|x|>1", r"x<-1 \text{ or } x>1"),
+    ("1<|x|<2", r"(-2,-1)\cup(1,2)"),
+    (r"[0,\infty)\cap\mathbb{Z}", r"[0,\infty)\cap\mathbb Z"),
     ("5", r"\color{red}5"),
 ]
 WRONG = [
@@ -60,6 +64,11 @@ WRONG = [
     ("e_1", "e_2"),
     (r"\mathbb{R}", r"\text{all integers}"),
     ("2023-01-02", "2023-02-01"),
+    ("[-1,1]", "|x|<1"),
+    ("[-1,1]", r"|x|\ge-1"),
+    (r"(-\infty,-1]\cup[1,\infty)", "|x|>1"),
+    ("|x|>1", "|y|>1"),
+    ("|x|>1", "x>1"),
     ("12/6/2020", "6/3/2020"),
     ("500", r"499 \approx 500"),
 ]
