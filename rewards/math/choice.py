@@ -2,7 +2,7 @@
 
 import re
 
-_LETTER = re.compile(r"\(?\s*([A-J])\s*\)?[.:]?")
+_LETTER = re.compile(r"(?:(?i:option|choice)\s+)?\(?\s*([A-J])\s*\)?[.:]?")
 _STATED = re.compile(
     r"(?:answer|option|choice)\b(?P<gap>[^.\n]{0,30}?(?:\bis\b|:|\bbe\b)?[^.\nA-Za-z]{0,6}"
     r"(?:for sure |definitely |clearly |option |choice )?)\(?\b(?P<letter>[A-J])\b(?!['’])"

@@ -33,6 +33,7 @@ _FORMULA = re.compile(
 )
 _PROSE = re.compile(r"[A-Za-z]{4,}")
 _PLAIN_WORDS = UNIT_WORDS | PERCENT | FUNCTIONS | SCALES.keys()
+_VALUE = re.compile(r"\d|^\W*[A-J]\W*$")
 _DENIAL = re.compile(
     r"\b(?:not|none|no|wrong|isn't|never|cannot|unsure|sure|maybe|guess)\b|\?", re.I
 )
@@ -143,7 +144,7 @@ def _stated(line: str) -> str:
     """What follows the first marker, or a later one of the line that names a value, no remark."""
     for later in reversed(_AGAIN.split(line)[1:]):
         value = _one_formula(later) or _first_sentence(later)
-        if re.search(r"\d", value) and not _DENIAL.search(value) and _is_plain(value):
+        if _VALUE.search(value) and not _DENIAL.search(value) and _is_plain(value):
             return value
     return _one_formula(line) or _first_sentence(line)
 

@@ -8,6 +8,8 @@ from rewards.math.choice import choice_letter, labelled_letter, stated_letter
     [
         ("(B)", "B"),
         (r"\text{B}", "B"),
+        (r"\text{Option B}", "B"),
+        ("Option B or C", None),
         ("B.", "B"),
         (r"\textbf{(C)}", "C"),
         ("BC", None),

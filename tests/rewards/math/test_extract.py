@@ -41,6 +41,7 @@ from rewards.text import after_reasoning, find_boxes
         ("$5$", "5"),
         ("#### Step 1: add\n2 + 3\n\nThe answer is 5.", "5"),
         ("### Solution: add\n2 + 3\n\n#### Final Answer\n**5**", "**5**"),
+        ("The answer is A. Wait, the answer is B.", "B"),
         ("## Answer\n6\n\nAnswer: 5", "5"),
         ("#### Tuesday", "Tuesday"),
         ("#### 5<|eot_id|></s>", "5"),
