@@ -1,5 +1,6 @@
 """The run directory: the one place a run writes to, whole or not at all."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -186,8 +187,10 @@ def alone_in(folder: Path, what: str) -> Iterator[int]:
             raise InputError(
                 f"{what} {folder}: another process works in it; wait for its end, or set run_name"
             ) from None
-        except OSError:
-            pass  # a file system without locks
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EBADF):
+                raise
+            # a file system without locks, or one (NFS) that locks no folders: held by nobody
         yield held
     finally:
         os.close(held)

@@ -47,7 +47,8 @@ def clean_unicode(text: str) -> str:
 _SIZED = re.compile(r"\\(?:left|right|mleft|mright|[bB]igg?[lrm]?)(?![A-Za-z])(?:\s*\.(?!\d))?")
 _DROPPED = re.compile(
     r"\\(?:(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|boldsymbol|bm|hskip"
-    r"|underline|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge)(?![A-Za-z])|(?:hspace\*?|phantom|(?:text)?color)\s*\{[^{}]*\})"
+    r"|underline|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge)(?![A-Za-z])"
+    r"|(?:hspace\*?|phantom|(?:text)?color)\s*\{[^{}]*\})"
 )
 _SPACES = re.compile(r"(?P<row>\\\\)|\\(?:q?quad|(?:enspace|thinspace)(?![A-Za-z])|[,;: ])|~")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
