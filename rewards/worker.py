@@ -98,9 +98,10 @@ def serve(conn: Connection) -> None:
 def main(fd: int, parent: int, memory_bytes: int) -> None:
     """Entry point of the child."""
     _die_with_parent(parent)
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    # data, not address space: a CUDA build of torch maps gigabytes of libraries
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.setrecursionlimit(3000)
     try:
