@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from record import RESULTS, conditions, keep
 
-CLI = [sys.executable, "-m", "launch.cli"]
+CLI = [sys.executable, "-m", "rlnorm.launch.cli"]
 SMALL = ["rollout.prompts_per_step=4", "rollout.group_size=4", "data.eval={}", "checkpoint_every=0"]
 KEYS = ("avg@k", "greedy", "pass@k")
 

@@ -24,9 +24,9 @@ import torch
 import transformers
 from record import RESULTS, conditions, keep
 
-from trainers.rollout.cpu_engine.binding import weight_bytes
-from trainers.rollout.local import LocalPool
-from trainers.rollout.types import GenerateRequest, SamplingParams
+from rlnorm.trainers.rollout.cpu_engine.binding import weight_bytes
+from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
 
 PROMPT, NEW = 20, 48
 SHIPPED = {

@@ -21,7 +21,7 @@ KEYS = ("avg@k", "greedy", "pass@k")
 def train(preset: str, seed: int, folder: str, *overrides: str) -> dict[str, Any]:
     """One run; its first and last evaluation and the seconds its steps took."""
     name = f"{preset}_{seed}"
-    command = [sys.executable, "-m", "launch.cli", "train", preset, f"seed={seed}"]
+    command = [sys.executable, "-m", "rlnorm.launch.cli", "train", preset, f"seed={seed}"]
     command += [f"output_dir={folder}", f"run_name={name}", "logging.sample_rollouts=0", *overrides]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=1200)
     lines = (Path(folder) / name / "metrics.jsonl").read_text().splitlines()

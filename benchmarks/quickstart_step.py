@@ -80,10 +80,10 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def make_job(args: argparse.Namespace, folder: Path, seed: int) -> dict[str, Any]:
     """What both sides are told: the quickstart preset and its prompts, in the order drawn."""
-    from trainers.build import build_plan
-    from trainers.config import load_config
-    from trainers.models import model_path
-    from trainers.prompts import PromptStream
+    from rlnorm.trainers.build import build_plan
+    from rlnorm.trainers.config.schema import load_config
+    from rlnorm.trainers.models import model_path
+    from rlnorm.trainers.prompts import PromptStream
 
     overrides = [
         *(f"model.path={args.model}", f"steps={args.steps}", f"seed={seed}"),
@@ -126,9 +126,9 @@ def rlnorm_side(job: dict[str, Any]) -> dict[str, Any]:
     """The quickstart preset through the same entry point as `rlnorm train`."""
     from rich.console import Console
 
-    from trainers.config import load_config
-    from trainers.display import Display
-    from trainers.run import run_training
+    from rlnorm.trainers.config.schema import load_config
+    from rlnorm.trainers.record.display import Display
+    from rlnorm.trainers.run import run_training
 
     class Watch(Display):
         """Notes the time at which each step ends."""
@@ -158,8 +158,8 @@ def trl_side(job: dict[str, Any]) -> dict[str, Any]:
     from transformers import AutoTokenizer, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    from rewards.format import boxed_format
-    from rewards.match import boxed_exact
+    from rlnorm.rewards.format import boxed_format
+    from rlnorm.rewards.match import boxed_exact
 
     config, times, accuracy = job["config"], [], []
     rollout, learner = config["rollout"], config["learner"]

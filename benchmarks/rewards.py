@@ -26,11 +26,11 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from benchmarks.record import RESULTS, conditions, keep
-from rewards.grade import grade
-from rewards.math.compare import Policy
-from rewards.math.reward import MathVerifier
-from rewards.math.verify import verify
-from rewards.pool import WorkerPool
+from rlnorm.rewards.grade import grade
+from rlnorm.rewards.math.compare import Policy
+from rlnorm.rewards.math.reward import MathVerifier
+from rlnorm.rewards.math.verify import verify
+from rlnorm.rewards.pool import WorkerPool
 
 Row = tuple[str, str]
 _BOMBS = (

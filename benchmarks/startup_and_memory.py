@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from record import RESULTS, conditions, keep
 
-CLI = [sys.executable, "-m", "launch.cli"]
+CLI = [sys.executable, "-m", "rlnorm.launch.cli"]
 SMALL = ["rollout.prompts_per_step=8", "rollout.group_size=4", "data.eval={}"]
 
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.methods import STAGES, algorithms, methods
-from trainers.config import Config, RewardConfig
+from rlnorm.trainers.config.schema import Config, RewardConfig
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py. Edit the docstrings and presets, not this file. -->\n"

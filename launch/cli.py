@@ -14,11 +14,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
-from rewards.errors import InputError
-from trainers.config_file import shipped_presets
+from rlnorm.errors import InputError
+from rlnorm.trainers.config.file import shipped_presets
 
 if TYPE_CHECKING:
-    from trainers.config import Config
+    from rlnorm.trainers.config.schema import Config
 
 app = typer.Typer(
     name="rlnorm",
@@ -61,8 +61,8 @@ def train(
 
     Example: rlnorm train quickstart algorithm=dr_grpo learner.lr=1e-4 run_name=mine
     """
-    from trainers.config import load_config
-    from trainers.run_dir import RunDir
+    from rlnorm.trainers.config.schema import load_config
+    from rlnorm.trainers.record.run_dir import RunDir
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other")
@@ -70,11 +70,11 @@ def train(
     RunDir(settings.run_dir).check(settings, resume=resume, overwrite=overwrite)
 
     def run() -> None:
-        from trainers.precheck import precheck
+        from rlnorm.trainers.config.check import precheck
 
         precheck(settings)
-        from trainers.display import Display
-        from trainers.run import run_training
+        from rlnorm.trainers.record.display import Display
+        from rlnorm.trainers.run import run_training
 
         display = Display(settings.steps)
         asyncio.run(run_training(settings, display, resume=resume, overwrite=overwrite))
@@ -99,15 +99,15 @@ def evaluate(
 
     Example: rlnorm eval quickstart --checkpoint runs/quickstart/checkpoints/step_000020
     """
-    from trainers.config import load_config
+    from rlnorm.trainers.config.schema import load_config
 
     settings = load_config(config, overrides or [])
 
     def run() -> None:
-        from trainers.precheck import precheck_eval
+        from rlnorm.trainers.config.check import precheck_eval
 
         precheck_eval(settings, checkpoint, out)
-        from trainers.eval_command import run_evaluation
+        from rlnorm.trainers.evaluate.command import run_evaluation
 
         asyncio.run(run_evaluation(settings, checkpoint, out))
 
@@ -134,15 +134,15 @@ def compare(
 
     Example: rlnorm compare graded --algorithms grpo,dr_grpo,gdpo --seeds 5
     """
-    from trainers.config import load_config
+    from rlnorm.trainers.config.schema import load_config
 
     settings = load_config(config, overrides or [])
     # a folder here named as a package of ours must not shadow it in the runs
     isolated = [] if Path.cwd() == Path(__file__).resolve().parents[1] else ["-P"]
-    train_command = [sys.executable, *isolated, "-m", "launch.cli", "train"]
+    train_command = [sys.executable, *isolated, "-m", "rlnorm.launch.cli", "train"]
 
     def run() -> None:
-        from trainers.compare_command import run_comparison
+        from rlnorm.trainers.compare.command import run_comparison
 
         run_comparison(
             settings,
@@ -177,7 +177,7 @@ def grade(
     Example: rlnorm grade cases.jsonl --out verdicts.jsonl --workers 4
     """
     if audit is not None:
-        from rewards.audit import audit as run_audit
+        from rlnorm.rewards.audit import audit as run_audit
 
         if cases is not None or out is not None:
             raise InputError("grade --audit DATA takes neither CASES nor --out")
@@ -185,7 +185,7 @@ def grade(
         return
     if cases is None or out is None:
         raise InputError("grade: needs CASES and --out VERDICTS, or --audit DATA")
-    from rewards.grade import grade as run_grade
+    from rlnorm.rewards.grade import grade as run_grade
 
     run_grade(cases, out, workers=workers, deadline=deadline)
 
@@ -195,7 +195,7 @@ def doctor() -> None:
     """Check this machine: packages that fit together, devices, compiler, disk, sandbox."""
     from rich.console import Console
 
-    from launch.doctor import report
+    from rlnorm.launch.doctor import report
 
     sound: list[bool] = []
     _quietly(lambda: sound.append(report(Console())))
@@ -215,7 +215,7 @@ def estimators(
     """
     from rich.console import Console
 
-    from launch.estimators import print_algorithm, print_algorithms
+    from rlnorm.launch.estimators import print_algorithm, print_algorithms
 
     if name is None:
         print_algorithms(Console())
@@ -273,7 +273,7 @@ def main() -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
             error.show()
             sys.exit(2)
-        from trainers.errors import Interrupted, RunError
+        from rlnorm.trainers.errors import Interrupted, RunError
 
         if isinstance(error, RunError):
             _fail(error, 130 if isinstance(error, Interrupted) else 1)

@@ -154,7 +154,7 @@ def _disk() -> Finding:
 
 
 def _sandbox() -> Finding:
-    from rewards.sandbox import SandboxUnavailable, probe
+    from rlnorm.rewards.sandbox import SandboxUnavailable, probe
 
     try:
         facts = probe()

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rewards.errors import InputError
-from rlnorm.presets import PRESETS, named_preset
+from rlnorm.errors import InputError
+from rlnorm.named_algorithms import PRESETS, named_preset
 
 SLOTS = (
     "sample_plan",

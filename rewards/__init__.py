@@ -1,10 +1,11 @@
 """Text to numbers: verifiers, worker pool, sandbox, environments, judges. No torch, no ray."""
 
-from rewards.errors import InputError, RewardError
-from rewards.registry import load_rewards
-from rewards.results import ComponentScore
-from rewards.scorer import Alarm, Scorer
-from rewards.types import Reward, Sample, Score, Status
+from rlnorm.errors import InputError
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.registry import load_rewards
+from rlnorm.rewards.results import ComponentScore
+from rlnorm.rewards.scorer import Alarm, Scorer
+from rlnorm.rewards.types import Reward, Sample, Score, Status
 
 __all__ = [
     "Alarm",

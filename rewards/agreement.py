@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rewards.results import ComponentScore
-from rewards.types import Sample, Status
+from rlnorm.rewards.results import ComponentScore
+from rlnorm.rewards.types import Sample, Status
 
 MIN_ROWS = 30
 """Rows seen in earlier batches, below which nothing is said."""

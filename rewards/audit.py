@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.math.countdown import check_countdown
-from rewards.math.extract import extract_gold
-from rewards.math.verify import check_policy, reads_as_math, verify
-from rewards.types import Status
+from rlnorm.rewards.math.countdown import check_countdown
+from rlnorm.rewards.math.extract import extract_gold
+from rlnorm.rewards.math.verify import check_policy, reads_as_math, verify
+from rlnorm.rewards.types import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def audit(
     show: bool = True,
 ) -> AuditReport:
     """`rlnorm grade --audit`: audit every gold of a data set and show what fails."""
-    from rewards.data import load_problems
+    from rlnorm.rewards.data.problems import load_problems
 
     rows, _ = load_problems(
         data, preset=preset, fields=fields, split=split, audit=False, on_bad="drop"

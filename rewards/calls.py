@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from rewards.errors import InputError
-from rewards.spec import suggest
-from rewards.types import Sample
+from rlnorm.errors import InputError
+from rlnorm.rewards.spec import suggest
+from rlnorm.rewards.types import Sample
 
 SAMPLE_FIELDS = tuple(Sample.__dataclass_fields__)
 _BATCH_NAMES = ("samples", "batch")

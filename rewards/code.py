@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from rewards import sandbox
-from rewards.code_tests import HARNESS, CallTest, StreamTest, order, parse_tests, passes
-from rewards.errors import RewardError
-from rewards.pool import Outcome, Pool
-from rewards.sandbox.local import SETUP_S
-from rewards.text import after_reasoning
-from rewards.together import together
-from rewards.types import Sample, Score, Status
+from rlnorm.rewards import sandbox
+from rlnorm.rewards.code_tests import HARNESS, CallTest, StreamTest, order, parse_tests, passes
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.pool import Outcome, Pool
+from rlnorm.rewards.sandbox.local import SETUP_S
+from rlnorm.rewards.text import after_reasoning
+from rlnorm.rewards.together import together
+from rlnorm.rewards.types import Sample, Score, Status
 
 _FENCE_NAMES = ("", "python", "python3", "py")
 
@@ -95,7 +95,7 @@ class CodeReward:
         """Called by the scorer: workers elsewhere take the programs, those here need not."""
         self._pool = pool if pool.remote and self._remote is None else None
         if self._pool is not None:
-            self._call = self._pool.register("rewards.code:CodeInWorker", self._options())
+            self._call = self._pool.register("rlnorm.rewards.code:CodeInWorker", self._options())
 
     def _options(self) -> dict[str, Any]:
         return {

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.json_values import same_json
+from rlnorm.rewards.json_values import same_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""What goes wrong outside a single score: bad input from a user, and rewards that break."""
-
-
-class InputError(ValueError):
-    """A file, row, spec or option the user gave is not usable; one clear line."""
+"""A reward that breaks, which is not a score."""
 
 
 class RewardError(RuntimeError):

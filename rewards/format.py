@@ -1,7 +1,7 @@
 """Format rewards: 1.0 for the required shape, else 0.0. Linear scans, no backtracking."""
 
-from rewards.calls import inline
-from rewards.text import find_boxes
+from rlnorm.rewards.calls import inline
+from rlnorm.rewards.text import find_boxes
 
 _CLOSERS = ("$", "\\)", "\\]", ".", "**")
 

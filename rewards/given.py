@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewards.calls import inline
-from rewards.types import Score, Status
+from rlnorm.rewards.calls import inline
+from rlnorm.rewards.types import Score, Status
 
 
 @inline

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rewards.audit import audit
-from rewards.errors import InputError
-from rewards.math.compare import Policy
-from rewards.math.reward import MathVerifier
-from rewards.math.verify import check_policy
-from rewards.pool import Outcome, WorkerPool
-from rewards.statistics import quantile
+from rlnorm.errors import InputError
+from rlnorm.rewards.audit import audit
+from rlnorm.rewards.math.compare import Policy
+from rlnorm.rewards.math.reward import MathVerifier
+from rlnorm.rewards.math.verify import check_policy
+from rlnorm.rewards.pool import Outcome, WorkerPool
+from rlnorm.rewards.statistics import quantile
 
 __all__ = ["GradeReport", "audit", "grade", "print_report", "read_cases"]
 
@@ -104,7 +104,7 @@ async def _grade_rows(
             advance(len(items[start : start + 256]))
         return [_line(v, s) for v, s in found]
     shards = [items[i : i + 256] for i in range(0, len(items), 256)]
-    call = pool.register("rewards.grade:GradeRows")
+    call = pool.register("rlnorm.rewards.grade:GradeRows")
     found = []
     for start in range(0, len(shards), 4 * pool.workers):
         part = shards[start : start + 4 * pool.workers]

@@ -7,9 +7,9 @@ clamp past the maximum; repetition, the share of repeated n-grams as in the same
 import math
 from collections.abc import Mapping, Sequence
 
-from rewards.calls import inline
-from rewards.results import ComponentScore
-from rewards.types import Score
+from rlnorm.rewards.calls import inline
+from rlnorm.rewards.results import ComponentScore
+from rlnorm.rewards.types import Score
 
 
 def _length(token_ids: Sequence[int], completion: str) -> int:

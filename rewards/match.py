@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from rewards.calls import inline
-from rewards.text import after_reasoning, find_boxes
-from rewards.types import Sample, Score, Status
+from rlnorm.rewards.calls import inline
+from rlnorm.rewards.text import after_reasoning, find_boxes
+from rlnorm.rewards.types import Sample, Score, Status
 
 _INTEGER = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
 

@@ -27,11 +27,11 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, Protocol
 
-from rewards.errors import RewardError
+from rlnorm.rewards.errors import RewardError
 
 _BOOT = (
     "import sys, json; a = json.loads(sys.argv[1]); sys.path[:] = a['path'];"
-    "from rewards.worker import main; main(a['fd'], a['parent'], a['memory'])"
+    "from rlnorm.rewards.worker import main; main(a['fd'], a['parent'], a['memory'])"
 )
 _SOCKET_TIMEOUT_S = 10.0
 

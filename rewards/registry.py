@@ -5,30 +5,30 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rewards.calls import Call, build_call, declared_components, load_object
-from rewards.errors import InputError
-from rewards.pool import WorkerPool
-from rewards.scorer import Alarm, BoundReward, Scorer, log_alarm
-from rewards.spec import RewardSpec, component_weights, parse_spec, suggest
+from rlnorm.errors import InputError
+from rlnorm.rewards.calls import Call, build_call, declared_components, load_object
+from rlnorm.rewards.pool import WorkerPool
+from rlnorm.rewards.scorer import Alarm, BoundReward, Scorer, log_alarm
+from rlnorm.rewards.spec import RewardSpec, component_weights, parse_spec, suggest
 
 BUILTINS: dict[str, str] = {
-    "boxed_exact": "rewards.match:boxed_exact",
-    "boxed_format": "rewards.format:boxed_format",
-    "code": "rewards.code:CodeReward",
-    "exact": "rewards.match:exact",
-    "given": "rewards.given:given",
-    "judge": "rewards.judges.judge:JudgeReward",
-    "json_schema": "rewards.schema:JsonSchema",
-    "math": "rewards.math.reward:MathReward",
-    "choice": "rewards.math.reward:choice",
-    "countdown": "rewards.math.reward:countdown",
-    "cosine_length": "rewards.length:cosine_length",
-    "overlong": "rewards.length:overlong",
-    "polar": "rewards.judges.polar:PolarReward",
-    "regex": "rewards.match:Regex",
-    "repetition": "rewards.length:repetition",
-    "think_format": "rewards.format:think_format",
-    "tool_calls": "rewards.tool_calls:ToolCallReward",
+    "boxed_exact": "rlnorm.rewards.match:boxed_exact",
+    "boxed_format": "rlnorm.rewards.format:boxed_format",
+    "code": "rlnorm.rewards.code:CodeReward",
+    "exact": "rlnorm.rewards.match:exact",
+    "given": "rlnorm.rewards.given:given",
+    "judge": "rlnorm.rewards.judges.judge:JudgeReward",
+    "json_schema": "rlnorm.rewards.schema:JsonSchema",
+    "math": "rlnorm.rewards.math.reward:MathReward",
+    "choice": "rlnorm.rewards.math.reward:choice",
+    "countdown": "rlnorm.rewards.math.reward:countdown",
+    "cosine_length": "rlnorm.rewards.length:cosine_length",
+    "overlong": "rlnorm.rewards.length:overlong",
+    "polar": "rlnorm.rewards.judges.polar:PolarReward",
+    "regex": "rlnorm.rewards.match:Regex",
+    "repetition": "rlnorm.rewards.length:repetition",
+    "think_format": "rlnorm.rewards.format:think_format",
+    "tool_calls": "rlnorm.rewards.tool_calls:ToolCallReward",
 }
 
 

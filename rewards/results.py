@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rewards.errors import RewardError
-from rewards.pool import Outcome
-from rewards.types import Score, Status
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.pool import Outcome
+from rlnorm.rewards.types import Score, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from rewards.errors import InputError
-from rewards.json_values import same_json
-from rewards.match import no_answer, verdict
-from rewards.spec import suggest
-from rewards.text import after_reasoning
-from rewards.types import Sample, Score, Status
+from rlnorm.errors import InputError
+from rlnorm.rewards.json_values import same_json
+from rlnorm.rewards.match import no_answer, verdict
+from rlnorm.rewards.spec import suggest
+from rlnorm.rewards.text import after_reasoning
+from rlnorm.rewards.types import Sample, Score, Status
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda v: isinstance(v, dict),

@@ -11,14 +11,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rewards.agreement import Agreement
-from rewards.calls import Call
-from rewards.errors import RewardError
-from rewards.pool import Outcome, Pool
-from rewards.results import ComponentScore, as_scores, failure
-from rewards.spec import RewardSpec
-from rewards.statistics import ComponentStatistics, summarize
-from rewards.types import Sample, Status
+from rlnorm.rewards.agreement import Agreement
+from rlnorm.rewards.calls import Call
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.pool import Outcome, Pool
+from rlnorm.rewards.results import ComponentScore, as_scores, failure
+from rlnorm.rewards.spec import RewardSpec
+from rlnorm.rewards.statistics import ComponentStatistics, summarize
+from rlnorm.rewards.types import Sample, Status
 
 log = logging.getLogger(__name__)
 LOOP_DEADLINE_S = 600.0
@@ -41,7 +41,7 @@ class BoundReward:
 
     @property
     def compare_with(self) -> str | None:
-        """The component that this one, a judge, should agree with; see rewards.agreement."""
+        """The component that this one, a judge, should agree with; see rlnorm.rewards.agreement."""
         return getattr(self.call.target, "compare_with", None)
 
     def attached(self, pool: Pool) -> "BoundReward":
@@ -78,7 +78,7 @@ class _History:
 
 
 class Scorer:
-    """`scores = await scorer.score(samples)`; see rewards.registry.load_rewards.
+    """`scores = await scorer.score(samples)`; see rlnorm.rewards.registry.load_rewards.
 
     A user's exception stops the run in the first batch. Later it is recorded as infra_error, until
     more than `error_cap` of a batch fails. NaN, inf or a wrong component name always stops it.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from rewards.errors import InputError
+from rlnorm.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

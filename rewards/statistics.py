@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rewards.results import ComponentScore
-from rewards.types import Status
+from rlnorm.rewards.results import ComponentScore
+from rlnorm.rewards.types import Status
 
 TIMEOUT_ALARM_FRAC = 0.01
 

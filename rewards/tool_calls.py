@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rewards.json_values import same_json
-from rewards.types import Score, Status
+from rlnorm.rewards.json_values import same_json
+from rlnorm.rewards.types import Score, Status
 
 _MIN, _MAX = -3.0, 3.0
 

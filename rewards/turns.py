@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from rewards.errors import RewardError
-from rewards.results import ComponentScore
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.results import ComponentScore
 
 
 def turn_rewards(

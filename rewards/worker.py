@@ -1,4 +1,4 @@
-"""The child process of rewards.pool: takes chunks of items from one socket, answers one by one.
+"""The child process of rlnorm.rewards.pool: takes chunks of items from a socket, answers each.
 
 Started as its own session, so that the parent can kill the whole process group. It never outlives
 the parent: the socket closes, and on Linux the kernel kills it when the parent's thread ends.
@@ -35,7 +35,7 @@ def _rss_bytes() -> int:
 
 
 def _load(function: Any, options: dict[str, Any]) -> Callable[[Any], Any]:
-    from rewards.calls import build_call, load_object
+    from rlnorm.rewards.calls import build_call, load_object
 
     target = load_object(function, "function") if isinstance(function, str) else function
     call = build_call(target, options, "function")

@@ -19,7 +19,7 @@ from rlnorm.groups import group_count, make_groups
 from rlnorm.losses import AGGREGATES, LOSSES
 from rlnorm.losses.types import TokenLoss
 from rlnorm.modulators import MODULATORS
-from rlnorm.presets import DEFAULTS, named_preset
+from rlnorm.named_algorithms import DEFAULTS, named_preset
 from rlnorm.regularizers import TOKEN_MEAN
 from rlnorm.regularizers.entropy import EntropyController
 from rlnorm.regularizers.types import Replacement

@@ -16,7 +16,7 @@ from rlnorm.algorithms import resolve_algorithm
 from rlnorm.correction import CORRECTIONS
 from rlnorm.losses import AGGREGATES, LOSSES
 from rlnorm.modulators import MODULATORS
-from rlnorm.presets import PRESETS
+from rlnorm.named_algorithms import PRESETS
 from rlnorm.regularizers import REGULARIZERS, SELECTORS
 from rlnorm.stages import options_of
 

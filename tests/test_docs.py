@@ -33,6 +33,6 @@ def test_the_estimator_of_the_docs_passes_the_kit_and_trains(tmp_path):
     assert result.returncode == 0, result.stderr
     estimator = "algorithm.estimator={name: 'mine.py:best_of_group', margin: 0.1}"
     small = ["steps=1", "data.eval={}", "data.train_limit=64", "rollout.prompts_per_step=4"]
-    command = [sys.executable, "-m", "launch.cli", "train", "quickstart", estimator, *small]
+    command = [sys.executable, "-m", "rlnorm.launch.cli", "train", "quickstart", estimator, *small]
     result = subprocess.run(command, **options)
     assert result.returncode == 0, result.stderr

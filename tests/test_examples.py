@@ -21,7 +21,7 @@ def rlnorm(tmp_path):
         # a file of the user's named like a package of ours is not taken for it
         (tmp_path / folder / "trainers.py").write_text("raise RuntimeError('shadowed')")
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "launch.cli", *arguments],
+            [sys.executable, "-P", "-m", "rlnorm.launch.cli", *arguments],
             cwd=tmp_path / folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             capture_output=True,

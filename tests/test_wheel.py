@@ -49,17 +49,17 @@ def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_wheel_holds_every_package_preset_and_model(installed):
     code = (
-        "import rlnorm, rewards, trainers, launch, rlnorm.configs as c, pathlib;"
+        "import rlnorm, rlnorm.configs as c, pathlib;"
         "print(pathlib.Path(rlnorm.__file__).parent.parent);"
-        "from trainers.config import load_config; load_config('quickstart');"
-        "from trainers.tasks import shipped_model;"
+        "from rlnorm.trainers.config.schema import load_config; load_config('quickstart');"
+        "from rlnorm.trainers.tasks import shipped_model;"
         "print(shipped_model('quick'), shipped_model('graded'))"
     )
     result = run(installed, "-c", code)
     assert result.returncode == 0, result.stderr
     assert str(installed) in result.stdout.splitlines()[0]
     expected = {
-        str(p.relative_to(ROOT))
+        str(p.relative_to(ROOT) if package == "rlnorm" else "rlnorm" / p.relative_to(ROOT))
         for package in ("rlnorm", "rewards", "trainers", "launch")
         for p in (ROOT / package).rglob("*")
         if p.is_file() and p.suffix in (".py", ".cpp", ".h", ".c")
@@ -71,7 +71,7 @@ def test_the_wheel_holds_every_package_preset_and_model(installed):
 @pytest.mark.slow
 def test_two_steps_of_training_from_the_installed_wheel(installed, tmp_path):
     overrides = ["steps=2", "eval_samples=1", f"output_dir={tmp_path}", "run_name=w"]
-    result = run(installed, "-m", "launch.cli", "train", "quickstart", *overrides)
+    result = run(installed, "-m", "rlnorm.launch.cli", "train", "quickstart", *overrides)
     assert result.returncode == 0, result.stderr
     run_dir = tmp_path / "w"
     assert (run_dir / "report.html").stat().st_size > 1_000_000

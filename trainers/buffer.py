@@ -3,8 +3,8 @@
 import asyncio
 from collections import deque
 
-from trainers.collect import ScoredGroup
-from trainers.errors import RunError
+from rlnorm.trainers.collect import ScoredGroup
+from rlnorm.trainers.errors import RunError
 
 
 class GroupBuffer:

@@ -10,33 +10,33 @@ from typing import Any
 
 import torch
 
-from rewards.environments.chat import ChatTokenizer
-from rewards.errors import InputError
-from rewards.scorer import Scorer
 from rlnorm.algorithms import Algorithm
-from rlnorm.types import Prompt
-from trainers.checkpoint import LoopState, latest_checkpoint, load_state
-from trainers.collect import Collector
-from trainers.config import Config
-from trainers.display import Display
-from trainers.errors import RunError
-from trainers.learner.embedded import EmbeddedLearner
-from trainers.learner.types import Learner
-from trainers.loop import Parts
-from trainers.models import load_model, load_model_config, load_tokenizer, plain_model
-from trainers.precheck import build_algorithm, build_scorer, model_path
-from trainers.prompts import (
+from rlnorm.errors import InputError
+from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.rewards.scorer import Scorer
+from rlnorm.trainers.checkpoint import LoopState, latest_checkpoint, load_state
+from rlnorm.trainers.collect import Collector
+from rlnorm.trainers.config.check import build_algorithm, build_scorer, model_path
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.errors import RunError
+from rlnorm.trainers.learner.embedded import EmbeddedLearner
+from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.loop import Parts
+from rlnorm.trainers.models import load_model, load_model_config, load_tokenizer, plain_model
+from rlnorm.trainers.prompts import (
     PromptStream,
     check_tokens,
     context_left,
     load_prompts,
     problem_prompts,
 )
-from trainers.rollout.types import RolloutPool
-from trainers.run_dir import RunDir, hash_files
-from trainers.sampler import MultiTurn, Sampler, SingleTurn, resolve_environment
-from trainers.sinks import Sinks
-from trainers.sync import WeightChannel
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.loggers import Sinks
+from rlnorm.trainers.record.run_dir import RunDir, hash_files
+from rlnorm.trainers.rollout.sampler import MultiTurn, Sampler, SingleTurn, resolve_environment
+from rlnorm.trainers.rollout.types import RolloutPool
+from rlnorm.trainers.sync import WeightChannel
+from rlnorm.types import Prompt
 
 REPORTED_PROBLEMS = 5
 PROBED_PROMPTS = 8
@@ -194,11 +194,11 @@ async def _systems(
     config, tokenizer = plan.config, plan.tokenizer
     probe = [p.token_ids for p in plan.train[:PROBED_PROMPTS]]
     if config.needs_ray:
-        from trainers.build_cluster import build_cluster_systems
+        from rlnorm.trainers.build_cluster import build_cluster_systems
 
         return await build_cluster_systems(plan, run_dir, probe, stack)
-    from trainers.rollout.local import LocalPool
-    from trainers.sync import SharedMemoryChannel
+    from rlnorm.trainers.rollout.local import LocalPool
+    from rlnorm.trainers.sync import SharedMemoryChannel
 
     learner = await start_embedded_learner(plan, run_dir, stack)
     copies = config.model.lora_rank > 0

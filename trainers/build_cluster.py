@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from rewards.registry import default_workers
-from trainers.build import Plan, start_embedded_learner
-from trainers.cluster import Cluster, EventSink
-from trainers.config import Config
-from trainers.learner.types import Learner
-from trainers.node_pools import NodePools, own_address
-from trainers.precheck import pinned_model
-from trainers.rollout.types import RolloutPool
-from trainers.run_dir import RunDir
-from trainers.sync import ClusterChannel, WeightChannel
+from rlnorm.rewards.registry import default_workers
+from rlnorm.trainers.build import Plan, start_embedded_learner
+from rlnorm.trainers.cluster.ray import Cluster, EventSink
+from rlnorm.trainers.cluster.reward_nodes import NodePools, own_address
+from rlnorm.trainers.config.check import pinned_model
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.record.run_dir import RunDir
+from rlnorm.trainers.rollout.types import RolloutPool
+from rlnorm.trainers.sync import ClusterChannel, WeightChannel
 
 
 async def build_cluster_systems(
@@ -72,7 +72,7 @@ async def _place_rewards(
 
 def vllm_pool(config: Config, cluster: Cluster, on_event: EventSink) -> Any:
     """The config's engines over its model, not yet started; for training and for `rlnorm eval`."""
-    from trainers.rollout.vllm_pool import VllmPool
+    from rlnorm.trainers.rollout.vllm_pool import VllmPool
 
     use_gpu = cluster.gpus > 0
     return VllmPool(
@@ -93,7 +93,7 @@ def vllm_pool(config: Config, cluster: Cluster, on_event: EventSink) -> Any:
 
 
 def _ranks(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
-    from trainers.learner.deepspeed_learner import DeepSpeedLearner
+    from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner
 
     config = plan.config
     return DeepSpeedLearner(

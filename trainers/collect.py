@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
-from rewards.results import ComponentScore
-from rewards.scorer import Scorer
-from rewards.statistics import summarize
-from rewards.turns import turn_rewards
-from rewards.types import Sample, Status
 from rlnorm.algorithms import Algorithm
+from rlnorm.rewards.results import ComponentScore
+from rlnorm.rewards.scorer import Scorer
+from rlnorm.rewards.statistics import summarize
+from rlnorm.rewards.turns import turn_rewards
+from rlnorm.rewards.types import Sample, Status
 from rlnorm.sampling import informative_groups
+from rlnorm.trainers.config.schema import RolloutConfig
+from rlnorm.trainers.errors import RunError
+from rlnorm.trainers.prompts import PromptStream
+from rlnorm.trainers.rollout.sampler import Sampled, Sampler
+from rlnorm.trainers.rollout.types import SamplingParams
+from rlnorm.trainers.seeds import derive_seed
 from rlnorm.types import Prompt, Rollout, RolloutGroup, ScoredRollouts
-from trainers.config import RolloutConfig
-from trainers.errors import RunError
-from trainers.prompts import PromptStream
-from trainers.rollout.types import SamplingParams
-from trainers.sampler import Sampled, Sampler
-from trainers.seeds import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,37 +25,37 @@ from typing import Any
 
 import torch
 
-from rewards.json_values import as_text
-from rewards.scorer import Scorer
 from rlnorm.algorithms import Algorithm
-from rlnorm.types import Prompt, ScoredRollouts, StepResult
-from trainers.buffer import GroupBuffer
-from trainers.checkpoint import LoopState, save_checkpoint
-from trainers.collect import Collector, Timings, score_table, split_greedy
-from trainers.config import Config
-from trainers.credit import (
+from rlnorm.rewards.json_values import as_text
+from rlnorm.rewards.scorer import Scorer
+from rlnorm.trainers.advantages import (
     Credit,
     assign_credit,
     minibatches,
     prepare_minibatch,
     rescale_metrics,
 )
-from trainers.display import Display
-from trainers.errors import Interrupted
-from trainers.evaluation import Problem, evaluate_all
-from trainers.learner.optimizer import lr_schedule
-from trainers.learner.types import Learner
-from trainers.rollout.types import RolloutPool
-from trainers.rollout_log import write_rollouts
-from trainers.run_dir import RunDir
-from trainers.sampler import Sampler
-from trainers.sinks import Sinks
-from trainers.sync import SyncReport, WeightChannel
+from rlnorm.trainers.buffer import GroupBuffer
+from rlnorm.trainers.checkpoint import LoopState, save_checkpoint
+from rlnorm.trainers.collect import Collector, Timings, score_table, split_greedy
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.errors import Interrupted
+from rlnorm.trainers.evaluate.benchmarks import Problem, evaluate_all
+from rlnorm.trainers.learner.optimizer import lr_schedule
+from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.loggers import Sinks
+from rlnorm.trainers.record.rollouts import write_rollouts
+from rlnorm.trainers.record.run_dir import RunDir
+from rlnorm.trainers.rollout.sampler import Sampler
+from rlnorm.trainers.rollout.types import RolloutPool
+from rlnorm.trainers.sync import SyncReport, WeightChannel
+from rlnorm.types import Prompt, ScoredRollouts, StepResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What a run is made of; trainers.build makes them from a config."""
+    """What a run is made of; rlnorm.trainers.build makes them from a config."""
 
     config: Config
     algorithm: Algorithm

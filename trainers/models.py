@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from rewards.errors import InputError
-from trainers.config import ModelConfig
-from trainers.precheck import model_path
+from rlnorm.errors import InputError
+from rlnorm.trainers.config.check import model_path
+from rlnorm.trainers.config.schema import ModelConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -53,7 +53,7 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    from trainers.learner import attention
+    from rlnorm.trainers.learner import attention
 
     source = model_path(path or config.path)
     disable_progress_bar()

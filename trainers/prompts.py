@@ -7,15 +7,21 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from rewards.data import ProblemRow, load_problems
-from rewards.environments.chat import ChatTokenizer
-from rewards.errors import InputError
+from rlnorm.errors import InputError
+from rlnorm.rewards.data.problems import ProblemRow, load_problems
+from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.trainers.config.check import (
+    ENV_SIZES,
+    TASK_SIZES,
+    check_source,
+    of_key,
+    parse_hub_source,
+)
+from rlnorm.trainers.config.schema import DataConfig, RolloutConfig
+from rlnorm.trainers.rollout.sampler import Environment, context_length
+from rlnorm.trainers.seeds import shuffled
+from rlnorm.trainers.tasks import generate_split
 from rlnorm.types import Prompt
-from trainers.config import DataConfig, RolloutConfig
-from trainers.precheck import ENV_SIZES, TASK_SIZES, check_source, of_key, parse_hub_source
-from trainers.sampler import Environment, context_length
-from trainers.seeds import shuffled
-from trainers.tasks import generate_split
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ from contextlib import AsyncExitStack, nullcontext
 
 import torch
 
-from rewards.errors import RewardError
-from trainers.build import Plan, build_parts, build_plan
-from trainers.checkpoint import latest_checkpoint
-from trainers.config import Config
-from trainers.display import Display, sparkline
-from trainers.errors import Interrupted, RunError
-from trainers.gains import benchmark_gains
-from trainers.loop import stopped_early, train
-from trainers.report import write_report
-from trainers.run_dir import RunDir, alone_in, read_jsonl
+from rlnorm.rewards.errors import RewardError
+from rlnorm.trainers.build import Plan, build_parts, build_plan
+from rlnorm.trainers.checkpoint import latest_checkpoint
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.errors import Interrupted, RunError
+from rlnorm.trainers.loop import stopped_early, train
+from rlnorm.trainers.record.display import Display, sparkline
+from rlnorm.trainers.record.gains import benchmark_gains
+from rlnorm.trainers.record.report import write_report
+from rlnorm.trainers.record.run_dir import RunDir, alone_in, read_jsonl
 
 
 async def run_training(

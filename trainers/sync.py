@@ -16,11 +16,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from rlnorm.trainers.cluster.ray import ClusterError, EventSink
+from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.rollout.vllm_pool import Publication, VllmPool
 from rlnorm.types import LossDenominators, TokenBatch
-from trainers.cluster import ClusterError, EventSink
-from trainers.learner.types import Learner
-from trainers.rollout.local import LocalPool
-from trainers.rollout.vllm_pool import Publication, VllmPool
 
 ALARM = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 """Mean |learner - sampler| logprob in nats above which a publish counts as wrong, by the dtype of

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from rewards.calls import load_object
-from rewards.environments.runner import Job, roll_out, roll_out_many
-from rewards.environments.types import (
+from rlnorm.errors import InputError
+from rlnorm.rewards.calls import load_object
+from rlnorm.rewards.environments.runner import Job, roll_out, roll_out_many
+from rlnorm.rewards.environments.types import (
     Env,
     EnvError,
     EnvRollout,
@@ -19,13 +20,12 @@ from rewards.environments.types import (
     RolloutStatus,
     Step,
 )
-from rewards.errors import InputError
-from rewards.spec import suggest
+from rlnorm.rewards.spec import suggest
 
 ENVIRONMENTS: dict[str, str] = {
-    "calculator": "rewards.environments.tools:CalculatorTask",
-    "chain": "rewards.environments.chain:ChainEnv",
-    "dialogue": "rewards.environments.dialogue:DialogueTask",
+    "calculator": "rlnorm.rewards.environments.tools:CalculatorTask",
+    "chain": "rlnorm.rewards.environments.chain:ChainEnv",
+    "dialogue": "rlnorm.rewards.environments.dialogue:DialogueTask",
 }
 
 __all__ = [

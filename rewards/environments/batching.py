@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from rewards.environments.types import Finish
+from rlnorm.rewards.environments.types import Finish
 
 Turn = tuple[list[int], int, int, tuple[str, ...]]
 """prompt_ids, max_tokens, seed, stop: what Generate is called with."""

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rewards.environments.types import Message, Step
-from rewards.text import find_boxes
+from rlnorm.rewards.environments.types import Message, Step
+from rlnorm.rewards.text import find_boxes
 
 _LAST_LINE = re.compile(r"(?:\d{1,4}[-+*]\d{1,4}=)?(\d{1,4})")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from rewards.environments.types import Message
-from rewards.errors import InputError
+from rlnorm.errors import InputError
+from rlnorm.rewards.environments.types import Message
 
 _PLACEHOLDER = "@@CONTENT{}@@"
 _ASSISTANT = "@@ASSISTANT@@"

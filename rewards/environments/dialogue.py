@@ -7,12 +7,12 @@ a potential, and a turn earns by how much it raised it. Reasoning is shown to ne
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
-from rewards.environments.types import EnvError, Message, Step
-from rewards.judges.chat import ChatModel
-from rewards.judges.client import RemoteError
-from rewards.judges.judge import Judge
-from rewards.text import after_reasoning
-from rewards.together import together
+from rlnorm.rewards.environments.types import EnvError, Message, Step
+from rlnorm.rewards.judges.chat import ChatModel
+from rlnorm.rewards.judges.client import RemoteError
+from rlnorm.rewards.judges.judge import Judge
+from rlnorm.rewards.text import after_reasoning
+from rlnorm.rewards.together import together
 
 END_WORD = "[END]"
 _USER_INSTRUCTION = (

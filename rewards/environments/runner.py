@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewards.environments.types import (
+from rlnorm.rewards.environments.types import (
     Env,
     EnvError,
     EnvRollout,
@@ -25,7 +25,7 @@ from rewards.environments.types import (
     Step,
     TurnTokenizer,
 )
-from rewards.together import together
+from rlnorm.rewards.together import together
 
 _DEFAULT_LIMITS = RolloutLimits()
 

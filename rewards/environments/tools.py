@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from rewards import sandbox
-from rewards.environments.calculator import CalculationError, calculate, show
-from rewards.environments.types import EnvError, Message, Step
-from rewards.text import after_reasoning, find_boxes
-from rewards.tool_calls import ToolCall, parse_calls
+from rlnorm.rewards import sandbox
+from rlnorm.rewards.environments.calculator import CalculationError, calculate, show
+from rlnorm.rewards.environments.types import EnvError, Message, Step
+from rlnorm.rewards.text import after_reasoning, find_boxes
+from rlnorm.rewards.tool_calls import ToolCall, parse_calls
 
 
 class Tool(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from rewards.types import Status
+from rlnorm.rewards.types import Status
 
 Message = Mapping[str, str]
 """{"role": "user" | "tool" | "system", "content": text}."""

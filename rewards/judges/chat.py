@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.judges.client import HttpClient, RemoteError
+from rlnorm.rewards.judges.client import HttpClient, RemoteError
 
 
 @dataclass(frozen=True, slots=True)

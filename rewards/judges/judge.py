@@ -13,11 +13,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rewards.json_values import as_text
-from rewards.judges.chat import ChatModel
-from rewards.judges.client import RemoteError
-from rewards.text import after_reasoning
-from rewards.types import Sample, Score, Status
+from rlnorm.rewards.json_values import as_text
+from rlnorm.rewards.judges.chat import ChatModel
+from rlnorm.rewards.judges.client import RemoteError
+from rlnorm.rewards.text import after_reasoning
+from rlnorm.rewards.types import Sample, Score, Status
 
 _INSTRUCTION = """You grade a text for a program. {rubric}
 
@@ -95,7 +95,7 @@ class JudgeReward:
 
     The question is the last user message, the reference `sample.gold` where there is one (a
     structured one as JSON) and `reference` is true. compare_with: the component of a rule to be
-    measured against; see rewards.agreement. The other options are those of ChatModel; deadline_s
+    measured against; see rlnorm.rewards.agreement. The other options are ChatModel's; deadline_s
     is one grade's.
     An answer that never left its reasoning, or is empty, scores 0 without a request.
     """

@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-from rewards.judges.client import HttpClient, RemoteError
-from rewards.text import after_reasoning
-from rewards.types import Sample, Score, Status
+from rlnorm.rewards.judges.client import HttpClient, RemoteError
+from rlnorm.rewards.text import after_reasoning
+from rlnorm.rewards.types import Sample, Score, Status
 
 _MIDDLE, _END = "<|reward|>", "[UNUSED_TOKEN_130]"
 _SERVERS = ("sglang", "vllm", "lmdeploy")

@@ -3,11 +3,11 @@
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from rewards.math.budget import OverBudget, UnknownCommand, Unparsable, words
-from rewards.math.tokens import GREEK, Token
+from rlnorm.rewards.math.budget import OverBudget, UnknownCommand, Unparsable, words
+from rlnorm.rewards.math.tokens import GREEK, Token
 
 if TYPE_CHECKING:
-    from rewards.math.parse import Node, Parser
+    from rlnorm.rewards.math.parse import Node, Parser
 
 _MATRICES = words("matrix pmatrix bmatrix Bmatrix smallmatrix array vmatrix cases")
 _FENCES = {"\\lfloor": ("\\rfloor", "floor"), "\\lceil": ("\\rceil", "ceil")}

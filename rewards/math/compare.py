@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rewards.math.budget import MAX_ITEMS, OverBudget, Undefined, words
-from rewards.math.evaluate import DIGITS, Numeric, exact, has_kind, symbols
-from rewards.math.parse import Node
+from rlnorm.rewards.math.budget import MAX_ITEMS, OverBudget, Undefined, words
+from rlnorm.rewards.math.evaluate import DIGITS, Numeric, exact, has_kind, symbols
+from rlnorm.rewards.math.parse import Node
 
 _POINTS = ("0.7390851332", "2.2360679774", "-1.3247179572", "0.2886751345", "-0.5671432904")
 _SIX_PLACES = Fraction(1, 2 * 10**6)

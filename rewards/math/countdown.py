@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-from rewards.math.extract import extract
-from rewards.math.normalize import normalize
-from rewards.math.verify import Verdict
-from rewards.types import Status
+from rlnorm.rewards.math.extract import extract
+from rlnorm.rewards.math.normalize import normalize
+from rlnorm.rewards.math.verify import Verdict
+from rlnorm.rewards.types import Status
 
 _MAX_CHARS = 400
 _MAX_DEPTH = 40

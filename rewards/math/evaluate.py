@@ -10,8 +10,15 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from rewards.math.budget import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL, OverBudget, Undefined, spend
-from rewards.math.parse import Node
+from rlnorm.rewards.math.budget import (
+    MAX_BITS,
+    MAX_EXPONENT,
+    MAX_FACTORIAL,
+    OverBudget,
+    Undefined,
+    spend,
+)
+from rlnorm.rewards.math.parse import Node
 
 DIGITS = 40
 

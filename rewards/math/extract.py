@@ -7,9 +7,9 @@ After the reasoning; the last box, or boxes joined in one sentence; else `####`,
 import re
 from dataclasses import dataclass
 
-from rewards.math.tokens import FUNCTIONS, PERCENT
-from rewards.math.units import SCALES, UNIT_WORDS
-from rewards.text import Box, after_reasoning, find_boxes
+from rlnorm.rewards.math.tokens import FUNCTIONS, PERCENT
+from rlnorm.rewards.math.units import SCALES, UNIT_WORDS
+from rlnorm.rewards.text import Box, after_reasoning, find_boxes
 
 _TAIL_CHARS = 20_000
 _SHORT_CHARS = 300

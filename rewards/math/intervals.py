@@ -4,9 +4,9 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from rewards.math.budget import Undefined
-from rewards.math.evaluate import Numeric, symbols
-from rewards.math.parse import Node
+from rlnorm.rewards.math.budget import Undefined
+from rlnorm.rewards.math.evaluate import Numeric, symbols
+from rlnorm.rewards.math.parse import Node
 
 _INF: Node = ("inf",)
 _NEG_INF: Node = ("neginf",)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from rewards.math.budget import Undefined
-from rewards.math.compare import has_sign_choice, is_plain
-from rewards.math.evaluate import Numeric, symbols
-from rewards.math.parse import Node
+from rlnorm.rewards.math.budget import Undefined
+from rlnorm.rewards.math.compare import has_sign_choice, is_plain
+from rlnorm.rewards.math.evaluate import Numeric, symbols
+from rlnorm.rewards.math.parse import Node
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 Equal = Callable[[Node, Node], bool]

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rewards.calls import inline
-from rewards.math.compare import Policy
-from rewards.math.normalize import normalize
-from rewards.math.symbolic import allowed
-from rewards.math.verify import Verdict, check_policy, verify
-from rewards.pool import Outcome, Pool
-from rewards.types import Sample, Score, Status
+from rlnorm.rewards.calls import inline
+from rlnorm.rewards.math.compare import Policy
+from rlnorm.rewards.math.normalize import normalize
+from rlnorm.rewards.math.symbolic import allowed
+from rlnorm.rewards.math.verify import Verdict, check_policy, verify
+from rlnorm.rewards.pool import Outcome, Pool
+from rlnorm.rewards.types import Sample, Score, Status
 
-_SYMBOLIC = "rewards.math.symbolic:Symbolic"
+_SYMBOLIC = "rlnorm.rewards.math.symbolic:Symbolic"
 _CACHE = 50_000
 
 
@@ -151,6 +151,6 @@ def choice(completion: str, gold: Any) -> Score:
 @inline
 def countdown(completion: str, meta: Mapping[str, Any]) -> Score:
     """1.0 when the answer is an expression that uses meta["nums"] once each and hits the target."""
-    from rewards.math.countdown import check_countdown
+    from rlnorm.rewards.math.countdown import check_countdown
 
     return as_score(check_countdown(completion, meta["nums"], meta["target"]))

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from rewards.math.budget import Undefined
-from rewards.math.compare import (
+from rlnorm.rewards.math.budget import Undefined
+from rlnorm.rewards.math.compare import (
     Policy,
     has_sign_choice,
     is_finite_decimal,
@@ -11,11 +11,11 @@ from rewards.math.compare import (
     match_unordered,
     values_equal,
 )
-from rewards.math.evaluate import exact, has_kind, symbols
-from rewards.math.intervals import REALS, as_region, pieces
-from rewards.math.parse import Node
-from rewards.math.relations import labelled_value, relations_equal
-from rewards.math.units import is_void, unit_key
+from rlnorm.rewards.math.evaluate import exact, has_kind, symbols
+from rlnorm.rewards.math.intervals import REALS, as_region, pieces
+from rlnorm.rewards.math.parse import Node
+from rlnorm.rewards.math.relations import labelled_value, relations_equal
+from rlnorm.rewards.math.units import is_void, unit_key
 
 _GROUPING = ("list", "set")
 

@@ -8,7 +8,7 @@ import logging
 import re
 from typing import Any
 
-from rewards.math.budget import words
+from rlnorm.rewards.math.budget import words
 
 MAX_CHARS = 400
 _COMMANDS = words(

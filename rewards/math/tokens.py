@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from rewards.math.budget import MAX_DIGITS, MAX_TOKENS, OverBudget, Unparsable, words
-from rewards.math.units import SCALES, UNIT_WORDS, unit_key
+from rlnorm.rewards.math.budget import MAX_DIGITS, MAX_TOKENS, OverBudget, Unparsable, words
+from rlnorm.rewards.math.units import SCALES, UNIT_WORDS, unit_key
 
 FUNCTIONS = words(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech "

@@ -1,7 +1,7 @@
 """One verdict on one answer: text, exact numbers, structure; what is left needs a worker.
 
-Layers 1 to 3 run in the parent: their cost is bounded by rewards.math.budget. A verdict that stays
-`undecided` may be readable by math-verify (layer 4, rewards.math.symbolic).
+Layers 1 to 3 run in the parent: rlnorm.rewards.math.budget bounds their cost. A verdict that stays
+`undecided` may be readable by math-verify (layer 4, rlnorm.rewards.math.symbolic).
 """
 
 import re
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards.errors import InputError
-from rewards.math.budget import (
+from rlnorm.errors import InputError
+from rlnorm.rewards.math.budget import (
     MAX_ANSWER_CHARS,
     OverBudget,
     Undefined,
@@ -19,15 +19,15 @@ from rewards.math.budget import (
     Unparsable,
     start_work,
 )
-from rewards.math.choice import choice_letter, labelled_letter, stated_letter
-from rewards.math.compare import Policy, rationals_equal
-from rewards.math.extract import Extraction, extract, extract_gold
-from rewards.math.normalize import normalize
-from rewards.math.parse import Node, parse
-from rewards.math.structure import equal
-from rewards.spec import suggest
-from rewards.text import after_reasoning, find_boxes
-from rewards.types import Status
+from rlnorm.rewards.math.choice import choice_letter, labelled_letter, stated_letter
+from rlnorm.rewards.math.compare import Policy, rationals_equal
+from rlnorm.rewards.math.extract import Extraction, extract, extract_gold
+from rlnorm.rewards.math.normalize import normalize
+from rlnorm.rewards.math.parse import Node, parse
+from rlnorm.rewards.math.structure import equal
+from rlnorm.rewards.spec import suggest
+from rlnorm.rewards.text import after_reasoning, find_boxes
+from rlnorm.rewards.types import Status
 
 _NUMBER = re.compile(
     r"\s*\\?\$?\s*(?P<sign>[-+]?)\s*\\?\$?"

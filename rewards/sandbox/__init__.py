@@ -19,9 +19,9 @@ Resident memory is polled, so a tree of processes can pass its limit for some 20
 Files of the system and of the Python installation that are readable by all can be read.
 """
 
-from rewards.sandbox.api import probe, python_argv, run, run_async
-from rewards.sandbox.remote import RemoteSandbox
-from rewards.sandbox.types import (
+from rlnorm.rewards.sandbox.api import probe, python_argv, run, run_async
+from rlnorm.rewards.sandbox.remote import RemoteSandbox
+from rlnorm.rewards.sandbox.types import (
     Limits,
     SandboxError,
     SandboxResult,

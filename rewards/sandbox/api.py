@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from rewards.sandbox import cgroups
-from rewards.sandbox.local import LocalRun, base_python
-from rewards.sandbox.types import (
+from rlnorm.rewards.sandbox import cgroups
+from rlnorm.rewards.sandbox.local import LocalRun, base_python
+from rlnorm.rewards.sandbox.types import (
     Limits,
     SandboxError,
     SandboxResult,

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from rewards.sandbox.types import Limits
+from rlnorm.rewards.sandbox.types import Limits
 
 _JAIL_PROCESSES = 4  # guard, init and the moments when one of them forks
 

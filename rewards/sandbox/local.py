@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from rewards.sandbox import cgroups
-from rewards.sandbox.types import Limits, SandboxError, SandboxResult, SandboxStatus
+from rlnorm.rewards.sandbox import cgroups
+from rlnorm.rewards.sandbox.types import Limits, SandboxError, SandboxResult, SandboxStatus
 
 _JAIL = str(Path(__file__).with_name("jail"))
 _CHUNK = 1 << 16

@@ -9,8 +9,8 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 
-from rewards.judges.client import HttpClient, RemoteError
-from rewards.sandbox.types import (
+from rlnorm.rewards.judges.client import HttpClient, RemoteError
+from rlnorm.rewards.sandbox.types import (
     Limits,
     SandboxError,
     SandboxResult,

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from launch.cli import _next_steps
-from trainers.compare import plan_comparison
-from trainers.config import load_config
-from trainers.run_dir import RunDir
-from trainers.tasks import shipped_model
+from rlnorm.launch.cli import _next_steps
+from rlnorm.trainers.compare.runs import plan_comparison
+from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.record.run_dir import RunDir
+from rlnorm.trainers.tasks import shipped_model
 
 
 def rlnorm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "launch.cli", *arguments]
+    command = [sys.executable, "-m", "rlnorm.launch.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 

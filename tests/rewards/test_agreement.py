@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from rewards import InputError, Sample, load_rewards
-from rewards.agreement import Agreement
-from rewards.results import ComponentScore
-from rewards.types import Status
+from rlnorm.rewards import InputError, Sample, load_rewards
+from rlnorm.rewards.agreement import Agreement
+from rlnorm.rewards.results import ComponentScore
+from rlnorm.rewards.types import Status
 
 RIGHT, WRONG = Status.CORRECT, Status.WRONG
 

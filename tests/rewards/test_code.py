@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from rewards.code import CodeReward, extract_code
-from rewards.code_tests import CallTest, StreamTest, parse_tests, plain
-from rewards.json_values import same_json
-from rewards.types import Sample, Status
+from rlnorm.rewards.code import CodeReward, extract_code
+from rlnorm.rewards.code_tests import CallTest, StreamTest, parse_tests, plain
+from rlnorm.rewards.json_values import same_json
+from rlnorm.rewards.types import Sample, Status
 
 
 def sample(code, gold, wrap="```python\n{}\n```"):

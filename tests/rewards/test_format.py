@@ -1,6 +1,6 @@
 import pytest
 
-from rewards.format import boxed_format, think_format
+from rlnorm.rewards.format import boxed_format, think_format
 
 
 @pytest.mark.parametrize(

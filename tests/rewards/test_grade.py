@@ -3,8 +3,8 @@ import json
 import psutil
 import pytest
 
-from rewards.errors import InputError
-from rewards.grade import grade
+from rlnorm.errors import InputError
+from rlnorm.rewards.grade import grade
 
 ROWS = [
     {"id": "a", "gold": "5", "pred": "\\boxed{5}", "expected": True, "category": "x"},

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from rewards.length import cosine_length, overlong, repeated_ngram_frac, repetition
-from rewards.results import ComponentScore, failure
-from rewards.types import Status
+from rlnorm.rewards.length import cosine_length, overlong, repeated_ngram_frac, repetition
+from rlnorm.rewards.results import ComponentScore, failure
+from rlnorm.rewards.types import Status
 
 
 @pytest.mark.parametrize(

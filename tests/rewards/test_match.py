@@ -1,10 +1,10 @@
 import pytest
 
-from rewards.errors import InputError
-from rewards.json_values import same_json
-from rewards.match import Regex, boxed_exact, exact
-from rewards.schema import JsonSchema, matches
-from rewards.types import Sample, Status
+from rlnorm.errors import InputError
+from rlnorm.rewards.json_values import same_json
+from rlnorm.rewards.match import Regex, boxed_exact, exact
+from rlnorm.rewards.schema import JsonSchema, matches
+from rlnorm.rewards.types import Sample, Status
 
 
 @pytest.mark.parametrize(

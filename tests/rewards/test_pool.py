@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rewards.errors import RewardError
-from rewards.pool import WorkerPool
-from rewards.types import Sample
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.pool import WorkerPool
+from rlnorm.rewards.types import Sample
 
 USER_CODE = Path(__file__).parent / "user_code"
 
@@ -192,8 +192,8 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     mark = tmp_path / "pid"
     script = (
         "import asyncio\n"
-        "from rewards.pool import WorkerPool\n"
-        "from rewards.types import Sample\n"
+        "from rlnorm.rewards.pool import WorkerPool\n"
+        "from rlnorm.rewards.types import Sample\n"
         "async def main():\n"
         "    pool = WorkerPool(1)\n"
         "    call = pool.register('my_rewards:marks_and_hangs')\n"

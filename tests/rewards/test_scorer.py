@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rewards import InputError, RewardError, Sample, Status, load_rewards
+from rlnorm.rewards import InputError, RewardError, Sample, Status, load_rewards
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from rewards.tool_calls import ToolCall, ToolCallReward, correctness, has_format, parse_calls
-from rewards.types import Status
+from rlnorm.rewards.tool_calls import ToolCall, ToolCallReward, correctness, has_format, parse_calls
+from rlnorm.rewards.types import Status
 
 ADD = {"name": "add", "parameters": {"a": 1, "b": 2}}
 WEATHER = {"name": "weather", "parameters": {"city": "Oslo"}}

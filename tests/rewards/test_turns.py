@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from rewards.errors import RewardError
-from rewards.results import ComponentScore, failure
-from rewards.turns import turn_rewards
-from rewards.types import Status
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.results import ComponentScore, failure
+from rlnorm.rewards.turns import turn_rewards
+from rlnorm.rewards.types import Status
 
 NAN = math.nan
 

@@ -28,8 +28,8 @@ def test_the_how_to_runs(tmp_path):
 
 
 def test_every_built_in_resolves_and_is_named_in_the_page():
-    from rewards.calls import load_object
-    from rewards.registry import BUILTINS
+    from rlnorm.rewards.calls import load_object
+    from rlnorm.rewards.registry import BUILTINS
 
     page = PAGE.read_text() if PAGE.is_file() else ""
     for name, reference in BUILTINS.items():
@@ -40,8 +40,8 @@ def test_every_built_in_resolves_and_is_named_in_the_page():
 def test_the_rewards_of_the_page_are_what_a_config_takes():
     import yaml
 
-    from rewards.spec import parse_spec
-    from trainers.config import RewardConfig
+    from rlnorm.rewards.spec import parse_spec
+    from rlnorm.trainers.config.schema import RewardConfig
 
     [table] = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     specs = [

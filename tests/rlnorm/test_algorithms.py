@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlnorm.algorithms import resolve_algorithm
-from rlnorm.presets import PRESETS
+from rlnorm.named_algorithms import PRESETS
 from rlnorm.types import LossDenominators
 
 NAN = float("nan")

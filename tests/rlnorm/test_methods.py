@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlnorm.methods import STAGES, algorithms, methods
-from rlnorm.presets import PRESETS
+from rlnorm.named_algorithms import PRESETS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from rlnorm.algorithms import resolve_algorithm
-from trainers.checkpoint import LoopState, latest_checkpoint, load_state, save_checkpoint
-from trainers.config import LearnerConfig, ModelConfig
-from trainers.learner.embedded import EmbeddedLearner
-from trainers.models import load_tokenizer
-from trainers.run_dir import write_atomic
+from rlnorm.trainers.checkpoint import LoopState, latest_checkpoint, load_state, save_checkpoint
+from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+from rlnorm.trainers.learner.embedded import EmbeddedLearner
+from rlnorm.trainers.models import load_tokenizer
+from rlnorm.trainers.record.run_dir import write_atomic
 
 
 @pytest.fixture

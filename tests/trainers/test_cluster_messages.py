@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from rewards.errors import InputError
-from trainers.cluster import Cluster, one_line, resource_table
+from rlnorm.errors import InputError
+from rlnorm.trainers.cluster.ray import Cluster, one_line, resource_table
 
 
 def test_the_table_sets_asked_beside_present():

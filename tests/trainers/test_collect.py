@@ -6,18 +6,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rewards.registry import load_rewards
-from rewards.types import Score, Status
 from rlnorm.algorithms import resolve_algorithm
-from trainers.collect import Collector
-from trainers.config import RolloutConfig, load_config
-from trainers.models import load_tokenizer
-from trainers.prompts import PromptStream, load_prompts
-from trainers.rollout.local import LocalPool
-from trainers.rollout.types import GenerateRequest, SamplingParams
-from trainers.sampler import SingleTurn
-from trainers.seeds import derive_seed
-from trainers.tasks import shipped_model
+from rlnorm.rewards.registry import load_rewards
+from rlnorm.rewards.types import Score, Status
+from rlnorm.trainers.collect import Collector
+from rlnorm.trainers.config.schema import RolloutConfig, load_config
+from rlnorm.trainers.models import load_tokenizer
+from rlnorm.trainers.prompts import PromptStream, load_prompts
+from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.rollout.sampler import SingleTurn
+from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
+from rlnorm.trainers.seeds import derive_seed
+from rlnorm.trainers.tasks import shipped_model
 
 SEED = 5
 LIMITS = {"max_tokens": 12, "group_size": 2, "deadline_s": 60}

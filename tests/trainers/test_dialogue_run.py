@@ -10,10 +10,10 @@ import pytest
 import yaml
 from rich.console import Console
 
-from trainers.config import load_config
-from trainers.display import Display
-from trainers.run import run_training
-from trainers.run_dir import read_jsonl
+from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.run import run_training
 
 
 class ChatServer:

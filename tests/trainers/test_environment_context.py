@@ -7,16 +7,16 @@ import shutil
 import pytest
 from rich.console import Console
 
-from rewards.environments.chat import ChatTokenizer
-from rewards.errors import InputError
-from trainers.config import load_config
-from trainers.display import Display
-from trainers.models import load_tokenizer
-from trainers.prompts import problem_prompts
-from trainers.run import run_training
-from trainers.run_dir import read_jsonl
-from trainers.sampler import resolve_environment
-from trainers.tasks import shipped_model
+from rlnorm.errors import InputError
+from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.models import load_tokenizer
+from rlnorm.trainers.prompts import problem_prompts
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.rollout.sampler import resolve_environment
+from rlnorm.trainers.run import run_training
+from rlnorm.trainers.tasks import shipped_model
 
 LONG = "rollout.environment={name: chain, turns: [8, 8], max_turns: 9}"
 

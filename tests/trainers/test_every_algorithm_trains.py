@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from rlnorm.presets import PRESETS
-from trainers.config import load_config
-from trainers.display import Display
-from trainers.errors import RunError
-from trainers.precheck import model_path
-from trainers.run import run_training
-from trainers.run_dir import read_jsonl
+from rlnorm.named_algorithms import PRESETS
+from rlnorm.trainers.config.check import model_path
+from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.errors import RunError
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.run import run_training
 
 SMALL = (
     "steps=2",

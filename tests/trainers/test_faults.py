@@ -17,14 +17,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from rewards.errors import InputError
-from trainers.checkpoint import load_state
-from trainers.config import load_config
-from trainers.display import Display
-from trainers.errors import RunError
-from trainers.run import run_training
-from trainers.run_dir import read_jsonl
-from trainers.tasks import shipped_model
+from rlnorm.errors import InputError
+from rlnorm.trainers.checkpoint import load_state
+from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.errors import RunError
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.run import run_training
+from rlnorm.trainers.tasks import shipped_model
 
 SMALL = (
     "steps=2",
@@ -33,7 +33,7 @@ SMALL = (
     "data.train_limit=64",
     "data.eval={}",
 )
-COMMAND = [sys.executable, "-m", "launch.cli", "train", "quickstart", *SMALL]
+COMMAND = [sys.executable, "-m", "rlnorm.launch.cli", "train", "quickstart", *SMALL]
 
 
 def train(folder: Path, *overrides: str, shown: io.StringIO | None = None) -> list[dict]:

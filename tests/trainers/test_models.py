@@ -17,18 +17,18 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from rewards.errors import InputError
-from rlnorm.types import Prompt
-from trainers.config import ModelConfig, load_config
-from trainers.models import (
+from rlnorm.errors import InputError
+from rlnorm.trainers.config.check import model_path
+from rlnorm.trainers.config.schema import ModelConfig, load_config
+from rlnorm.trainers.models import (
     load_model,
     load_model_config,
     load_tokenizer,
     merged_weights,
     save_pretrained,
 )
-from trainers.precheck import model_path
-from trainers.prompts import check_tokens, context_left
+from rlnorm.trainers.prompts import check_tokens, context_left
+from rlnorm.types import Prompt
 
 SHAPE = {
     "vocab_size": 273,

@@ -7,11 +7,11 @@ import shutil
 import pytest
 from rich.console import Console
 
-from rewards.errors import InputError
-from trainers.config import load_config
-from trainers.display import Display
-from trainers.run import run_training
-from trainers.run_dir import read_jsonl
+from rlnorm.errors import InputError
+from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.run import run_training
 
 SMALL = (
     *("steps=3", "data.eval={}", "rollout.prompts_per_step=4", "rollout.max_tokens=8"),

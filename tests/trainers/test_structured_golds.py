@@ -7,14 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from rewards.data import load_problems
-from rewards.errors import InputError
-from trainers.config import load_config
-from trainers.display import Display
-from trainers.models import load_tokenizer
-from trainers.prompts import load_prompts, load_rows, render
-from trainers.run import run_training
-from trainers.run_dir import read_jsonl
+from rlnorm.errors import InputError
+from rlnorm.rewards.data.problems import load_problems
+from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.models import load_tokenizer
+from rlnorm.trainers.prompts import load_prompts, load_rows, render
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.run import run_training
 
 SMALL = (
     "steps=2",

@@ -9,12 +9,12 @@ import torch
 from transformers import GraniteConfig, GraniteForCausalLM
 
 from rlnorm.algorithms import resolve_algorithm
-from trainers.cluster import ClusterError
-from trainers.config import LearnerConfig, ModelConfig
-from trainers.learner.deepspeed_learner import DeepSpeedLearner
-from trainers.learner.embedded import EmbeddedLearner
-from trainers.rollout.local import LocalPool
-from trainers.sync import DeviceSource, RefSource, SharedMemoryChannel, fixed_batch, gap
+from rlnorm.trainers.cluster.ray import ClusterError
+from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner
+from rlnorm.trainers.learner.embedded import EmbeddedLearner
+from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.sync import DeviceSource, RefSource, SharedMemoryChannel, fixed_batch, gap
 
 
 def test_gap_is_the_mean_and_largest_difference_of_the_worst_engine():

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainers.run_dir import read_jsonl
+from rlnorm.trainers.record.run_dir import read_jsonl
 
 SMALL = (
     "eval_samples=2",
@@ -48,7 +48,7 @@ REQUIRED = [
 
 def rlnorm(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "launch.cli", *arguments]
+    command = [sys.executable, "-m", "rlnorm.launch.cli", *arguments]
     return subprocess.run(
         command, env=env, capture_output=True, text=True, timeout=300, check=False, **options
     )
@@ -150,7 +150,7 @@ def test_the_samples_of_an_evaluation_differ(undisturbed):
 
 
 def test_a_killed_run_resumes_to_the_same_bits(undisturbed, tmp_path):
-    command = [sys.executable, "-m", "launch.cli", "train", "quickstart", *SMALL]
+    command = [sys.executable, "-m", "rlnorm.launch.cli", "train", "quickstart", *SMALL]
     command += [f"output_dir={tmp_path}", "run_name=killed", "steps=5"]
     process = subprocess.Popen(
         command,

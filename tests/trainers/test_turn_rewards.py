@@ -9,17 +9,17 @@ import torch
 from rich.console import Console
 
 from rlnorm.advantages.mapo import mapo
-from trainers.config import load_config
-from trainers.display import Display
-from trainers.run import run_training
-from trainers.run_dir import read_jsonl
+from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.run import run_training
 
 MODULE = """
 import math
 from dataclasses import replace
-from rewards.environments.chain import ChainEnv
-from rewards.environments.types import EnvError
-from rewards.types import Score, Status
+from rlnorm.rewards.environments.chain import ChainEnv
+from rlnorm.rewards.environments.types import EnvError
+from rlnorm.rewards.types import Score, Status
 
 class Silent(ChainEnv):
     async def step(self, text):

@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from rewards.errors import InputError
+from rlnorm.errors import InputError
+from rlnorm.trainers.learner.packing import take_rollouts, token_index
+from rlnorm.trainers.learner.prefix_tree import PrefixTree
 from rlnorm.types import TokenBatch
-from trainers.learner.packing import take_rollouts, token_index
-from trainers.learner.prefix_tree import PrefixTree
 
 NAME = "rlnorm_varlen"
 

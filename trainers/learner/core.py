@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from rlnorm.algorithms import Algorithm
 from rlnorm.kernels import MinP, TokenStats, token_stats
+from rlnorm.trainers.learner.attention import VarlenLayout, gather_rows
+from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_index
 from rlnorm.types import TokenBatch
-from trainers.learner.attention import VarlenLayout, gather_rows
-from trainers.learner.packing import microbatches, take_rollouts, token_index
 
 STAT_OF_COLUMN = {
     "old_logprobs": "logprob",

@@ -5,7 +5,7 @@ from typing import Any
 import psutil
 import torch
 
-from trainers.config import LearnerConfig, ModelConfig
+from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
 
 
 def engine_config(model: ModelConfig, learner: LearnerConfig) -> dict[str, Any]:

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from rlnorm.algorithms import Algorithm
+from rlnorm.trainers.cluster.buckets import unpack
+from rlnorm.trainers.cluster.ray import Cluster, ClusterError, wait_for
+from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+from rlnorm.trainers.learner.core import save_fault
+from rlnorm.trainers.learner.packing import deal, microbatches, take_rollouts, token_index
+from rlnorm.trainers.learner.shares import RankShare
+from rlnorm.trainers.models import DTYPES
+from rlnorm.trainers.rollout.vllm_pool import Publication, VllmPool
 from rlnorm.types import StepResult, TokenBatch
-from trainers.buckets import unpack
-from trainers.cluster import Cluster, ClusterError, wait_for
-from trainers.config import LearnerConfig, ModelConfig
-from trainers.learner.core import save_fault
-from trainers.learner.packing import deal, microbatches, take_rollouts, token_index
-from trainers.learner.shares import RankShare
-from trainers.models import DTYPES
-from trainers.rollout.vllm_pool import Publication, VllmPool
 
-_RANK = "trainers.learner.deepspeed_rank:Rank"
+_RANK = "rlnorm.trainers.learner.deepspeed_rank:Rank"
 
 
 class DeepSpeedLearner:

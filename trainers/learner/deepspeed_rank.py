@@ -23,16 +23,21 @@ from torch import Tensor, nn
 from transformers.integrations import HfDeepSpeedConfig
 
 from rlnorm.algorithms import Algorithm
+from rlnorm.trainers.cluster.buckets import bucket_digests, digest, pack_buckets, sample_names
+from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+from rlnorm.trainers.learner.core import head_of, microbatch_loss, score_batch, to_device
+from rlnorm.trainers.learner.deepspeed_config import engine_config, interface_of
+from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
+from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_index
+from rlnorm.trainers.learner.shares import RankResult, RankShare
+from rlnorm.trainers.learner.weight_units import WeightUnit, weight_units
+from rlnorm.trainers.models import (
+    enable_checkpointing,
+    load_model,
+    load_tokenizer,
+    write_model_folder,
+)
 from rlnorm.types import TokenBatch
-from trainers.buckets import bucket_digests, digest, pack_buckets, sample_names
-from trainers.config import LearnerConfig, ModelConfig
-from trainers.learner.core import head_of, microbatch_loss, score_batch, to_device
-from trainers.learner.deepspeed_config import engine_config, interface_of
-from trainers.learner.optimizer import average_into, build_optimizer
-from trainers.learner.packing import microbatches, take_rollouts, token_index
-from trainers.learner.shares import RankResult, RankShare
-from trainers.learner.weight_units import WeightUnit, weight_units
-from trainers.models import enable_checkpointing, load_model, load_tokenizer, write_model_folder
 
 
 class Wrapped(nn.Module):
@@ -286,7 +291,7 @@ class Rank:
 
     def connect_device(self, options: Mapping[str, Any]) -> None:
         """Join the group in which vLLM's own transfer sends weights to the engines' GPUs."""
-        from trainers.rollout.vllm_engine import DeviceSender
+        from rlnorm.trainers.rollout.vllm_engine import DeviceSender
 
         self._wire_dtype = options["dtype"]
         self._shapes = {u.name: u.shape for u in weight_units(self._model)}

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from rlnorm.algorithms import Algorithm
+from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+from rlnorm.trainers.learner.core import microbatch_loss, save_fault, score_batch, to_device
+from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
+from rlnorm.trainers.learner.packing import microbatches, take_rollouts
+from rlnorm.trainers.models import enable_checkpointing, load_model, merged_weights, save_pretrained
 from rlnorm.types import StepResult, TokenBatch
-from trainers.config import LearnerConfig, ModelConfig
-from trainers.learner.core import microbatch_loss, save_fault, score_batch, to_device
-from trainers.learner.optimizer import average_into, build_optimizer
-from trainers.learner.packing import microbatches, take_rollouts
-from trainers.models import enable_checkpointing, load_model, merged_weights, save_pretrained
 
 
 class EmbeddedLearner:

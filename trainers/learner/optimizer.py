@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from trainers.config import LearnerConfig
+from rlnorm.trainers.config.schema import LearnerConfig
 
 PROXIMAL_DECAY = 0.889
 """b of PPO-EWMA."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from trainers.models import merged_layer
+from rlnorm.trainers.models import merged_layer
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from trainers.rollout.types import SamplingParams
+from rlnorm.trainers.rollout.types import SamplingParams
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,13 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlnorm.trainers.rollout.cpu_engine.binding import (
+    MOST_BYTES,
+    CompiledEngine,
+    refusal,
+    weight_bytes,
+)
+from rlnorm.trainers.rollout.cpu_engine.build import BuildError
+from rlnorm.trainers.rollout.engine import Deadline, Decoded, Engine, Group, StopStrings
+from rlnorm.trainers.rollout.sampling import check_sampling
+from rlnorm.trainers.rollout.torch_engine import TorchEngine
+from rlnorm.trainers.rollout.types import GenerateRequest
 from rlnorm.types import Completion, FinishReason
-from trainers.rollout.cpu_engine.binding import MOST_BYTES, CompiledEngine, refusal, weight_bytes
-from trainers.rollout.cpu_engine.build import BuildError
-from trainers.rollout.engine import Deadline, Decoded, Engine, Group, StopStrings
-from trainers.rollout.sampling import check_sampling
-from trainers.rollout.torch_engine import TorchEngine
-from trainers.rollout.types import GenerateRequest
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
-from trainers.rollout.sampling import RowSampling, sample, uniforms
+from rlnorm.trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
+from rlnorm.trainers.rollout.sampling import RowSampling, sample, uniforms
 
 _LOGITS_AT_ONCE = 1 << 26
 _TOKENS_AT_ONCE = 1 << 14

@@ -23,10 +23,10 @@ from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 from vllm.v1.sample.sampler import Sampler
 
-from trainers.buckets import Bucket, bucket_digests, digest, shapes_of, unpack
-from trainers.precheck import model_path
-from trainers.rollout.types import GenerateRequest, SamplingParams
-from trainers.rollout.vllm_messages import EngineInfo, RawCompletion
+from rlnorm.trainers.cluster.buckets import Bucket, bucket_digests, digest, shapes_of, unpack
+from rlnorm.trainers.config.check import model_path
+from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
+from rlnorm.trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 
 
 class FullVocabSampler(Sampler):

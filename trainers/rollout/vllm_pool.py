@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlnorm.trainers.cluster.buckets import bucket_digests, pack_buckets, sample_names, shapes_of
+from rlnorm.trainers.cluster.ray import ActorLost, Cluster, ClusterError, EventSink, wait_for
+from rlnorm.trainers.rollout.types import GenerateRequest
+from rlnorm.trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 from rlnorm.types import Completion, FinishReason
-from trainers.buckets import bucket_digests, pack_buckets, sample_names, shapes_of
-from trainers.cluster import ActorLost, Cluster, ClusterError, EventSink, wait_for
-from trainers.rollout.types import GenerateRequest
-from trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 
-_ENGINE = "trainers.rollout.vllm_engine:Engine"
+_ENGINE = "rlnorm.trainers.rollout.vllm_engine:Engine"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from rewards.errors import InputError
-from trainers.tasks import add, chain, countdown, word
-from trainers.tasks.problem import Family, Problem
+from rlnorm.errors import InputError
+from rlnorm.trainers.tasks import add, chain, countdown, word
+from rlnorm.trainers.tasks.problem import Family, Problem
 
 TASKS: dict[str, Family] = {
     "chain": chain.FAMILY,
@@ -99,7 +99,7 @@ def shipped_model(name: str) -> Path:
     if not (folder / "model.safetensors").is_file():
         raise FileNotFoundError(
             f"shipped model {name!r} is missing from {folder}: install the package again, or make "
-            f"it with python -m trainers.tasks.make_models --variant {name} --out DIR"
+            f"it with python -m rlnorm.trainers.tasks.make_models --variant {name} --out DIR"
         )
     return folder
 

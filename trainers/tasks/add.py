@@ -9,7 +9,7 @@ One line a column from the right; the carry of the line before is the third summ
 
 from random import Random
 
-from trainers.tasks.problem import Draft, Family
+from rlnorm.trainers.tasks.problem import Draft, Family
 
 
 def draw(rng: Random, level: int) -> Draft:

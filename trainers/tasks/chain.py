@@ -12,7 +12,7 @@ factors 2 and 3; every running value stays in 1 to 99.
 import re
 from random import Random
 
-from trainers.tasks.problem import Draft, Family
+from rlnorm.trainers.tasks.problem import Draft, Family
 
 LOWEST, HIGHEST = 1, 99
 _OPERATION = re.compile(r"([-+*])(\d+)")

@@ -7,7 +7,7 @@ each number exactly once and equals `extras["target"]` exactly, never compare te
 
 from random import Random
 
-from trainers.tasks.problem import Draft, Family
+from rlnorm.trainers.tasks.problem import Draft, Family
 
 LOWEST, HIGHEST = 10, 99
 LARGEST_PART = 1000

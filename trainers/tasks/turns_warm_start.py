@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import AutoModelForCausalLM
 
-from rewards.environments.chain import demonstrations
-from rewards.environments.chat import ChatTokenizer
-from trainers.tasks import shipped_model
-from trainers.tasks.tiny_model import build_tokenizer
-from trainers.tasks.warm_start import Row, WarmStart, batch_loss
+from rlnorm.rewards.environments.chain import demonstrations
+from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.trainers.tasks import shipped_model
+from rlnorm.trainers.tasks.tiny_model import build_tokenizer
+from rlnorm.trainers.tasks.warm_start import Row, WarmStart, batch_loss
 
 STEPS = 120
 CONVERSATIONS = 48

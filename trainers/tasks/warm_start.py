@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from trainers.tasks import Problem, chain, generate
-from trainers.tasks.tiny_model import build_model, build_tokenizer
+from rlnorm.trainers.tasks import Problem, chain, generate
+from rlnorm.trainers.tasks.tiny_model import build_model, build_tokenizer
 
 LEVELS = (2, 3, 4, 5)
 BATCH_SIZE = 64

@@ -6,7 +6,7 @@ what is added is reading which sentence gives and which takes.
 
 from random import Random
 
-from trainers.tasks.problem import Draft, Family
+from rlnorm.trainers.tasks.problem import Draft, Family
 
 HIGHEST = 99
 _NAMES = ("Ada", "Ben", "Eva", "Ian", "Kim", "Leo", "Mia", "Tom")

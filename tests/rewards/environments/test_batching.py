@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rewards.environments.batching import Batched
+from rlnorm.rewards.environments.batching import Batched
 
 
 def engine(batches, wait_s=0.0):

@@ -4,15 +4,15 @@ import math
 
 import pytest
 
-from rewards.environments import Job, RolloutStatus, load_environment, roll_out_many
-from rewards.environments.chain import (
+from rlnorm.errors import InputError
+from rlnorm.rewards.environments import Job, RolloutStatus, load_environment, roll_out_many
+from rlnorm.rewards.environments.chain import (
     ChainEnv,
     ChainProblem,
     demonstrations,
     draw_problem,
     read_value,
 )
-from rewards.errors import InputError
 
 
 def worked_out(problem):

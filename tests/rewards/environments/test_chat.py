@@ -4,8 +4,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rewards.environments.chat import ChatTokenizer
-from rewards.errors import InputError
+from rlnorm.errors import InputError
+from rlnorm.rewards.environments.chat import ChatTokenizer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n"

@@ -4,9 +4,15 @@ import math
 
 import pytest
 
-from rewards.environments import Job, RolloutLimits, RolloutStatus, load_environment, roll_out_many
-from rewards.environments.dialogue import DialogueTask
-from rewards.judges import client as client_module
+from rlnorm.rewards.environments import (
+    Job,
+    RolloutLimits,
+    RolloutStatus,
+    load_environment,
+    roll_out_many,
+)
+from rlnorm.rewards.environments.dialogue import DialogueTask
+from rlnorm.rewards.judges import client as client_module
 
 SCENARIOS = [
     {

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from rewards.environments import Step
+from rlnorm.rewards.environments import Step
 
 DOCS = Path(__file__).parents[3] / "docs" / "environments.md"
 

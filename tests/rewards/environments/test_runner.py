@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from rewards.environments import (
+from rlnorm.errors import InputError
+from rlnorm.rewards.environments import (
     EnvError,
     Job,
     RolloutLimits,
@@ -15,10 +16,9 @@ from rewards.environments import (
     roll_out,
     roll_out_many,
 )
-from rewards.environments.batching import Batched
-from rewards.environments.runner import turn_seed
-from rewards.errors import InputError
-from rewards.types import Status
+from rlnorm.rewards.environments.batching import Batched
+from rlnorm.rewards.environments.runner import turn_seed
+from rlnorm.rewards.types import Status
 
 END, USER, ASSISTANT = 1, 2, 3
 

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import pytest
 
-from rewards import sandbox
-from rewards.environments import EnvError, load_environment
-from rewards.environments.calculator import CalculationError, calculate, show
-from rewards.environments.tools import Calculator, PythonTool, ToolEnv, ToolProblem
+from rlnorm.rewards import sandbox
+from rlnorm.rewards.environments import EnvError, load_environment
+from rlnorm.rewards.environments.calculator import CalculationError, calculate, show
+from rlnorm.rewards.environments.tools import Calculator, PythonTool, ToolEnv, ToolProblem
 
 
 def show_call(name, arguments):

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from rewards.judges import client as client_module
-from rewards.judges.client import HttpClient, RemoteError
+from rlnorm.rewards.judges import client as client_module
+from rlnorm.rewards.judges.client import HttpClient, RemoteError
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from rewards.judges import client as client_module
-from rewards.judges.client import RemoteError
-from rewards.judges.judge import JudgeReward, mark_off, read_grade
-from rewards.types import Sample, Status
+from rlnorm.rewards.judges import client as client_module
+from rlnorm.rewards.judges.client import RemoteError
+from rlnorm.rewards.judges.judge import JudgeReward, mark_off, read_grade
+from rlnorm.rewards.types import Sample, Status
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from rewards.judges import client as client_module
-from rewards.judges.polar import PolarReward, truncate
-from rewards.types import Sample, Status
+from rlnorm.rewards.judges import client as client_module
+from rlnorm.rewards.judges.polar import PolarReward, truncate
+from rlnorm.rewards.types import Sample, Status
 
 
 @pytest.fixture(autouse=True)

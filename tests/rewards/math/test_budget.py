@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rewards.math.verify import verify
+from rlnorm.rewards.math.verify import verify
 
 TOWER = "\\boxed{" + "+".join(
     f"\\frac{{7^{{{40000 + i}}}}}{{3^{{{50000 + i}}}}}" for i in range(60)

@@ -1,6 +1,6 @@
 import pytest
 
-from rewards.math.choice import choice_letter, labelled_letter, stated_letter
+from rlnorm.rewards.math.choice import choice_letter, labelled_letter, stated_letter
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
-from rewards.math.extract import extract, extract_gold
-from rewards.text import after_reasoning, find_boxes
+from rlnorm.rewards.math.extract import extract, extract_gold
+from rlnorm.rewards.text import after_reasoning, find_boxes
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@ import math
 
 import pytest
 
-from rewards import InputError, Sample, Status, load_rewards
-from rewards.math.countdown import check_countdown, evaluate
-from rewards.math.symbolic import allowed
+from rlnorm.rewards import InputError, Sample, Status, load_rewards
+from rlnorm.rewards.math.countdown import check_countdown, evaluate
+from rlnorm.rewards.math.symbolic import allowed
 
 INTEGRAL = r"\boxed{\int_0^1 2x dx}"
 BOMB = r"\boxed{\int_0^1 x^{x^{x}} dx}"

@@ -1,7 +1,7 @@
 import pytest
 
-from rewards.math.verify import verify
-from rewards.types import Status
+from rlnorm.rewards.math.verify import verify
+from rlnorm.rewards.types import Status
 
 RIGHT = [
     (r"(-\infty,-1)\cup(2,\infty)", r"x<-1 \text{ or } x>2"),

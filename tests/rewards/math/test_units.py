@@ -1,8 +1,8 @@
 import pytest
 
-from rewards.math.units import is_void, unit_key
-from rewards.math.verify import verify
-from rewards.types import Status
+from rlnorm.rewards.math.units import is_void, unit_key
+from rlnorm.rewards.math.verify import verify
+from rlnorm.rewards.types import Status
 
 RIGHT = [
     (r"5 \text{ hours}", r"5 \text{ hr}"),

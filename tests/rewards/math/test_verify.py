@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from rewards.errors import InputError
-from rewards.math.compare import Policy
-from rewards.math.verify import check_policy, plain_number, verify
-from rewards.types import Status
+from rlnorm.errors import InputError
+from rlnorm.rewards.math.compare import Policy
+from rlnorm.rewards.math.verify import check_policy, plain_number, verify
+from rlnorm.rewards.types import Status
 
 CASES = Path(__file__).parents[4] / "shared" / "verifier_cases" / "public.jsonl"
 

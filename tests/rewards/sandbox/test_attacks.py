@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rewards.sandbox import Limits, SandboxResult, SandboxStatus, python_argv, run
+from rlnorm.rewards.sandbox import Limits, SandboxResult, SandboxStatus, python_argv, run
 
 MIB = 1 << 20
 SMALL = {
@@ -519,7 +519,7 @@ print(attempt(lambda: open("/dev/tty")), attempt(lambda: open("/dev/kmsg")))
 
 
 def test_kernel_doors_are_shut(attack):
-    from rewards.sandbox.jail.seccomp import DENIED
+    from rlnorm.rewards.sandbox.jail.seccomp import DENIED
 
     column = {"x86_64": 0, "aarch64": 1}.get(os.uname().machine)
     if column is None:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from rewards.sandbox import Limits, RemoteSandbox, SandboxError, SandboxStatus
+from rlnorm.rewards.sandbox import Limits, RemoteSandbox, SandboxError, SandboxStatus
 
 
 def finished(stdout="", stderr="", code=0, status="Finished", outer="Success"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rewards.sandbox import (
+from rlnorm.rewards.sandbox import (
     Limits,
     SandboxError,
     SandboxStatus,
@@ -25,7 +26,7 @@ from rewards.sandbox import (
 )
 
 LEVELS = pytest.mark.parametrize("level", [0, 1])
-ROOT = str(Path(__file__).parents[3])
+ROOT = Path(__file__).parents[3]
 
 
 def gone(marker: str, within_s: float) -> bool:
@@ -162,8 +163,7 @@ def test_the_program_dies_with_a_killed_caller(level):
     marker = f"marker-{uuid.uuid4().hex}"
     caller = f"""
 import sys
-sys.path.insert(0, {ROOT!r})
-from rewards.sandbox import Limits, python_argv, run
+from rlnorm.rewards.sandbox import Limits, python_argv, run
 run({{}}, python_argv("-c", "import time; time.sleep(60)", sys.argv[1][::-1]),
     limits=Limits(wall_s=60), level={level})
 """
@@ -252,13 +252,12 @@ def _where_namespaces_are_forbidden(script: str) -> subprocess.CompletedProcess[
         ["unshare", "-Ur", "sh", "-c", outer, sys.executable, script],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": ROOT},
         timeout=60,
     )
 
 
 def test_without_namespaces_it_refuses_and_says_what_to_do():
-    script = "from rewards.sandbox import run; print(run({}, ['echo', 'hi']).stdout)"
+    script = "from rlnorm.rewards.sandbox import run; print(run({}, ['echo', 'hi']).stdout)"
     done = _where_namespaces_are_forbidden(script)
     assert done.returncode != 0
     assert "SandboxUnavailable: sandbox level 1: namespaces: " in done.stderr
@@ -272,7 +271,9 @@ def test_an_ordinary_user_gets_the_same_walls():
     if os.geteuid() != 0:
         pytest.skip("the other tests run as an ordinary user already")
     python = "/usr/bin/python3"
-    probe_script = "import sys; sys.path.insert(0, sys.argv[1]); import rewards.sandbox as s; "
+    probe_script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import rlnorm.rewards.sandbox as s; "
+    )
     probe_script += """
 out = s.run({}, s.python_argv("-c", '''
 import os, socket
@@ -290,11 +291,17 @@ except BlockingIOError: print(count < 12)
 '''), limits=s.Limits(processes=12, wall_s=5))
 print(out.stdout.decode())
 """
-    done = subprocess.run(
-        [python, "-B", "-c", probe_script, ROOT],
-        capture_output=True, text=True, user=65534, group=65534, extra_groups=[], cwd="/",
-        env={"PATH": "/usr/bin:/bin"}, timeout=60,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        # laid out as installed, for a Python that lacks this package and another user to read
+        package = Path(folder) / "rlnorm"
+        shutil.copytree(ROOT / "rlnorm", package)
+        shutil.copytree(ROOT / "rewards", package / "rewards")
+        Path(folder).chmod(0o755)
+        done = subprocess.run(
+            [python, "-B", "-c", probe_script, folder],
+            capture_output=True, text=True, user=65534, group=65534, extra_groups=[], cwd="/",
+            env={"PATH": "/usr/bin:/bin"}, timeout=60,
+        )  # fmt: skip
     if done.returncode != 0 and ("PermissionError" in done.stderr or "Syntax" in done.stderr):
         pytest.skip(f"{python} as nobody cannot read this package: {done.stderr[-200:]}")
     first, last = done.stdout.split("\n")[:2]

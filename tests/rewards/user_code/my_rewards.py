@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from rewards.types import Score, Status
+from rlnorm.rewards.types import Score, Status
 
 
 def length(sample, *, scale=1.0):

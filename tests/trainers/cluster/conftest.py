@@ -22,7 +22,7 @@ from rlnorm.types import LossDenominators, TokenBatch
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[object]:
-    from trainers.cluster import Cluster
+    from rlnorm.trainers.cluster.ray import Cluster
 
     cluster = Cluster.connect(object_store_mb=200)
     yield cluster
@@ -44,8 +44,8 @@ def run() -> Iterator[object]:
 def make_learner(ray_cluster, run, tmp_path_factory) -> Iterator[object]:
     """A started DeepSpeed learner on the shipped quick model; ended with the module."""
     from rlnorm.algorithms import resolve_algorithm
-    from trainers.config import LearnerConfig, ModelConfig
-    from trainers.learner.deepspeed_learner import DeepSpeedLearner
+    from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+    from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner
 
     made = []
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import psutil
 
-from rewards import load_rewards
-from rewards.errors import RewardError
-from rewards.types import Sample
-from trainers.cluster import Cluster, ClusterError, wait_for
-from trainers.node_pools import NodePools
+from rlnorm.rewards import load_rewards
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.types import Sample
+from rlnorm.trainers.cluster.ray import Cluster, ClusterError, wait_for
+from rlnorm.trainers.cluster.reward_nodes import NodePools
 
 SPECS = [
     {"name": "math", "function": "math"},

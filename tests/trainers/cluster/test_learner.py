@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from rlnorm.algorithms import resolve_algorithm
-from trainers.cluster import ClusterError
-from trainers.config import LearnerConfig, ModelConfig
-from trainers.learner.embedded import EmbeddedLearner
-from trainers.models import merged_weights
+from rlnorm.trainers.cluster.ray import ClusterError
+from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+from rlnorm.trainers.learner.embedded import EmbeddedLearner
+from rlnorm.trainers.models import merged_weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 if MISSING := [name for name in ("ray", "vllm", "deepspeed") if find_spec(name) is None]:
@@ -145,10 +145,10 @@ def test_a_checkpoint_loads_in_transformers_and_continues_bit_for_bit(
 def test_bfloat16_weights_sharded_on_load_turn_far_positions_as_far_as_whole_ones(
     ray_cluster, run, tmp_path
 ):
-    from trainers.learner.core import score_batch
-    from trainers.learner.deepspeed_learner import DeepSpeedLearner
-    from trainers.models import load_model
-    from trainers.sync import fixed_batch
+    from rlnorm.trainers.learner.core import score_batch
+    from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner
+    from rlnorm.trainers.models import load_model
+    from rlnorm.trainers.sync import fixed_batch
 
     g = torch.Generator().manual_seed(0)
     rows = [tuple(torch.randint(5, 270, (900,), generator=g).tolist()) for _ in range(2)]
@@ -171,7 +171,7 @@ def test_bfloat16_weights_sharded_on_load_turn_far_positions_as_far_as_whole_one
 
 
 def test_a_loss_in_a_file_of_the_users_own_runs_in_the_ranks(ray_cluster, batch, run, tmp_path):
-    from trainers.learner.deepspeed_learner import DeepSpeedLearner
+    from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner
 
     path = tmp_path / "mine.py"
     path.write_text("def mine(logprobs, advantages): return -3 * logprobs * advantages\n")
@@ -188,7 +188,7 @@ def test_a_loss_in_a_file_of_the_users_own_runs_in_the_ranks(ray_cluster, batch,
 
 
 def test_a_model_that_cannot_load_is_one_line_with_its_cause(ray_cluster, run, tmp_path):
-    from trainers.learner.deepspeed_learner import DeepSpeedLearner
+    from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner
 
     learner = DeepSpeedLearner(
         ModelConfig(path=str(tmp_path)),

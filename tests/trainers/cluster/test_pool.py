@@ -9,11 +9,11 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from rlnorm.trainers.cluster.ray import ClusterError
+from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
+from rlnorm.trainers.rollout.vllm_pool import Publication, VllmPool
+from rlnorm.trainers.tasks import shipped_model
 from rlnorm.types import FinishReason
-from trainers.cluster import ClusterError
-from trainers.rollout.types import GenerateRequest, SamplingParams
-from trainers.rollout.vllm_pool import Publication, VllmPool
-from trainers.tasks import shipped_model
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 if MISSING := [name for name in ("ray", "vllm", "deepspeed") if find_spec(name) is None]:
@@ -160,7 +160,11 @@ def scaled(model, factor: float) -> list[tuple[str, torch.Tensor]]:
 
 
 def test_the_driver_reads_answers_and_errors_without_vllm(pool, run):
-    loaded = {"vllm", "trainers.rollout.vllm_engine", "trainers.learner.deepspeed_rank"}
+    loaded = {
+        "vllm",
+        "rlnorm.trainers.rollout.vllm_engine",
+        "rlnorm.trainers.learner.deepspeed_rank",
+    }
     with pytest.raises(ClusterError, match=r"engine 0 .*: temperature must be in \[0, 2\]"):
         run(pool.generate([request(1, temperature=3.0)]))
     found = loaded & set(sys.modules)
@@ -221,7 +225,7 @@ def test_an_engine_that_dies_comes_back_with_the_published_weights(model, pool, 
 
 
 def test_learner_and_engines_agree_after_each_publish(pool, batch, make_learner, run):
-    from trainers.sync import ClusterChannel
+    from rlnorm.trainers.sync import ClusterChannel
 
     learner = make_learner(ranks=2, zero_stage=2, tokens_per_microbatch=64)
     channel = ClusterChannel(probe=PROBE, temperature=0.9, on_event=EVENTS.append)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trainers.run_dir import read_jsonl
-from trainers.tasks import generate_split
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.tasks import generate_split
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -18,7 +18,7 @@ def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     overrides = ["steps=8", "eval_samples=1", f"output_dir={folder}", "run_name=c"]
     result = subprocess.run(
-        [sys.executable, "-m", "launch.cli", "train", "cluster_cpu", *overrides],
+        [sys.executable, "-m", "rlnorm.launch.cli", "train", "cluster_cpu", *overrides],
         capture_output=True,
         text=True,
         timeout=540,
@@ -82,7 +82,7 @@ def test_plain_transformers_gives_the_exported_model_the_same_greedy_accuracy(
 def test_engines_started_from_the_exported_folder_solve_what_transformers_solves(
     run_dir, exported, by_transformers, tmp_path
 ):
-    command = [sys.executable, "-m", "launch.cli", "eval", str(run_dir / "config.yaml")]
+    command = [sys.executable, "-m", "rlnorm.launch.cli", "eval", str(run_dir / "config.yaml")]
     command += ["--checkpoint", str(exported), "--out", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.run_dir import read_jsonl
+from rlnorm.trainers.record.run_dir import read_jsonl
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 if MISSING := [name for name in ("ray", "vllm", "deepspeed") if find_spec(name) is None]:
@@ -69,7 +69,13 @@ def test_no_process_is_left(report):
 
 
 def test_the_cluster_preset_learns_over_two_nodes(two_nodes, tmp_path):
-    preset = ("-m", "launch.cli", "train", "cluster_cpu", f"cluster.address={two_nodes.address}")
+    preset = (
+        "-m",
+        "rlnorm.launch.cli",
+        "train",
+        "cluster_cpu",
+        f"cluster.address={two_nodes.address}",
+    )
     small = (REWARDS, "steps=6", "eval_samples=1", f"output_dir={tmp_path}")
     done = two_nodes.python(*preset, *small, "run_name=two", timeout=420)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -192,7 +192,7 @@ def rlnorm(tmp_path: Path, hub: FolderHub) -> Callable[..., subprocess.Completed
         started = time.monotonic()
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
         result = subprocess.run(
-            [sys.executable, "-m", "launch.cli", *arguments],
+            [sys.executable, "-m", "rlnorm.launch.cli", *arguments],
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -7,7 +7,7 @@ import socket
 import pytest
 from safetensors.torch import load_file
 
-from trainers.tasks import shipped_model
+from rlnorm.trainers.tasks import shipped_model
 
 ROWS = [{"q": f"{i} + {i}", "gold": str(2 * i), "uid": f"t{i}"} for i in range(8)]
 TRAIN = "\n".join(map(json.dumps, ROWS))

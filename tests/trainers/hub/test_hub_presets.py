@@ -11,11 +11,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from rewards.presets import PRESETS
+from rlnorm.rewards.data.formats import PRESETS
 
 LOAD = """
 import dataclasses, json, sys
-from trainers.prompts import load_rows
+from rlnorm.trainers.prompts import load_rows
 out = {}
 for name in sys.argv[1:]:
     [row] = load_rows(f"hf:{name}", {})

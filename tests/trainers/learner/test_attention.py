@@ -15,12 +15,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from rewards.errors import InputError
+from rlnorm.errors import InputError
+from rlnorm.trainers.learner import attention
+from rlnorm.trainers.learner.attention import VarlenLayout
+from rlnorm.trainers.learner.core import node_hidden
+from rlnorm.trainers.learner.prefix_tree import PrefixTree
 from rlnorm.types import LossDenominators, TokenBatch
-from trainers.learner import attention
-from trainers.learner.attention import VarlenLayout
-from trainers.learner.core import node_hidden
-from trainers.learner.prefix_tree import PrefixTree
 
 SHAPE = {
     "vocab_size": 61,

@@ -9,9 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
 
 from rlnorm.algorithms import resolve_algorithm
+from rlnorm.trainers.learner import attention
+from rlnorm.trainers.learner.core import batch_stats, microbatch_loss
 from rlnorm.types import LossDenominators, TokenBatch
-from trainers.learner import attention
-from trainers.learner.core import batch_stats, microbatch_loss
 
 V = 2048
 SHAPE = {

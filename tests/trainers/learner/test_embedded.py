@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from rlnorm.algorithms import resolve_algorithm
+from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+from rlnorm.trainers.learner.embedded import EmbeddedLearner
 from rlnorm.types import LossDenominators, TokenBatch
-from trainers.config import LearnerConfig, ModelConfig
-from trainers.learner.embedded import EmbeddedLearner
 
 
 @pytest.fixture

@@ -3,8 +3,13 @@
 import pytest
 import torch
 
-from trainers.config import LearnerConfig
-from trainers.learner.optimizer import PROXIMAL_DECAY, average_into, build_optimizer, lr_schedule
+from rlnorm.trainers.config.schema import LearnerConfig
+from rlnorm.trainers.learner.optimizer import (
+    PROXIMAL_DECAY,
+    average_into,
+    build_optimizer,
+    lr_schedule,
+)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from rlnorm.trainers.learner.packing import deal, microbatches, take_rollouts
 from rlnorm.types import LossDenominators, TokenBatch
-from trainers.learner.packing import deal, microbatches, take_rollouts
 
 LENGTHS = (9, 3, 7, 2)
 

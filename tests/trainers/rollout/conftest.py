@@ -10,7 +10,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from trainers.rollout.cpu_engine.build import BuildError, library
+from rlnorm.trainers.rollout.cpu_engine.build import BuildError, library
 
 SHAPE = {
     "vocab_size": 61,

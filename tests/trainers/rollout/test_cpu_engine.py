@@ -8,10 +8,10 @@ import stat
 import pytest
 import torch
 
-from trainers.rollout.cpu_engine import build
-from trainers.rollout.cpu_engine.binding import refusal
-from trainers.rollout.local import LocalPool
-from trainers.rollout.types import GenerateRequest, SamplingParams
+from rlnorm.trainers.rollout.cpu_engine import build
+from rlnorm.trainers.rollout.cpu_engine.binding import refusal
+from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
 
 
 async def started(model, **options):
@@ -67,7 +67,7 @@ async def test_auto_takes_the_compiled_engine_only_where_it_serves(compiler, mod
         pool = await started(models(name))
         assert pool.engine_name == engine
         await pool.close()
-    monkeypatch.setattr("trainers.rollout.local.MOST_BYTES", 1000)
+    monkeypatch.setattr("rlnorm.trainers.rollout.local.MOST_BYTES", 1000)
     pool = await started(models("qwen3"))
     assert pool.engine_name == "torch"
     await pool.close()
@@ -90,7 +90,7 @@ async def test_without_a_compiler_the_pool_samples_with_torch(
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with caplog.at_level(logging.WARNING, logger="trainers.rollout.local"):
+    with caplog.at_level(logging.WARNING, logger="rlnorm.trainers.rollout.local"):
         pool = await started(models("qwen3"))
     assert pool.engine_name == "torch"
     assert "no C++ compiler (g++, clang++, c++) on the path" in caplog.text

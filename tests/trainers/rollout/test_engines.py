@@ -4,9 +4,9 @@ import pytest
 import torch
 from scipy import stats
 
+from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
 from rlnorm.types import FinishReason
-from trainers.rollout.local import LocalPool
-from trainers.rollout.types import GenerateRequest, SamplingParams
 
 PROMPTS = [tuple((5 * i + 3 * j) % 61 for j in range(n)) for i, n in enumerate((1, 19, 7, 33, 16))]
 SUPPORTED = [(name, "torch") for name in ("qwen2", "qwen3", "llama", "llama3", "gemma3")]

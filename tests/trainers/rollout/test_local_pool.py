@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
+from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
 from rlnorm.types import FinishReason
-from trainers.rollout.local import LocalPool
-from trainers.rollout.types import GenerateRequest, SamplingParams
 
 
 class Letters:
@@ -199,7 +199,7 @@ async def test_a_folder_loads_as_the_model_it_was_saved_from(engine, models, tmp
 
 
 async def test_the_pool_leaves_the_learners_model_as_it_is(models):
-    from trainers.learner import attention
+    from rlnorm.trainers.learner import attention
 
     learner = copy.deepcopy(models("qwen3"))
     learner.set_attn_implementation(attention.NAME)

@@ -1,8 +1,14 @@
 import pytest
 import torch
 
-from trainers.rollout.sampling import RowSampling, check_sampling, kept_tokens, sample, uniforms
-from trainers.rollout.types import SamplingParams
+from rlnorm.trainers.rollout.sampling import (
+    RowSampling,
+    check_sampling,
+    kept_tokens,
+    sample,
+    uniforms,
+)
+from rlnorm.trainers.rollout.types import SamplingParams
 
 CPU = torch.device("cpu")
 MASK = (1 << 64) - 1

@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from trainers.tasks import TASKS, generate, generate_split, pool_of
-from trainers.tasks.chain import check, solve
+from rlnorm.trainers.tasks import TASKS, generate, generate_split, pool_of
+from rlnorm.trainers.tasks.chain import check, solve
 
 ALL_LEVELS = [(name, level) for name, family in TASKS.items() for level in family.levels]
 BOX = re.compile(r"\\boxed\{(.*)\}")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trainers.tasks import SHIPPED, generate_split, shipped_model
-from trainers.tasks.tiny_model import build_model, build_tokenizer
+from rlnorm.trainers.tasks import SHIPPED, generate_split, shipped_model
+from rlnorm.trainers.tasks.tiny_model import build_model, build_tokenizer
 
 USER = {"role": "user", "content": "47-2 +1 *2 ?"}
 ASSISTANT = {"role": "assistant", "content": "47-2=45\n\\boxed{45}"}

@@ -4,13 +4,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rewards.match import boxed_exact
-from trainers.rollout.local import LocalPool
-from trainers.rollout.types import GenerateRequest, SamplingParams
-from trainers.tasks import generate, generate_split, pool_of
-from trainers.tasks.make_models import save
-from trainers.tasks.tiny_model import build_model, build_tokenizer
-from trainers.tasks.warm_start import (
+from rlnorm.rewards.match import boxed_exact
+from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
+from rlnorm.trainers.tasks import generate, generate_split, pool_of
+from rlnorm.trainers.tasks.make_models import save
+from rlnorm.trainers.tasks.tiny_model import build_model, build_tokenizer
+from rlnorm.trainers.tasks.warm_start import (
     BATCH_SIZE,
     RECIPES,
     Recipe,

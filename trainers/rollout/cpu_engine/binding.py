@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.rollout.cpu_engine.build import library
-from trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
+from rlnorm.trainers.rollout.cpu_engine.build import library
+from rlnorm.trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class CompiledEngine:
         self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
     ) -> list[Tensor]:
         """Float32 log-probabilities of tokens 1.. of each sequence."""
-        from trainers.rollout.types import SamplingParams
+        from rlnorm.trainers.rollout.types import SamplingParams
 
         sampling = SamplingParams(temperature=temperature)
         groups = [

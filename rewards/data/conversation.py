@@ -1,0 +1,53 @@
+"""Prompts that a data row holds as chat messages: what shapes are taken, and what is refused."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlnorm.errors import InputError
+
+ROLES = ("system", "user", "assistant", "tool")
+_SHOWN = 80
+
+
+def read_messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
+    """A conversation up to where the policy speaks: [{"role": ..., "content": text}, ...], a system
+    message only at the start and the user's message last. InputError names the message."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise InputError(
+            f"{where} = {_short(value)}: needs a non-empty list of {{role, content}} messages"
+        )
+    messages = [_message(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    for index, message in enumerate(messages[1:], start=1):
+        if message["role"] == "system":
+            raise InputError(f"{where}[{index}]: a system message may only be the first")
+    if messages[-1]["role"] != "user":
+        raise InputError(
+            f"{where}[{len(messages) - 1}].role = {messages[-1]['role']!r}: the last message must "
+            "be the user's; a reference answer belongs in the answer column"
+        )
+    return tuple(messages)
+
+
+def _message(item: Any, where: str) -> Mapping[str, str]:
+    if not isinstance(item, Mapping):
+        raise InputError(f"{where} = {_short(item)}: needs a table with role and content")
+    role, content = item.get("role"), item.get("content")
+    if role not in ROLES:
+        raise InputError(f"{where}.role = {_short(role)}: allowed {', '.join(ROLES)}")
+    if not isinstance(content, str):
+        raise InputError(f"{where}.content = {_short(content)}: needs text")
+    # Parquet gives every message the keys of all, empty where it has none
+    more = sorted(k for k, v in item.items() if k not in ("role", "content") and v)
+    if more:
+        raise InputError(f"{where}.{more[0]}: only role and content are read")
+    return {"role": str(role), "content": content}
+
+
+def said(messages: Sequence[Mapping[str, str]]) -> str:
+    """Everything but system messages, as one text: what tells two conversations apart."""
+    return "\n".join(m["content"] for m in messages if m["role"] != "system")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

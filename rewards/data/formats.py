@@ -1,0 +1,152 @@
+"""Where each known data set keeps its question and answer, and how its answers compare.
+
+Nothing is shipped: a preset reads the user's own copy or the hub. Facts about the columns are from
+each data set's page on the hub; sets that exist in several shapes list all of them. The hub itself
+was out of reach when this was written: the tests serve files of these shapes.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rlnorm.errors import InputError
+from rlnorm.rewards.spec import suggest
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """Columns are tried in order; a dot goes into tables and lists (`prompt.0.content`)."""
+
+    hub: str = ""
+    subset: str | None = None
+    split: str = "test"
+    question: tuple[str, ...] = ("question", "problem", "Problem", "Question")
+    answer: tuple[str, ...] = ("answer", "Answer", "final_answer")
+    id: tuple[str, ...] = ("id", "unique_id", "ID", "uid")
+    level: tuple[str, ...] = ("level",)
+    source: tuple[str, ...] = ("source",)
+    messages: tuple[str, ...] = ("messages",)
+    """A conversation, read where no column of `question` is there."""
+    convert: Callable[[Row], Row] | None = None
+    """From one row as stored to one with the columns above."""
+    verifier: Literal["math", "choice", "countdown", ""] = "math"
+    """What judges the golds; "" where nobody said."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    on_duplicate: Literal["error", "drop"] = "error"
+
+
+def _gsm8k(row: Row) -> Row:
+    """The hub's answer is a worked solution that ends in `#### 72`."""
+    answer = str(row.get("answer", ""))
+    return {**row, "answer": answer.rpartition("####")[2].strip().replace(",", "")}
+
+
+def _svamp(row: Row) -> Row:
+    if "Body" not in row:
+        return row
+    body = str(row["Body"]).strip()
+    question = f"{body}{'' if body.endswith(('.', '?')) else '.'} {row['Question']}"
+    answer = row["Answer"]
+    whole = isinstance(answer, float) and answer.is_integer()
+    return {**row, "question": question, "answer": int(answer) if whole else answer}
+
+
+def _gsm_hard(row: Row) -> Row:
+    return {**row, "question": row["input"], "answer": row["target"]} if "input" in row else row
+
+
+def _aqua(row: Row) -> Row:
+    if "options" not in row:
+        return row
+    options = "\n".join(str(option) for option in row["options"])
+    question = f"{row['question']}\nAnswer choices:\n{options}"
+    return {**row, "question": question, "answer": row["correct"]}
+
+
+_TOLERANCE = re.compile(r"\btol=([0-9.eE+-]+)")
+
+
+def _olympiadbench(row: Row) -> Row:
+    answer = row.get("final_answer", row.get("answer"))
+    if isinstance(answer, list):
+        answer = ", ".join(str(a) for a in answer)
+    stated = _TOLERANCE.search(str(row.get("source", "")))
+    error = row.get("error") or (stated[1] if stated else None)
+    policy = {"absolute_tolerance": float(error)} if error else {}
+    out = {**row, "answer": answer, "policy": policy}
+    if row.get("context"):  # what some questions lean on is a column of its own
+        out["question"] = f"{row['context']}\n\n{row['question']}"
+    return out
+
+
+_COUNTDOWN = re.compile(r"nums=(\[[\d, ]+\]);\s*target=(-?\d+)")
+
+
+def _countdown(row: Row) -> Row:
+    """nums and target are columns on the hub, part of `source` in generated files."""
+    out = dict(row)
+    if "nums" not in row:
+        stated = _COUNTDOWN.search(str(row.get("source", "")))
+        if stated is None:
+            raise ValueError("has neither nums and target nor `nums=[...]; target=...` in source")
+        out |= {"nums": json.loads(stated[1]), "target": int(stated[2])}
+    nums, target = [int(n) for n in out["nums"]], int(out["target"])
+    question = (
+        f"Using the numbers {nums}, create an equation that equals {target}. You may use +, -, *"
+        " and / and brackets, and each number exactly once."
+    )
+    return {"question": question, "answer": str(target), **out, "nums": nums, "target": target}
+
+
+_AIME = {"question": ("problem", "Problem", "question"), "answer": ("answer", "Answer")}
+PRESETS: dict[str, Preset] = {
+    "gsm8k": Preset(hub="openai/gsm8k", subset="main", convert=_gsm8k),
+    "svamp": Preset(hub="ChilleD/SVAMP", convert=_svamp),
+    "gsm_hard": Preset(
+        hub="reasoning-machines/gsm-hard",
+        split="train",
+        convert=_gsm_hard,
+        policy={"relative_tolerance": 1e-4},
+    ),
+    "aqua": Preset(hub="deepmind/aqua_rat", subset="raw", convert=_aqua, verifier="choice"),
+    "olympiadbench": Preset(
+        hub="Hothan/OlympiadBench",
+        subset="OE_TO_maths_en_COMP",
+        split="train",
+        convert=_olympiadbench,
+        policy={"units": "ignore"},
+    ),
+    "countdown": Preset(
+        hub="Jiayi-Pan/Countdown-Tasks-3to4",
+        split="train",
+        convert=_countdown,
+        verifier="countdown",
+    ),
+    "math500": Preset(hub="HuggingFaceH4/MATH-500", question=("problem",), answer=("answer",)),
+    "aime24": Preset(hub="HuggingFaceH4/aime_2024", split="train", **_AIME),  # type: ignore[arg-type]
+    "aime25": Preset(hub="math-ai/aime25", **_AIME),  # type: ignore[arg-type]
+    "amc23": Preset(hub="math-ai/amc23"),
+    "minerva": Preset(hub="math-ai/minervamath", policy={"relative_tolerance": 0.01}),
+    "dapo_math_17k": Preset(
+        hub="BytedTsinghua-SIA/DAPO-Math-17k",
+        split="train",
+        question=("prompt.0.content", "question"),
+        answer=("reward_model.ground_truth", "answer"),
+        id=("extra_info.index", "id"),
+        on_duplicate="drop",  # the hub's copy holds each problem about a hundred times
+    ),
+}
+
+
+def get_preset(name: str | None) -> Preset:
+    """The preset, or the plain columns id, question (or messages), answer, source, level when none
+    is named."""
+    if name is None:
+        return Preset(verifier="")
+    if name not in PRESETS:
+        raise InputError(f"preset = {name!r}: {suggest(name, list(PRESETS))}")
+    return PRESETS[name]

@@ -1,0 +1,255 @@
+"""Problems from JSONL, Parquet or the Hugging Face hub, checked before anything trains on them."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rlnorm.errors import InputError
+from rlnorm.rewards.audit import AuditReport, audit_rows
+from rlnorm.rewards.data.conversation import read_messages, said
+from rlnorm.rewards.data.files import read_rows
+from rlnorm.rewards.data.formats import Preset, get_preset
+from rlnorm.rewards.json_values import plain_json
+from rlnorm.rewards.spec import suggest
+
+_NAMES = ("id", "question", "messages", "answer", "source", "level")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProblemRow:
+    """One problem. Example: ProblemRow(id="gsm8k-7", question="...", answer="72")."""
+
+    id: str
+    question: str
+    """The last user message, where there is a conversation."""
+    answer: Any
+    """Text (a number is made text), or a list or table as the data has it: several golds, tests,
+    calls. None where the data has no golds."""
+    messages: tuple[Mapping[str, str], ...] = ()
+    """The conversation up to the policy's turn; empty where the question is all there is."""
+    source: str = ""
+    level: int | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Every other column, and `policy` and `verifier`: what Sample.meta should carry."""
+    own_id: bool = True
+    """False where the id was made from the row's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What was read and what was left out: reason -> ids (gold_error, duplicate, repeated, empty,
+    leaked)."""
+
+    read: int
+    kept: int
+    dropped: Mapping[str, tuple[str, ...]]
+    audit: AuditReport | None = None
+
+    def summary(self) -> str:
+        """One line for the log."""
+        parts = []
+        for reason, ids in self.dropped.items():
+            more = ", ..." if len(ids) > _SHOWN else ""
+            parts.append(f"{reason}: {len(ids)} ({', '.join(ids[:_SHOWN])}{more})")
+        return f"{self.kept} of {self.read} rows kept" + (f"; {'; '.join(parts)}" if parts else "")
+
+
+def load_problems(
+    data: str | os.PathLike[str],
+    *,
+    preset: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    subset: str | None = None,
+    split: str | None = None,
+    policy: Mapping[str, Any] | None = None,
+    keep_out: Sequence[ProblemRow] = (),
+    on_bad: Literal["error", "drop"] = "error",
+    audit: bool = True,
+) -> tuple[list[ProblemRow], LoadReport]:
+    """Rows and what was dropped. Golds that do not verify against themselves are dropped.
+
+    data: a .jsonl or .parquet file, a folder of them, or a hub id (OWNER/NAME[@REVISION]); "" takes
+    the preset's hub id. subset: of a hub data set that has several.
+    fields: {question: prompt, answer: gold, id: uid}, or {messages: conversation}; {answer: ""} for
+    data without golds. keep_out: rows of the held-out split; a question of theirs in this data is
+    an error, or dropped with on_bad="drop", as are empty answers and duplicate ids. Of rows without
+    an id that ask the same, the first is kept. Raises InputError with the file, the row and what is
+    allowed.
+    """
+    chosen = _with_fields(get_preset(preset), fields or {})
+    where = str(data) or chosen.hub
+    if not where:
+        raise InputError("data = '': needs a file or a hub id")
+    raw = list(read_rows(where, chosen, subset, split))
+    if not raw:
+        raise InputError(f"{where}: has no rows")
+    rows = [_problem(row, i, where, chosen, policy or {}) for i, row in enumerate(raw)]
+    dropped: dict[str, list[str]] = defaultdict(list)
+    rows = _without_bad(rows, where, chosen, keep_out, on_bad, dropped)
+    report = None
+    if audit:
+        report = audit_rows([(r.id, r.answer, r.meta) for r in rows])
+        failed = set(report.failed)
+        dropped["gold_error"] = list(report.failed)
+        rows = [r for r in rows if r.id not in failed]
+    if not rows:
+        raise InputError(f"{where}: no usable row is left of {len(raw)}")
+    left_out = {reason: tuple(ids) for reason, ids in dropped.items() if ids}
+    return rows, LoadReport(len(raw), len(rows), left_out, report)
+
+
+def _with_fields(preset: Preset, fields: Mapping[str, str]) -> Preset:
+    for name, column in fields.items():
+        if name not in _NAMES:
+            raise InputError(f"fields.{name}: {suggest(name, list(_NAMES))}")
+        if not column and name != "answer":
+            raise InputError(f"fields.{name} = {column!r}: needs the name of a column")
+    if "question" in fields and "messages" in fields:
+        raise InputError("fields.messages: a prompt is read from it or from fields.question")
+    columns = {name: (column,) if column else () for name, column in fields.items()}
+    if "messages" in columns:
+        columns["question"] = ()
+    return replace(preset, **columns)  # type: ignore[arg-type]
+
+
+def _get(row: Mapping[str, Any], column: str) -> Any:
+    found: Any = row
+    for part in [column] if column in row else column.split("."):
+        if isinstance(found, Mapping) and part in found:
+            found = found[part]
+        elif isinstance(found, Sequence) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            return None
+    return found
+
+
+def _first(row: Mapping[str, Any], columns: Sequence[str], where: str) -> Any:
+    for column in columns:
+        if (found := _get(row, column)) is not None:
+            try:
+                return plain_json(found)
+            except UnicodeDecodeError as error:
+                raise InputError(f"{where}: {column} holds bytes that are no UTF-8 text") from error
+    return None
+
+
+def _needed(row: Mapping[str, Any], columns: Sequence[str], name: str, where: str) -> Any:
+    if all(_get(row, c) is None and c.split(".")[0] not in row for c in columns):
+        hint = f"; name its column in data.fields.{name}"
+        if name == "answer":
+            hint += ', or for data without golds say fields.answer: ""'
+        raise InputError(
+            f"{where}: no field {' or '.join(columns)} for {name}; it has {sorted(row)}{hint}"
+        )
+    return _first(row, columns, where)
+
+
+def _problem(
+    raw: Mapping[str, Any], index: int, where: str, preset: Preset, policy: Mapping[str, Any]
+) -> ProblemRow:
+    at = f"{where} row {index + 1}"
+    try:
+        row = preset.convert(raw) if preset.convert else raw
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{at}: {error}") from error
+    messages = _conversation(row, preset, at)
+    question = messages[-1]["content"] if messages else ""
+    if not messages and preset.question:
+        question = _needed(row, preset.question, "question", at)
+    answer = _needed(row, preset.answer, "answer", at) if preset.answer else None
+    known = _first(row, preset.id, at)
+    read = (preset.question, preset.answer, preset.id, preset.level, preset.source)
+    used = {"source", "policy"}.union(*read, preset.messages if messages else ())
+    merged = {**preset.policy, **(row.get("policy") or {}), **policy}
+    meta = {k: v for k, v in row.items() if k not in used} | {"verifier": preset.verifier}
+    return ProblemRow(
+        id=f"{Path(where).stem}-{index}" if known is None else str(known),
+        question="" if question is None else str(question),
+        answer=_gold(answer),
+        messages=messages,
+        source=str(_first(row, preset.source, at) or where),
+        level=_level(_first(row, preset.level, at)),
+        meta=meta | ({"policy": merged} if merged else {}),
+        own_id=known is not None,
+    )
+
+
+def _conversation(row: Mapping[str, Any], preset: Preset, at: str) -> tuple[Mapping[str, str], ...]:
+    """The row's messages, where no question stands beside them."""
+    if _first(row, preset.question, at) is not None:
+        return ()
+    column = next((c for c in preset.messages if _get(row, c) is not None), None)
+    if column is None and not preset.question:
+        _needed(row, preset.messages, "messages", at)
+    return () if column is None else read_messages(_get(row, column), f"{at}: {column}")
+
+
+def _gold(answer: Any) -> Any:
+    """Lists and tables as they are; anything else as text, None where there is none."""
+    return answer if answer is None or isinstance(answer, list | dict) else str(answer).strip()
+
+
+def _is_blank(answer: Any) -> bool:
+    """No gold, an empty one, or a list of such."""
+    if isinstance(answer, list):
+        return all(_is_blank(item) for item in answer)
+    return answer is None or (not answer.strip() if isinstance(answer, str) else answer == {})
+
+
+def _level(value: Any) -> int | None:
+    """5 for 5 and for `Level 5`; None where there is no number."""
+    digits = re.search(r"\d+", str(value)) if value is not None else None
+    return int(digits.group()) if digits else None
+
+
+def question_key(question: str) -> str:
+    """Spelling two copies of one question share: case, spaces and punctuation do not count."""
+    return re.sub(r"[\W_]+", " ", question.casefold()).strip()
+
+
+def _asked(row: ProblemRow) -> str:
+    """All that is asked, spaces made one; what tells two rows apart."""
+    return " ".join((said(row.messages) or row.question).split())
+
+
+def _without_bad(
+    rows: list[ProblemRow],
+    where: str,
+    preset: Preset,
+    keep_out: Sequence[ProblemRow],
+    on_bad: str,
+    dropped: dict[str, list[str]],
+) -> list[ProblemRow]:
+    held_out = {question_key(_asked(r)) for r in keep_out}
+    ids: set[str] = set()
+    questions: set[str] = set()
+    kept, reasons = [], {"duplicate": "duplicate id", "empty": "empty question or answer"}
+    for row in rows:
+        reason, asked = "", _asked(row)
+        if row.id in ids:
+            reason = "duplicate"
+        elif not row.question.strip() or (preset.answer and _is_blank(row.answer)):
+            reason = "empty"
+        elif question_key(asked) in held_out:
+            reason = "leaked"
+        elif not row.own_id and asked in questions:
+            reason = "repeated"
+        ids.add(row.id)
+        questions.add(asked)
+        if reason:
+            dropped[reason].append(row.id)
+        else:
+            kept.append(row)
+    for reason, found in dropped.items():
+        excused = reason == "repeated" or (reason == "duplicate" and preset.on_duplicate == "drop")
+        if on_bad == "error" and not excused:
+            what = reasons.get(reason, "questions that are also in the held-out data")
+            shown = ", ".join(found[:_SHOWN])
+            raise InputError(f"{where}: {len(found)} rows with {what}: {shown}")
+    return kept

@@ -1,0 +1,264 @@
+"""Reward workers beside the engines: one small actor a node, each with a WorkerPool of its own.
+
+    map() -> parts -> whichever node has a free slot takes the next -> outcomes, in order
+
+Nodes take parts as they finish the ones before, so a slow one does less and holds up nobody. A
+node whose actor dies or keeps silent past its deadline is given up for the rest of the run; the
+part it had goes to another node once, and its second loss is a RewardError.
+"""
+
+import asyncio
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlnorm.errors import InputError
+from rlnorm.rewards.calls import load_object
+from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.pool import Outcome, WorkerPool
+from rlnorm.rewards.registry import default_workers
+from rlnorm.trainers.cluster.ray import ClusterError, EventSink, Host, one_line, wait_for
+
+SLOTS = 2
+"""Parts a node holds at once, so that its workers never wait for the next."""
+RESTART_S = 15.0
+"""What a worker killed at an item's deadline may cost beside it, until its successor is ready."""
+CLOSE_S = 30.0
+
+
+class NodeWorkers:
+    """The actor's side: the worker pool of one node."""
+
+    def __init__(self, definitions: bytes, workers: int | None) -> None:
+        """definitions: pickled pairs of function and options, as given to `register`.
+
+        workers: None for one a core this process may use, at most 8.
+        Raises InputError when a function cannot be imported on this node.
+        """
+        self._pool = WorkerPool(default_workers() if workers is None else workers)
+        for function, options in pickle.loads(definitions):
+            if isinstance(function, str):
+                _check_import(function)
+            self._pool.register(function, options)
+
+    def workers(self) -> int:
+        """How many worker processes this node runs at most."""
+        return self._pool.workers
+
+    def pids(self) -> list[int]:
+        """Process ids of the live workers, for diagnosis."""
+        return self._pool.pids()
+
+    def map(
+        self, call: int, items: Sequence[Any], deadline_s: float, chunk: int
+    ) -> list[Outcome] | str:
+        """Outcomes in order, or what made them impossible: a RewardError's text, whole."""
+        try:
+            return asyncio.run(self._pool.map(call, items, deadline_s=deadline_s, chunk=chunk))
+        except RewardError as error:
+            return str(error)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.close()
+
+
+@dataclass(eq=False, slots=True)
+class _Node:
+    address: str
+    actor: Any
+    workers: int = 0
+    owed_s: float = 0.0
+    """How long what it has in hand may take."""
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS))
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """One call of `map`."""
+
+    call: int
+    items: Sequence[Any]
+    deadline_s: float
+    chunk: int
+    """Items a worker."""
+    taken: int = 0
+    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
+    """By the index of a part's first item."""
+
+
+class NodePools:
+    """See rlnorm.rewards.pool.Pool. Register everything, then `start`; for one event loop."""
+
+    remote = True
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        workers: int | None = None,
+        deadline_s: float = 2.0,
+        start_deadline_s: float = 300.0,
+        on_event: EventSink = lambda event: None,
+    ) -> None:
+        """addresses: the nodes, each once. workers: of each node, None for one a core, at most 8.
+
+        deadline_s: of one item, where `map` is not told. start_deadline_s: of an actor, and what a
+        part may take beyond its items' deadlines, since workers load the rewards first. on_event
+        gets every node given up.
+        """
+        self.items_by_node: dict[str, int] = dict.fromkeys(addresses, 0)
+        """Scored so far, by node."""
+        self._workers, self._deadline_s = workers, deadline_s
+        self._start_deadline_s, self._on_event = start_deadline_s, on_event
+        self._definitions: list[tuple[Any, dict[str, Any]]] = []
+        self._nodes: list[_Node] = []
+        self._gone = "the node pools are not started"
+
+    @property
+    def workers_by_node(self) -> dict[str, int]:
+        """Worker processes, by node."""
+        return {node.address: node.workers for node in self._nodes}
+
+    @property
+    def actors(self) -> dict[str, Any]:
+        """Actor handles, by node."""
+        return {node.address: node.actor for node in self._nodes}
+
+    def register(self, function: Any, options: Mapping[str, Any] | None = None) -> int:
+        """See `Pool.register`; the nodes import it when they start."""
+        self._definitions.append((function, dict(options or {})))
+        return len(self._definitions) - 1
+
+    async def start(self) -> None:
+        """One actor a node, side by side. Raises ClusterError with the node and the cause when
+        one does not start or cannot import what was registered."""
+        import ray
+
+        alive = {n["NodeManagerAddress"]: n["NodeID"] for n in ray.nodes() if n["Alive"]}
+        if missing := [address for address in self.items_by_node if address not in alive]:
+            raise ClusterError(f"rewards: no live node {', '.join(missing)}")
+        options = {"definitions": pickle.dumps(self._definitions), "workers": self._workers}
+        self._nodes = [_Node(a, _spawn(alive[a], options)) for a in self.items_by_node]
+        await asyncio.gather(*(self._load(node) for node in self._nodes))
+
+    async def map(
+        self, call: int, items: Sequence[Any], *, deadline_s: float | None = None, chunk: int = 32
+    ) -> list[Outcome]:
+        """See `Pool.map`. Raises RewardError also when no node is left, or a part is lost twice."""
+        every = sum(self.workers_by_node.values())
+        size = max(1, min(chunk, -(-len(items) // max(1, 4 * every))))
+        work = _Work(call, items, self._deadline_s if deadline_s is None else deadline_s, size)
+        # every node takes a part before any takes its second
+        turns = [node for _ in range(SLOTS) for node in self._nodes]
+        tasks = [asyncio.ensure_future(self._pull(node, work)) for node in turns]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        if work.taken < len(items):
+            raise RewardError(f"no node is left to run rewards: {self._gone}")
+        return [outcome for start in sorted(work.outcomes) for outcome in work.outcomes[start]]
+
+    def close(self) -> None:
+        """End the workers, then the actors; blocks for CLOSE_S at most. May be repeated."""
+        import ray
+
+        nodes, self._nodes = self._nodes, []
+        self._gone = "the node pools are closed"
+        if nodes and ray.is_initialized():
+            ended = [node.actor.call.remote("close") for node in nodes]
+            ray.wait(ended, num_returns=len(ended), timeout=CLOSE_S)
+            for node in nodes:
+                ray.kill(node.actor)
+
+    async def _load(self, node: _Node) -> None:
+        async def ask(ref: Any) -> Any:
+            what = f"rewards on node {node.address}"
+            return (await wait_for([ref], deadline_s=self._start_deadline_s, what=what))[0]
+
+        await ask(node.actor.build.remote())
+        node.workers = await ask(node.actor.call.remote("workers"))
+
+    async def _pull(self, node: _Node, work: _Work) -> None:
+        """Part after part, until none is left or the node is given up."""
+        while True:
+            async with node.slots:
+                start = work.taken
+                if node not in self._nodes or start >= len(work.items):
+                    return
+                work.taken += work.chunk * node.workers
+                part = list(work.items[start : work.taken])
+                work.outcomes[start] = await self._settle(node, work, part)
+
+    async def _settle(self, node: _Node, work: _Work, part: list[Any]) -> list[Outcome]:
+        """The outcomes of one part, from this node or, where that is lost, from another."""
+        try:
+            return await self._ask(node, work, part)
+        except ClusterError as first:
+            self._give_up(node, first)
+            if not self._nodes:
+                raise RewardError(f"no node is left to run rewards: {first}") from first
+            other = min(self._nodes, key=lambda n: n.owed_s)
+            try:
+                return await self._ask(other, work, part)
+            except ClusterError as second:
+                self._give_up(other, second)
+                raise RewardError(f"{len(part)} samples lost twice: {first}; {second}") from second
+
+    async def _ask(self, node: _Node, work: _Work, part: list[Any]) -> list[Outcome]:
+        cost = -(-len(part) // node.workers) * (work.deadline_s + RESTART_S)
+        what = f"rewards on node {node.address}"
+        node.owed_s += cost
+        try:
+            ref = node.actor.call.remote("map", work.call, part, work.deadline_s, work.chunk)
+            limit = self._start_deadline_s + node.owed_s
+            [answer] = await wait_for([ref], deadline_s=limit, what=what)
+        finally:
+            node.owed_s -= cost
+        if isinstance(answer, str):
+            raise RewardError(f"{what}: {answer}")
+        self.items_by_node[node.address] += len(part)
+        return list(answer)
+
+    def _give_up(self, node: _Node, cause: ClusterError) -> None:
+        import ray
+
+        if node in self._nodes:
+            self._nodes.remove(node)
+            self._gone = str(cause)
+            ray.kill(node.actor)
+            lost = {"event": "reward_node_lost", "node": node.address, "cause": str(cause)}
+            self._on_event(lost)
+
+
+def own_address() -> str:
+    """The address of the Ray node this process is on."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return next(str(n["NodeManagerAddress"]) for n in ray.nodes() if n["NodeID"] == own)
+
+
+def _spawn(node_id: str, options: Mapping[str, Any]) -> Any:
+    """An actor on exactly this node that takes nothing from what engines and ranks reserve."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    # room for a part that another node lost, and for close, beside the slots
+    made = ray.remote(Host).options(
+        num_cpus=0, scheduling_strategy=strategy, max_concurrency=2 * SLOTS + 2
+    )
+    return made.remote("rlnorm.trainers.cluster.reward_nodes:NodeWorkers", dict(options))
+
+
+def _check_import(function: str) -> None:
+    try:
+        load_object(function, "function")
+    except InputError:
+        raise
+    except Exception as error:  # a module's own code runs here
+        raise InputError(f"function = {function!r}: importing it: {one_line(error)}") from error

@@ -1,0 +1,53 @@
+"""`rlnorm compare`: check, run what is missing, report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlnorm.trainers.compare.display import CompareDisplay
+from rlnorm.trainers.compare.runs import (
+    check_buildable,
+    check_folder,
+    open_comparison,
+    plan_comparison,
+    raise_for_failures,
+    run_all,
+)
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.errors import RunError
+from rlnorm.trainers.record.run_dir import check_writable
+
+
+def run_comparison(
+    config: Config,
+    algorithms: Sequence[str],
+    *,
+    seeds: int,
+    baseline: str,
+    out: Path | None,
+    train: Sequence[str],
+) -> Path:
+    """All runs, then table, page and summaries; returns the page. A failed run is told at the end.
+
+    train: the command that trains a config file.
+    """
+    comparison = plan_comparison(config, algorithms, seeds, baseline)
+    if out is not None:
+        check_writable(out, "--out")
+    check_folder(comparison)
+    check_buildable(comparison)
+    # torch comes with these: what can be told without it has been told
+    from rlnorm.trainers.compare.results import collect_results
+    from rlnorm.trainers.compare.tables import print_table, write_reports
+
+    with open_comparison(comparison) as lock:
+        with CompareDisplay(comparison) as display:
+            outcome = run_all(comparison, train, lock, display)
+        results = collect_results(comparison, outcome)
+        if not results.compared:
+            why = "; ".join(f"{name}: {cause}" for name, cause in results.left_out.items())
+            raise RunError(f"nothing to compare with {baseline}: {why}; then the same command")
+        page = write_reports(results, out or comparison.folder)
+    print_table(results, display.console)
+    display.note(f"page: {page}\nsummaries: {page.parent}/summary.md, summary.json")
+    raise_for_failures(outcome, page)
+    return page

@@ -1,0 +1,383 @@
+"""Paired runs of several algorithms: the same seeds, prompts and weights, one run at a time.
+
+    <output_dir>/<run_name>/comparison.yaml            what is compared, and each extension of it
+                            <algorithm>/seed_<s>/      an ordinary run directory
+                            <algorithm>/seed_<s>.log   what the run printed
+
+Each run is a process of its own, so that no run leaves memory, threads or random state to the
+next. A seed decides the prompt order and, with step, prompt and sample index, every sampling seed;
+runs of one seed differ by the algorithm alone. Slots that the config overrides
+(algorithm.aggregate=token-mean) hold for every named algorithm. Seeds are the outer loop: what an
+interrupted comparison leaves is balanced.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlnorm.errors import InputError
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.errors import Interrupted, RunError
+from rlnorm.trainers.record.run_dir import alone_in, check_writable, dump_config, write_atomic
+
+OWN = "config"
+"""Stands for the config's own algorithm in a list of named ones; its slots are then its alone."""
+POLL_S = 0.2
+STOP_DEADLINE_S = 600.0
+"""Longest wait for a run to finish its step and save after Ctrl-C."""
+FREE_KEYS = frozenset(
+    ("output_dir", "run_name", "logging", "cluster", "checkpoint_every", "keep_checkpoints")
+)
+"""Keys of the config that change no number of a comparison."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What is compared; every run's config follows from it."""
+
+    config: Config
+    algorithms: tuple[str, ...]
+    baseline: str
+    seeds: tuple[int, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Holds all runs."""
+        return self.config.run_dir
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The algorithms that are measured against the baseline."""
+        return tuple(name for name in self.algorithms if name != self.baseline)
+
+    def runs(self) -> list["Run"]:
+        """Seed by seed, each with every algorithm."""
+        return [
+            Run(algorithm=name, seed=seed, config=self.run_config(name, seed))
+            for seed in self.seeds
+            for name in self.algorithms
+        ]
+
+    @property
+    def shared_slots(self) -> dict[str, Any]:
+        """Slots that every named algorithm takes over from the config."""
+        own = self.config.algorithm
+        if OWN in self.algorithms or isinstance(own, str):
+            return {}
+        return {slot: stage for slot, stage in own.items() if slot != "name"}
+
+    def run_config(self, algorithm: str, seed: int) -> Config:
+        """The shared config with the algorithm, the seed and the run's place set."""
+        named = {"name": algorithm, **self.shared_slots} if self.shared_slots else algorithm
+        return self.config.model_copy(
+            update={
+                "algorithm": self.config.algorithm if algorithm == OWN else named,
+                "seed": seed,
+                "output_dir": str(self.folder / algorithm),
+                "run_name": f"seed_{seed}",
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One algorithm with one seed."""
+
+    algorithm: str
+    seed: int
+    config: Config
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.config.run_dir
+
+    @property
+    def log(self) -> Path:
+        """Everything the run's process printed."""
+        return self.path.with_name(f"{self.path.name}.log")
+
+    @property
+    def name(self) -> str:
+        """For people: algorithm and seed."""
+        return f"{self.algorithm}, seed {self.seed}"
+
+    def finished(self) -> bool:
+        """True when the last step was evaluated and saved."""
+        latest = self.path / "checkpoints" / "latest"
+        return latest.is_file() and latest.read_text().strip() == f"step_{self.config.steps:06d}"
+
+    def step(self) -> int:
+        """Steps in its metrics so far."""
+        return _last_step(self.path / "metrics.jsonl")
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """What became of the runs."""
+
+    finished: list[Run] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Run name -> why it ended early."""
+
+
+def plan_comparison(
+    config: Config, algorithms: Sequence[str], seeds: int, baseline: str
+) -> Comparison:
+    """Check the request; InputError in one line, nothing written or started."""
+    names = [name.strip() for name in algorithms if name.strip()]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--algorithms: {name!r} is listed {names.count(name)} times")
+    if len(names) < 2:
+        raise InputError(
+            f"--algorithms = {','.join(names)!r}: a comparison needs at least two names"
+        )
+    if baseline not in names:
+        raise InputError(f"--baseline = {baseline!r}: choose one of --algorithms, {names}")
+    if seeds < 1:
+        raise InputError(f"--seeds = {seeds}: needs 1 or more; five or more to claim much")
+    if not config.data.eval:
+        raise InputError("data.eval: is empty; a comparison needs at least one benchmark")
+    if isinstance(config.algorithm, dict) and "estimator" in config.algorithm and OWN not in names:
+        raise InputError(
+            f"algorithm.estimator: is set, and would replace that of every named algorithm; add "
+            f"{OWN!r} to --algorithms to compare it with them"
+        )
+    return Comparison(
+        config=config,
+        algorithms=tuple(names),
+        baseline=baseline,
+        seeds=tuple(range(config.seed, config.seed + seeds)),
+    )
+
+
+def check_buildable(comparison: Comparison) -> None:
+    """Resolve every algorithm, and the data, model and rewards they share; nothing is written."""
+    from rlnorm.trainers.config.check import algorithm_slots, build_algorithm, precheck
+
+    configs = {n: comparison.run_config(n, comparison.seeds[0]) for n in comparison.algorithms}
+    for config in configs.values():
+        algorithm_slots(config)  # every name before torch is loaded for the first
+    baseline = configs.pop(comparison.baseline)
+    precheck(baseline)
+    for config in configs.values():
+        build_algorithm(config)
+    from rlnorm.trainers.build import build_plan
+
+    asyncio.run(build_plan(baseline))
+
+
+@contextmanager
+def open_comparison(comparison: Comparison) -> Iterator[int]:
+    """Make or extend the folder, held against a second process while it is worked on.
+
+    Yields a file descriptor for the runs to inherit: the hold lasts until the last of them ends.
+    """
+    folder, path = comparison.folder, comparison.folder / "comparison.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder, "comparison") as held:
+        check_folder(comparison)  # here, so that no other process extends it in between
+        write_atomic(path, yaml.safe_dump(_record(comparison), sort_keys=False))
+        yield held
+
+
+def check_folder(comparison: Comparison) -> None:
+    """An existing comparison may be gone on with or extended, never changed or narrowed."""
+    folder, path = comparison.folder, comparison.folder / "comparison.yaml"
+    check_writable(folder, "comparison")
+    if not path.is_file():
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"{folder} exists and is no comparison: set run_name or output_dir")
+        return
+    before, now = yaml.safe_load(path.read_text()), _shared(comparison)
+    for key, value in now.items():
+        if before["config"].get(key, value) != value:
+            raise InputError(
+                f"comparison {folder}: {key} = {value!r}, but it was started with "
+                f"{before['config'].get(key)!r}; set run_name for another comparison"
+            )
+    if before["baseline"] != comparison.baseline:
+        raise InputError(
+            f"--baseline = {comparison.baseline!r}: comparison {folder} has {before['baseline']!r}"
+        )
+    last = before["history"][-1]
+    left_out = [name for name in last["algorithms"] if name not in comparison.algorithms]
+    if left_out or len(comparison.seeds) < len(last["seeds"]):
+        raise InputError(
+            f"comparison {folder} has --algorithms {','.join(last['algorithms'])} --seeds "
+            f"{len(last['seeds'])}: it can be extended, not narrowed, as nothing may be left out "
+            "after looking"
+        )
+
+
+def _shared(comparison: Comparison) -> dict[str, Any]:
+    """What must stay as it is while a comparison is gone on with."""
+    table = comparison.config.model_dump(mode="json")
+    own = {"algorithm": table["algorithm"]} if OWN in comparison.algorithms else {}
+    table = {k: v for k, v in table.items() if k not in FREE_KEYS and k != "algorithm"}
+    return {**table, **own, "shared_slots": comparison.shared_slots}
+
+
+def _record(comparison: Comparison) -> dict[str, Any]:
+    path = comparison.folder / "comparison.yaml"
+    history = yaml.safe_load(path.read_text())["history"] if path.is_file() else []
+    entry = {"algorithms": list(comparison.algorithms), "seeds": list(comparison.seeds)}
+    return {
+        "baseline": comparison.baseline,
+        "history": history if history[-1:] == [entry] else [*history, entry],
+        "config": _shared(comparison),
+    }
+
+
+def read_history(comparison: Comparison) -> list[dict[str, Any]]:
+    """Each set of algorithms and seeds this comparison was asked for, in order."""
+    table = yaml.safe_load((comparison.folder / "comparison.yaml").read_text())
+    history: list[dict[str, Any]] = table["history"]
+    return history
+
+
+def run_all(comparison: Comparison, train: Sequence[str], lock: int, display: Any) -> Outcome:
+    """Every run that is not finished, one after the other; a failed one does not stop the rest.
+
+    train: the command that trains a config file, such as [python, -m, rlnorm.launch.cli, train].
+    """
+    outcome, runs = Outcome(), comparison.runs()
+    with _terminated_as_interrupted():
+        for index, run in enumerate(runs):
+            if not run.finished():
+                display.start(run)
+                try:
+                    failure = _run_one(run, train, lock, display)
+                except KeyboardInterrupt:
+                    done = sum(r.finished() for r in runs)
+                    raise Interrupted(
+                        f"interrupted; {done} of {len(runs)} runs are done and kept, the same "
+                        "command goes on"
+                    ) from None
+                if failure:
+                    outcome.failures[run.name] = failure
+                    display.note(f"{run.name} failed: {failure}")
+                    display.done(index + 1)
+                    continue
+            outcome.finished.append(run)
+            display.done(index + 1)
+    return outcome
+
+
+def _run_one(run: Run, train: Sequence[str], lock: int, display: Any) -> str:
+    """Train, showing progress; returns why it failed, or nothing."""
+    if run.path.exists() and not (run.path / "config.yaml").is_file():
+        shutil.rmtree(run.path)  # killed before its first file was whole
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    config = run.path.with_name(f"{run.path.name}.yaml")
+    write_atomic(config, dump_config(run.config))
+    command = [*train, str(config), *(["--resume"] if run.path.exists() else [])]
+    # twice the run's own deadline: one batch of rollouts, then learning and evaluation
+    stall_s = 2 * run.config.rollout.deadline_s
+    with open(run.log, "a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C of the terminal comes to this process only
+            pass_fds=(lock,),
+        )
+        try:
+            stalled = _watch(process, run, display, stall_s)
+        except BaseException:
+            display.note("saving the run under way; press Ctrl-C again to stop at once")
+            _stop(process)
+            raise
+    if stalled:
+        return f"no step within {stall_s:.0f} s (2 x rollout.deadline_s); see {run.log}"
+    if process.returncode or not run.finished():
+        return f"{_last_line(run.log)} (status {process.returncode}, log {run.log})"
+    return ""
+
+
+def _watch(process: subprocess.Popen[bytes], run: Run, display: Any, stall_s: float) -> bool:
+    """Wait for the end; True when the run made no step for too long and was killed."""
+    step, moved = -1, time.monotonic()
+    while process.poll() is None:
+        if (now := run.step()) != step:
+            step, moved = now, time.monotonic()
+            display.step(run, step)
+        if time.monotonic() - moved > stall_s:
+            _kill(process)
+            return True
+        time.sleep(POLL_S)
+    display.step(run, run.step())
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the run to finish its step and save; a second Ctrl-C or the deadline kills it."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=STOP_DEADLINE_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)  # its session: rewards' workers go with it
+    except ProcessLookupError:
+        return
+    finally:
+        process.wait(timeout=60)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a comparison as Ctrl-C does, so that no run is left behind."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _last_step(path: Path) -> int:
+    """The step of the last whole line of a metrics file, -1 before the first."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            file.seek(max(0, size - 65536))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return -1
+    return int(json.loads(lines[-2])["step"]) if len(lines) > 1 else -1
+
+
+def _last_line(path: Path) -> str:
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
+    told = [line for line in lines if line.startswith("rlnorm:")]
+    last = [line for line in lines if line]
+    return (told or last or ["it ended without a word"])[-1].removeprefix("rlnorm: ")
+
+
+def raise_for_failures(outcome: Outcome, report: Path) -> None:
+    """End with status 1 when a run failed, after everything else was reported."""
+    if outcome.failures:
+        raise RunError(
+            f"failed: {'; '.join(outcome.failures)}; {report} leaves their algorithms out; mend "
+            "the cause and give the same command again"
+        )

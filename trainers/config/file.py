@@ -1,0 +1,127 @@
+"""Where a config's keys come from: a YAML file, and `key=value` on the command line."""
+
+import difflib
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlnorm.errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as it is meant: 1e-6 is a number, a date is text, and a key stands once."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            seen.add(str(key.value))
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [rule for rule in rules if not rule[0].endswith(":timestamp")]
+    for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file."""
+    try:
+        table = _parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"config {path}: {error}") from None
+    if table is None:
+        raise InputError(f"config {path}: is empty")
+    if not isinstance(table, dict):
+        raise InputError(f"config {path}: expected keys and values, got {type(table).__name__}")
+    return table
+
+
+def shipped_presets() -> dict[str, Path]:
+    """Name to file."""
+    folder = Path(str(resources.files("rlnorm.configs")))
+    return {path.name.removesuffix(".yaml"): path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_preset(source: str) -> Path:
+    """A file as given, or a shipped preset by its name."""
+    path = Path(source)
+    if _is_file(path):
+        return path
+    shipped, name = shipped_presets(), path.name.removesuffix(".yaml")
+    if name in shipped and path.parent.name in ("", "configs"):
+        return shipped[name]
+    near = difflib.get_close_matches(name, shipped, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(
+        f"config {source!r}: no such file; shipped presets: {', '.join(shipped)}{hint}"
+    )
+
+
+def override(table: dict[str, Any], assignment: str) -> None:
+    """Set one `section.key=value` in the table; an item of a list goes by its name or number."""
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise InputError(f"override {assignment!r}: write key=value, for example learner.lr=1e-6")
+    try:
+        value = _parse(text)
+    except ValueError as error:
+        raise InputError(f"override {assignment!r}: {error}") from None
+    *parents, leaf = key.split(".")
+    node: Any = table
+    for name in parents:
+        if isinstance(node, list):
+            node = _list_item(node, name, assignment)
+            continue
+        child = node.get(name)
+        if not isinstance(child, dict | list):
+            # `algorithm: grpo` becomes {name: grpo} when one of its slots is overridden
+            child = {} if child is None else {"name": child}
+            node[name] = child
+        node = child
+    if isinstance(node, list):
+        raise InputError(f"override {assignment!r}: name the field of the list item to set")
+    node[leaf] = value
+
+
+def _parse(text: str) -> Any:
+    """The value of a YAML text; ValueError in one line."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        told = ", ".join(part for part in (error.context, error.problem) if part)
+        hint = "; indent with spaces" if "'\\t'" in told else ""
+        raise ValueError(f"{where}{told}{hint}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _list_item(items: list[Any], name: str, assignment: str) -> Any:
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and name in (item.get("name"), str(index)):
+            return item
+    names = [item.get("name") for item in items if isinstance(item, dict)]
+    raise InputError(f"override {assignment!r}: no item named {name!r}, choose from {names}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system
+        return False

@@ -1,0 +1,353 @@
+"""The configuration of a run: YAML preset + dotted overrides -> one validated object.
+
+Torch is not imported here: a wrong key must be told in a blink. Stage options, which need the
+estimators' signatures, are checked right after by `rlnorm.algorithms`, before anything starts.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from rlnorm.errors import InputError
+from rlnorm.trainers.config.file import find_preset, override, read_table
+
+
+def _file_name(name: str) -> str:
+    plain = name.strip(".") and not set(name) & {"/", "\0"} and len(name.encode()) <= 200
+    if not plain:
+        raise ValueError(f"got {name!r}, needs the name of a file, without / and at most 200 bytes")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+
+
+class Section(BaseModel):
+    """Unknown keys are errors, values are never changed after loading."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_not_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and kind in (int, float):
+            raise ValueError(f"got {str(value).lower()}, needs a number")
+        return value
+
+
+class ModelConfig(Section):
+    path: str
+    """Hugging Face folder or id, or `shipped:quick`, `shipped:graded`, `shipped:turns`."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights that train and sample."""
+    lora_rank: int = Field(0, ge=0)
+    """Rank of LoRA adapters (peft) on all linear layers; 0 trains every weight."""
+    lora_alpha: float = Field(32.0, gt=0)
+    """LoRA scale numerator: adapters are multiplied by lora_alpha / lora_rank."""
+
+
+class DataConfig(Section):
+    train: str
+    """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `PRESET=FILE`."""
+    eval: dict[FileName, str] = {}
+    """Benchmarks by name, each a source like `train`."""
+    fields: dict[str, str] = {}
+    """Which column holds id, question or messages, answer, source and level where the names differ;
+    answer: "" for data without golds."""
+    system_prompt: str | None = None
+    """System message put before every question."""
+    train_limit: int | None = Field(None, ge=1)
+    """Use at most this many training rows."""
+
+
+def _component_name(name: str) -> str:
+    if name == "mean":
+        raise ValueError("got 'mean', which in metrics is the weighted sum; take another name")
+    return name
+
+
+class RewardConfig(Section):
+    name: Annotated[FileName, AfterValidator(_component_name)]
+    """Name of the component (or of the group of components) in metrics and weights."""
+    function: str
+    """A shipped reward's name or `module:function`."""
+    weight: float | dict[str, float] = 1.0
+    """Weight in the estimator, or one for each component; components stay apart until then."""
+    gate: str | None = None
+    """Count this component only where the named one is above 0."""
+    components: list[str] | None = None
+    """Names a function returns when it gives several; a shipped one knows its own."""
+    options: dict[str, Any] = {}
+    """Keyword options of the function."""
+    deadline_s: float | None = Field(None, gt=0)
+    """Longest time for one sample, which is masked after it; 2 s in a worker, 600 s awaited."""
+
+
+class RolloutConfig(Section):
+    backend: Literal["local", "vllm"] = "local"
+    """local: in this process; vllm: engines in Ray actors."""
+    group_size: int = Field(8, ge=1)
+    """Completions sampled for each prompt (G)."""
+    prompts_per_step: int = Field(64, ge=1)
+    """Prompts sampled for each step."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature; logprobs are taken under it."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus sampling; 1 is off."""
+    top_k: int = Field(0, ge=0)
+    """Sample among the k likeliest tokens; 0 is off."""
+    min_p: float = Field(0.0, ge=0, lt=1)
+    """Drop tokens below min_p times the likeliest one's probability; 0 is off."""
+    max_tokens: int = Field(512, ge=1)
+    """Most tokens of one completion."""
+    stop: list[Annotated[str, Field(min_length=1)]] = []
+    """Strings that end a completion."""
+    environment: dict[str, Any] | None = None
+    """Multi-turn environment: {name: chain or module:Class, its options, its limits}."""
+    engines: int = Field(1, ge=1)
+    """Number of vLLM engines."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    """GPUs of one engine."""
+    engine_options: dict[str, Any] = {}
+    """Passed to vLLM as they are."""
+    deadline_s: float = Field(1800.0, gt=0)
+    """Longest wait for one batch of rollouts, an engine's start or a weight transfer."""
+
+
+Moment = Annotated[float, Field(ge=0, lt=1)]
+
+
+class LearnerConfig(Section):
+    backend: Literal["embedded", "deepspeed"] = "embedded"
+    """embedded: torch in this process; deepspeed: ranks in Ray actors."""
+    lr: float = Field(1e-6, gt=0)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After warm-up: hold, or decay so that 0 would come right after the last step."""
+    warmup_steps: int = Field(0, ge=0)
+    """RL steps of linear warm-up."""
+    betas: tuple[Moment, Moment] = (0.9, 0.99)
+    """AdamW moments."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay of matrices."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest global gradient norm."""
+    minibatches: int = Field(1, ge=1)
+    """Optimizer steps taken on one batch of rollouts, each on its share of the groups."""
+    epochs: int = Field(1, ge=1)
+    """Passes over one batch of rollouts."""
+    tokens_per_microbatch: int = Field(16384, ge=1)
+    """Token budget of one forward and backward pass; changes memory, never the maths."""
+    old_logprobs: Literal["recompute", "sampler"] = "recompute"
+    """Ratios against the learner's own forward before the step, or the sampler's values."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass."""
+    ranks: int = Field(1, ge=1)
+    """DeepSpeed ranks (GPUs)."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """What DeepSpeed shards: 1 optimizer state, 2 gradients too, 3 weights too."""
+    offload: bool = False
+    """Keep DeepSpeed's optimizer state in CPU memory."""
+
+
+class ClusterConfig(Section):
+    address: str | None = None
+    """host:port of a running Ray cluster for vllm and deepspeed; none starts one here."""
+
+
+class LoggingConfig(Section):
+    wandb: str | None = None
+    """Weights & Biases project; WANDB_MODE=offline works."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files."""
+    sample_rollouts: int = Field(4, ge=0)
+    """Rollouts shown on the terminal and in W&B after an evaluation."""
+
+
+class Config(Section):
+    """Everything a run depends on."""
+
+    algorithm: str | dict[str, Any] = "grpo"
+    """A named algorithm, or {name: ..., estimator: ..., loss: ..., ...} to override its slots."""
+    model: ModelConfig
+    data: DataConfig
+    rewards: list[RewardConfig] = Field(min_length=1)
+    rollout: RolloutConfig = RolloutConfig()
+    learner: LearnerConfig = LearnerConfig()
+    logging: LoggingConfig = LoggingConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    output_dir: str = "runs"
+    """Folder that holds run directories."""
+    run_name: FileName = "run"
+    """Name of the run's directory."""
+    steps: int = Field(100, ge=1)
+    """RL steps."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """The one seed: prompt order, sampling, adapters."""
+    eval_every: int = Field(0, ge=0)
+    """Steps between evaluations; 0 evaluates before the first step and at the end only."""
+    eval_samples: int = Field(8, ge=1)
+    """Sampled completions per benchmark problem (avg@k, pass@k), beside the greedy one."""
+    checkpoint_every: int = Field(0, ge=0)
+    """Steps between checkpoints; 0 writes one at the end only."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Checkpoints kept on disk, the newest ones."""
+    max_staleness: Literal[0] = 0
+    """How many versions old a rollout may be when it trains; 0 is strictly on-policy."""
+    deterministic: bool = False
+    """Bit-for-bit repeatable training, at some cost in speed."""
+
+    @model_validator(mode="after")
+    def _combinations(self) -> "Config":
+        for key, needs in self._without_effect().items():
+            raise ValueError(f"{key} has no effect here: it needs {needs}")
+        if self.learner.minibatches > self.rollout.prompts_per_step:
+            raise ValueError(
+                f"learner.minibatches = {self.learner.minibatches}: at most "
+                f"rollout.prompts_per_step = {self.rollout.prompts_per_step}"
+            )
+        if self.rollout.backend == "vllm" and self.rollout.temperature > 2:
+            raise ValueError(
+                f"rollout.temperature = {self.rollout.temperature}: vLLM samples at 2 at most"
+            )
+        cut = self.rollout.top_p < 1 or self.rollout.top_k > 0 or self.rollout.min_p > 0
+        if cut and self.learner.old_logprobs == "sampler":
+            raise ValueError(
+                "learner.old_logprobs = 'sampler' with top_p, top_k or min_p: the sampler's "
+                "distribution is cut, so use 'recompute'"
+            )
+        return self
+
+    def _without_effect(self) -> dict[str, str]:
+        """Keys that were given and would do nothing, with what they need."""
+        rollout, learner, data = self.rollout, self.learner, self.data
+        ranks, engines = learner.backend == "deepspeed", rollout.backend == "vllm"
+        turns = rollout.environment is not None
+        rules = (
+            ("learner.ranks", learner.ranks > 1 and not ranks, "learner.backend: deepspeed"),
+            ("learner.offload", learner.offload and not ranks, "learner.backend: deepspeed"),
+            ("learner.offload", learner.offload and not learner.zero_stage, "a zero_stage above 0"),
+            ("rollout.engines", rollout.engines > 1 and not engines, "rollout.backend: vllm"),
+            (
+                "rollout.tensor_parallel_size",
+                rollout.tensor_parallel_size > 1 and not engines,
+                "rollout.backend: vllm",
+            ),
+            (
+                "rollout.engine_options",
+                bool(rollout.engine_options) and not engines,
+                "rollout.backend: vllm",
+            ),
+            (
+                "cluster.address",
+                self.cluster.address is not None and not self.needs_ray,
+                "rollout.backend: vllm or learner.backend: deepspeed",
+            ),
+            ("deterministic", self.deterministic and self.needs_ray, "a run in one process"),
+            ("data.system_prompt", data.system_prompt is not None and turns, "no environment"),
+            ("data.fields", bool(data.fields) and turns, "no environment"),
+        )
+        return {key: needs for key, idle, needs in rules if idle}
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's directory."""
+        return Path(self.output_dir) / self.run_name
+
+    @property
+    def needs_ray(self) -> bool:
+        """True when a part of the run lives in Ray actors."""
+        return self.rollout.backend == "vllm" or self.learner.backend == "deepspeed"
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
+    """The config of a YAML file or shipped preset name, with `key.sub=value` overrides applied."""
+    table = read_table(find_preset(source))
+    for assignment in overrides:
+        override(table, assignment)
+    return validate_config(table)
+
+
+def validate_config(table: Mapping[str, Any]) -> Config:
+    """Build the Config or say in one line which key is wrong, what it got and what is allowed."""
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        raise InputError(_one_line(error)) from None
+
+
+def all_keys() -> list[str]:
+    """Every key a user can set, dotted; their number is kept small on purpose."""
+    keys: list[str] = []
+    for name, field in Config.model_fields.items():
+        section = _section(field.annotation)
+        keys += [f"{name}.{key}" for key in section.model_fields] if section else [name]
+    return keys
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key, or each item of its list, holds; None for a plain value."""
+    inner = getattr(annotation, "__args__", (annotation,))[0]
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    kind, loc = first["type"], [part for part in first["loc"] if part not in _UNION_BRANCHES]
+    where = ".".join(map(str, loc))
+    if kind == "extra_forbidden":
+        allowed = _keys_at(loc[:-1])
+        return f"{where}: unknown key, choose from {', '.join(allowed)}{_nearest(loc, allowed)}"
+    if kind == "missing":
+        return f"{where}: missing, it must be set"
+    if kind == "value_error":
+        message = str(first["ctx"]["error"])
+        return f"{where}: {message}" if where else message
+    told = _PLAINER.get(kind, first["msg"])
+    if kind == "model_type":
+        told += f", choose from {', '.join(_keys_at(loc))}"
+    return f"{where} = {first['input']!r}: {told}"
+
+
+_UNION_BRANCHES = ("str", "float", "dict[str,any]", "dict[str,float]", "[key]")
+"""Parts of pydantic's locations that are no keys."""
+_PLAINER = {
+    "model_type": "needs keys with values",
+    "dict_type": "needs keys with values, such as {name: value}",
+    "list_type": "needs a list, such as [a, b]",
+    "string_type": "needs text (what stands in quotes is text)",
+    "invalid_key": "needs text as a key",
+}
+"""Where pydantic's words are about Python."""
+
+
+def _keys_at(loc: Sequence[int | str]) -> list[str]:
+    """The keys of the section at a location; numbers are items of a list."""
+    section: type[BaseModel] = Config
+    for part in loc:
+        if isinstance(part, str):
+            section = _section(section.model_fields[part].annotation) or section
+    return list(section.model_fields)
+
+
+def _nearest(loc: Sequence[int | str], allowed: Sequence[str]) -> str:
+    """A hint at the key that was meant: of this section by spelling, or of another by name."""
+    name = str(loc[-1])
+    near = [key for key in all_keys() if key.rpartition(".")[2] == name]
+    near = near or difflib.get_close_matches(name, allowed, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,78 @@
+"""What a run has gained on its benchmarks, problem by problem, with intervals."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlnorm.statistics import paired_comparison
+from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.record.verdicts import LEVEL, best, mean
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gain:
+    """One measure of one benchmark at a run's first and last evaluation."""
+
+    benchmark: str
+    measure: str
+    """greedy, avg@k or pass@k, k as a number."""
+    before: float
+    after: float
+    interval: tuple[float, float]
+    """Of after - before: percentiles of a bootstrap over the problems, each paired with itself.
+    It says what other problems would show of these weights, not what another seed would train."""
+    problems: int
+    """Problems with a verdict in both evaluations."""
+
+    def __str__(self) -> str:
+        points, low, high = (100 * x for x in (self.after - self.before, *self.interval))
+        return (
+            f"{self.before:.1%} -> {self.after:.1%}"
+            f"  ({points:+.1f} points, 95% interval {low:+.1f} to {high:+.1f})"
+        )
+
+
+def benchmark_gains(folder: Path) -> list[Gain]:
+    """Of the run directory `folder`, from its evals; empty before a second evaluation."""
+    steps = sorted((folder / "eval").glob("step_*"))
+    if len(steps) < 2:
+        return []
+    gains = []
+    for first in sorted(steps[0].glob("*.jsonl")):
+        last = steps[-1] / first.name
+        if last.is_file():
+            gains += _gains(first.stem, read_jsonl(first), read_jsonl(last))
+    return gains
+
+
+def _gains(benchmark: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[Gain]:
+    k = len(before[0]["sampled"])
+    measures: dict[str, Callable[[Row], float]] = {
+        "greedy": lambda row: mean([row["greedy"]]),
+        f"avg@{k}": lambda row: mean(row["sampled"]),
+        f"pass@{k}": lambda row: best(row["sampled"]),
+    }
+    ended = {row["id"]: row for row in after}
+    pairs = [(row, ended[row["id"]]) for row in before if row["id"] in ended]
+    out = []
+    for name, measure in measures.items():
+        values = torch.tensor([[measure(a), measure(b)] for a, b in pairs], dtype=torch.float64)
+        known = values[~values.isnan().any(1)]
+        if len(known):
+            first, last = known.T
+            compared = paired_comparison(last[None], first[None], level=LEVEL)
+            gain = Gain(
+                benchmark=benchmark,
+                measure=name,
+                before=float(first.mean()),
+                after=float(last.mean()),
+                interval=compared.interval,
+                problems=compared.problems,
+            )
+            out.append(gain)
+    return out

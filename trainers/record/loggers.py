@@ -1,0 +1,171 @@
+"""Where metrics go besides `metrics.jsonl`: W&B and TensorBoard, which may fail without harm."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from queue import Full, Queue
+from typing import Any, Protocol
+
+from rlnorm.trainers.config.schema import Config
+
+log = logging.getLogger(__name__)
+CLOSE_DEADLINE_S = 30.0
+QUEUE_ROWS = 1000
+"""Rows that may wait for a slow sink; one that falls further behind is dropped."""
+
+
+class Sink(Protocol):
+    """A remote or local copy of the metrics."""
+
+    def log(self, step: int, row: Mapping[str, float]) -> None:
+        """Write one step's numbers."""
+
+    def table(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Write sample rollouts."""
+
+    def close(self) -> None:
+        """Flush."""
+
+
+class WandbSink:
+    """Weights & Biases; offline unless a key or WANDB_MODE says otherwise."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        import wandb
+
+        keyed = "WANDB_API_KEY" in os.environ
+        mode = os.environ.get("WANDB_MODE") or ("online" if keyed else "offline")
+        self._wandb = wandb
+        # what cannot be uploaded in time stays on disk, for `wandb sync`; wandb's own hook at the
+        # end of the process waits no longer either
+        patience = wandb.Settings(
+            init_timeout=CLOSE_DEADLINE_S,
+            finish_timeout=CLOSE_DEADLINE_S,
+            finish_timeout_raises=True,
+        )
+        self._run = wandb.init(
+            project=config.logging.wandb,
+            name=config.run_name,
+            dir=str(folder),
+            mode=mode,
+            config=config.model_dump(mode="json"),
+            settings=patience,
+        )
+
+    def log(self, step: int, row: Mapping[str, float]) -> None:
+        self._run.log(dict(row), step=step)
+
+    def table(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        table = self._wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+        self._run.log({"rollouts": table}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class TensorBoardSink:
+    """Event files in `<run>/tensorboard/`."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def log(self, step: int, row: Mapping[str, float]) -> None:
+        for name, value in row.items():
+            self._writer.add_scalar(name, value, step)
+
+    def table(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+        lines += [" | ".join(str(cell) for cell in row) for row in rows]
+        self._writer.add_text("rollouts", "\n".join(lines), step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class SinkThread:
+    """One sink on a daemon thread of its own, dropped at its first failure."""
+
+    def __init__(
+        self, name: str, opens: Callable[[], Sink], *, queue_rows: int = QUEUE_ROWS
+    ) -> None:
+        """opens: makes the sink, on the thread."""
+        self.failure: str | None = None
+        """Why the sink was dropped; it is given nothing more."""
+        self._name, self._opens = name, opens
+        self._queue: Queue[Callable[[Sink], None] | None] = Queue(queue_rows)
+        self._lock = threading.Lock()
+        # a daemon: the interpreter does not wait for one that hangs
+        self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
+        self._thread.start()
+
+    def put(self, act: Callable[[Sink], None] | None) -> None:
+        """Hand over one piece of work, None to close; returns at once."""
+        if self.failure is not None:
+            return
+        try:
+            self._queue.put_nowait(act)
+        except Full:
+            self._drop(f"does not keep up, {self._queue.maxsize} rows wait for it")
+
+    def join(self, seconds: float) -> None:
+        """Wait for a sink told to close; one that does not manage is dropped."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._drop(f"did not finish within {CLOSE_DEADLINE_S:.0f} s")
+
+    def _work(self) -> None:
+        try:
+            sink = self._opens()
+            while self.failure is None and (act := self._queue.get()) is not None:
+                act(sink)
+            if self.failure is None:
+                sink.close()
+        except Exception as error:  # a sink is best effort by contract; metrics.jsonl is the truth
+            self._drop(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+    def _drop(self, why: str) -> None:
+        with self._lock:
+            if self.failure is not None:
+                return
+            self.failure = f"{self._name}: {why}"
+        log.warning("metric sink %s; it gets nothing more", self.failure)
+
+
+class Sinks:
+    """All sinks, each on its own thread: a slow or broken one never delays or ends a run."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self._threads: list[SinkThread] = []
+        if config.logging.wandb is not None:
+            self._threads.append(SinkThread("wandb", lambda: WandbSink(config, folder)))
+        if config.logging.tensorboard:
+            self._threads.append(SinkThread("tensorboard", lambda: TensorBoardSink(folder)))
+
+    @property
+    def failures(self) -> list[str]:
+        """Why sinks were dropped, for the run's summary."""
+        return [t.failure for t in self._threads if t.failure is not None]
+
+    def log(self, step: int, row: Mapping[str, float]) -> None:
+        """Hand one step's numbers to every sink."""
+        known = {name: value for name, value in row.items() if value is not None}
+        for thread in self._threads:
+            thread.put(lambda sink: sink.log(step, known))
+
+    def table(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Hand sample rollouts to every sink."""
+        for thread in self._threads:
+            thread.put(lambda sink: sink.table(step, columns, rows))
+
+    def close(self) -> None:
+        """Flush for at most CLOSE_DEADLINE_S seconds."""
+        end_s = time.monotonic() + CLOSE_DEADLINE_S
+        for thread in self._threads:
+            thread.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, end_s - time.monotonic()))

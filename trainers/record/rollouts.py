@@ -1,0 +1,49 @@
+"""Every rollout of a step as one Parquet file: enough to replay estimators offline."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rlnorm.rewards.json_values import as_text
+from rlnorm.trainers.advantages import Credit
+from rlnorm.types import ScoredRollouts
+
+
+def write_rollouts(folder: Path, step: int, scored: ScoredRollouts, credit: Credit) -> None:
+    """`rollouts/step_000012.parquet`, one row a rollout, joinable by rollout_id."""
+    rollouts = scored.rollouts
+    completions = [r.completion for r in rollouts]
+    values = credit.advantages if credit.advantages.ndim == 1 else credit.advantages.nanmean(1)
+    per_rollout = len(values) == len(rollouts)
+    columns = {
+        "rollout_id": [r.rollout_id for r in rollouts],
+        "prompt_id": [r.prompt.prompt_id for r in rollouts],
+        "prompt": [str(r.prompt.messages[-1]["content"]) for r in rollouts],
+        "group_index": scored.group_index.tolist(),
+        "level": [r.prompt.level for r in rollouts],
+        "extra": [r.extra for r in rollouts],
+        "answer": [as_text(r.prompt.answer) for r in rollouts],
+        "text": [r.text for r in rollouts],
+        "prompt_ids": [list(r.prompt.token_ids) for r in rollouts],
+        "token_ids": [c.token_ids.tolist() for c in completions],
+        "sampler_logprobs": [c.sampler_logprobs.tolist() for c in completions],
+        "policy_mask": [c.policy_mask.tolist() for c in completions],
+        "turn_index": [c.turn_index.tolist() for c in completions],
+        "turn_rewards": [list(r.turn_rewards) for r in rollouts],
+        "finish_reason": [str(c.finish_reason) for c in completions],
+        "policy_version": [c.policy_versions[0][1] for c in completions],
+        "advantage": values.tolist() if per_rollout else [None] * len(rollouts),
+        "keep": credit.keep.tolist(),
+    }
+    for index, name in enumerate(scored.reward_names):
+        columns[f"reward/{name}"] = scored.rewards[:, index].tolist()
+        columns[f"status/{name}"] = [row[index] for row in scored.status]
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step_{step:06d}.parquet"
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        pq.write_table(pa.table(columns), partial, compression="zstd")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

