@@ -80,9 +80,9 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def make_job(args: argparse.Namespace, folder: Path, seed: int) -> dict[str, Any]:
     """What both sides are told: the quickstart preset and its prompts, in the order drawn."""
-    from rlnorm.trainers.build import build_plan
     from rlnorm.trainers.config.schema import load_config
     from rlnorm.trainers.models import model_path
+    from rlnorm.trainers.prepare import prepare
     from rlnorm.trainers.prompts import PromptStream
 
     overrides = [
@@ -90,7 +90,7 @@ def make_job(args: argparse.Namespace, folder: Path, seed: int) -> dict[str, Any
         *("data.eval={}", "checkpoint_every=0", f"output_dir={folder}"),
     ]
     config = load_config("quickstart", overrides)
-    stream = PromptStream(asyncio.run(build_plan(config)).train, config.seed)
+    stream = PromptStream(asyncio.run(prepare(config)).train, config.seed)
     drawn = stream.draw(args.steps * config.rollout.prompts_per_step)
     return {
         "overrides": overrides,

@@ -103,7 +103,7 @@ class Algorithm:
         return None
 
     @property
-    def silent_at_zero(self) -> bool:
+    def zero_at_zero_advantage(self) -> bool:
         """True when a rollout whose every advantage is 0 adds nothing to loss or gradient.
 
         All shipped losses are multiples of the advantage; regularizers are not, and of a user's

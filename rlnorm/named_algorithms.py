@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
 _CLIP_HIGHER = {"name": "ppo_clip", "clip_low": 0.2, "clip_high": 0.28}
 _VERL = {"name": "ppo_clip", "dual_clip": 3.0}
 _PIVOT = {"extra_kind": "pivot"}
-_GREEDY = {"group_size": 1, "extra_kind": "greedy"}
+_GREEDY = {"extra_kind": "greedy"}
 _PER_ROLLOUT = "seq-mean-token-mean"
 
 

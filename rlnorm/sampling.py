@@ -20,8 +20,6 @@ from rlnorm.groups import group_count, group_max, group_min
 class SamplePlan:
     """What to sample for each prompt of a step."""
 
-    group_size: int = 8
-    """Rollouts of a prompt that train."""
     extra_kind: Literal["none", "pivot", "greedy"] = "none"
     """pivot: one sample more, of which the estimator drops one; greedy: one at temperature 0."""
     resample: bool = False
@@ -30,16 +28,12 @@ class SamplePlan:
     """Rounds of resampling before the step goes ahead with what it has."""
 
     def __post_init__(self) -> None:
-        if self.group_size < 1 or self.max_rounds < 1:
-            raise ValueError(
-                f"sample_plan: group_size, max_rounds = {self.group_size}, {self.max_rounds}: "
-                "both need 1 or more"
-            )
+        if self.max_rounds < 1:
+            raise ValueError(f"sample_plan.max_rounds = {self.max_rounds}: needs 1 or more")
 
-    @property
-    def samples(self) -> int:
-        """Rollouts to sample at the training temperature, the pivot's included."""
-        return self.group_size + (self.extra_kind == "pivot")
+    def samples(self, group_size: int) -> int:
+        """Rollouts of a prompt at the training temperature, a pivot beside group_size included."""
+        return group_size + (self.extra_kind == "pivot")
 
 
 def informative_groups(

@@ -29,6 +29,16 @@ class FinishReason(StrEnum):
         return self is FinishReason.LENGTH
 
 
+class Role(StrEnum):
+    """What a rollout was sampled for."""
+
+    TRAIN = "train"
+    BASELINE = "baseline"
+    """Its reward is subtracted from the others' (ReMax's greedy rollout); it is not trained on."""
+    DROPPED = "dropped"
+    """Of a group that resampling replaced, because its rewards did not differ."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """One problem. Example: Prompt(prompt_id="chain-7", messages=[...], answer="92", level=3)."""
@@ -72,8 +82,7 @@ class Rollout:
     completion: Completion
     text: str
     """The decoded completion, special tokens left out."""
-    extra: str = ""
-    """"" for a normal sample, "greedy" for the untrained baseline rollout of ReMax."""
+    role: Role = Role.TRAIN
     turn_rewards: tuple[float, ...] = ()
     """Rewards an environment gave per turn; NaN where a turn has none."""
     turns: tuple[Mapping[str, Any], ...] = ()

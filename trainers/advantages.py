@@ -22,7 +22,7 @@ SCORED_COLUMNS = frozenset({"ref_logprobs", "proxy_logprobs", "sum_p2", "entropy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Credit:
+class AdvantageBatch:
     """The whole step's tokens with their advantages, and which rollouts train."""
 
     batch: TokenBatch
@@ -35,14 +35,14 @@ class Credit:
     """Share of groups that teach nothing: every advantage is 0."""
 
 
-async def assign_credit(
+async def compute_advantages(
     scored: ScoredRollouts,
     learner: Learner,
     algorithm: Algorithm,
     config: Config,
     weights: Mapping[str, float],
     greedy_rewards: Tensor | None = None,
-) -> Credit:
+) -> AdvantageBatch:
     """Score tokens where the algorithm asks for it, then estimate, modulate and correct.
 
     weights: of each reward component, by name.
@@ -83,7 +83,7 @@ async def assign_credit(
         columns.pop(name, None)
     kept = result.keep[batch.rollout_index] & mask
     batch = replace(batch, columns=columns, loss_mask=kept)
-    return Credit(
+    return AdvantageBatch(
         batch=batch,
         advantages=result.values,
         keep=result.keep,
@@ -118,9 +118,9 @@ def driver_data(
     return data
 
 
-def minibatches(credit: Credit, config: Config, step: int) -> list[TokenBatch]:
+def minibatches(advantages: AdvantageBatch, config: Config, step: int) -> list[TokenBatch]:
     """The optimizer steps of one RL step: groups dealt by seed, each with its own denominators."""
-    groups = int(credit.group_index.max()) + 1
+    groups = int(advantages.group_index.max()) + 1
     out = []
     for epoch in range(config.learner.epochs):
         generator = torch.Generator().manual_seed(
@@ -128,8 +128,8 @@ def minibatches(credit: Credit, config: Config, step: int) -> list[TokenBatch]:
         )
         order = torch.randperm(groups, generator=generator)
         for share in order.tensor_split(config.learner.minibatches):
-            chosen = torch.isin(credit.group_index, share).nonzero()[:, 0]
-            batch = take_rollouts(credit.batch, chosen)
+            chosen = torch.isin(advantages.group_index, share).nonzero()[:, 0]
+            batch = take_rollouts(advantages.batch, chosen)
             counts = count_denominators(
                 batch.loss_mask, batch.rollout_index, batch.denominators.horizon
             )
@@ -159,11 +159,11 @@ async def prepare_minibatch(
         data["rollout_index"] = batch.rollout_index[batch.loss_mask]
         columns["selected"] = _spread(algorithm.select(data), batch.loss_mask)
     batch = replace(batch, columns=columns)
-    return drop_silent(batch) if algorithm.silent_at_zero else batch
+    return drop_zero_advantage(batch) if algorithm.zero_at_zero_advantage else batch
 
 
 def rescale_metrics(result: StepResult, batch: TokenBatch) -> StepResult:
-    """Token means over the tokens that were run, where drop_silent left some out."""
+    """Token means over the tokens that were run, where drop_zero_advantage left some out."""
     ran = int(batch.loss_mask.sum())
     factor = batch.denominators.tokens / max(ran, 1)
     metrics = {
@@ -173,15 +173,15 @@ def rescale_metrics(result: StepResult, batch: TokenBatch) -> StepResult:
     return replace(result, metrics=metrics)
 
 
-def drop_silent(batch: TokenBatch) -> TokenBatch:
+def drop_zero_advantage(batch: TokenBatch) -> TokenBatch:
     """Leave out rollouts whose every advantage is 0; their tokens stay in the denominators.
 
     Exact for losses that are linear in the advantage, and the cheapest speed-up there is.
     """
-    speaks = torch.zeros(len(batch.cu_seqlens) - 1, dtype=torch.bool)
-    loud = batch.loss_mask & (batch.columns["advantages"] != 0)
-    speaks[batch.rollout_index[loud]] = True
-    return batch if speaks.all() else take_rollouts(batch, speaks.nonzero()[:, 0])
+    trains = torch.zeros(len(batch.cu_seqlens) - 1, dtype=torch.bool)
+    weighted = batch.loss_mask & (batch.columns["advantages"] != 0)
+    trains[batch.rollout_index[weighted]] = True
+    return batch if trains.all() else take_rollouts(batch, trains.nonzero()[:, 0])
 
 
 def _spread(values: Tensor, mask: Tensor) -> Tensor:
@@ -192,6 +192,6 @@ def _spread(values: Tensor, mask: Tensor) -> Tensor:
 
 def _zero_signal_frac(advantages: Tensor, rollout_index: Tensor, group_index: Tensor) -> float:
     groups = int(group_index.max()) + 1
-    speaks = torch.zeros(groups, dtype=torch.bool)
-    speaks[group_index[rollout_index[advantages != 0]]] = True
-    return 1.0 - float(speaks.double().mean())
+    teaches = torch.zeros(groups, dtype=torch.bool)
+    teaches[group_index[rollout_index[advantages != 0]]] = True
+    return 1.0 - float(teaches.double().mean())

@@ -3,8 +3,8 @@
 import asyncio
 from collections import deque
 
-from rlnorm.trainers.collect import ScoredGroup
 from rlnorm.trainers.errors import RunError
+from rlnorm.trainers.scoring import ScoredGroup
 
 
 class GroupBuffer:

@@ -7,37 +7,40 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from rlnorm.rewards.registry import default_workers
-from rlnorm.trainers.build import Plan, start_embedded_learner
 from rlnorm.trainers.cluster.ray import Cluster, EventSink
 from rlnorm.trainers.cluster.reward_nodes import NodePools, own_address
-from rlnorm.trainers.config.check import pinned_model
+from rlnorm.trainers.config.resolve import pinned_model
 from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.learner.build import start_embedded_learner
 from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.prepare import Prepared
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.rollout.types import RolloutPool
 from rlnorm.trainers.sync import ClusterChannel, WeightChannel
 
 
 async def build_cluster_systems(
-    plan: Plan, run_dir: RunDir, probe: list[tuple[int, ...]], stack: AsyncExitStack
+    prepared: Prepared, run_dir: RunDir, probe: list[tuple[int, ...]], stack: AsyncExitStack
 ) -> tuple[Learner, RolloutPool, WeightChannel]:
     """Learner, pool and channel, started side by side; `stack` closes them in reverse."""
-    config = plan.config
+    config = prepared.config
     started = time.monotonic()
     cluster = await asyncio.to_thread(Cluster.connect, address=config.cluster.address)
     stack.callback(cluster.close)
     use_gpu = cluster.gpus > 0
     pool = vllm_pool(config, cluster, _events(run_dir))
     if config.learner.backend == "deepspeed":
-        learner = _ranks(plan, run_dir, cluster, use_gpu)
+        learner = _ranks(prepared, run_dir, cluster, use_gpu)
         stack.push_async_callback(learner.close)
         stack.push_async_callback(pool.close)
         await asyncio.gather(learner.start(), pool.start())
     else:
-        learner = await start_embedded_learner(plan, run_dir, stack)
+        learner = await start_embedded_learner(
+            config, prepared.algorithm, prepared.tokenizer, run_dir.path / "faults", stack
+        )
         stack.push_async_callback(pool.close)
         await pool.start()
-    reward_workers = await _place_rewards(plan, run_dir, pool.nodes, stack)
+    reward_workers = await _place_rewards(prepared, run_dir, pool.nodes, stack)
     run_dir.log_event(
         "cluster_started",
         seconds=time.monotonic() - started,
@@ -52,7 +55,7 @@ async def build_cluster_systems(
 
 
 async def _place_rewards(
-    plan: Plan, run_dir: RunDir, engines: Sequence[str], stack: AsyncExitStack
+    prepared: Prepared, run_dir: RunDir, engines: Sequence[str], stack: AsyncExitStack
 ) -> dict[str, int]:
     """Rewards run where the rollouts are: beside the engines, unless those are all here anyway.
 
@@ -62,10 +65,10 @@ async def _place_rewards(
     if nodes == (here,):
         return {here: default_workers()}
     pools = NodePools(
-        nodes, start_deadline_s=plan.config.rollout.deadline_s, on_event=_events(run_dir)
+        nodes, start_deadline_s=prepared.config.rollout.deadline_s, on_event=_events(run_dir)
     )
     stack.push_async_callback(asyncio.to_thread, pools.close)
-    plan.scorer.run_on(pools)
+    prepared.scorer.run_on(pools)
     await pools.start()
     return pools.workers_by_node
 
@@ -92,14 +95,14 @@ def vllm_pool(config: Config, cluster: Cluster, on_event: EventSink) -> Any:
     )
 
 
-def _ranks(plan: Plan, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
+def _ranks(prepared: Prepared, run_dir: RunDir, cluster: Cluster, use_gpu: bool) -> Any:
     from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner
 
-    config = plan.config
+    config = prepared.config
     return DeepSpeedLearner(
         pinned_model(config.model),
         config.learner,
-        plan.algorithm,
+        prepared.algorithm,
         cluster=cluster,
         seed=config.seed,
         faults=run_dir.path / "faults",

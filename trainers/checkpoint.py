@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rlnorm.errors import InputError
+from rlnorm.trainers.files import write_atomic
 from rlnorm.trainers.learner.types import Learner
-from rlnorm.trainers.record.run_dir import write_atomic
 
 FULL_BYTES = 2**20
 """Free space below which a failed write means a full disk."""

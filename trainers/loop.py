@@ -1,12 +1,12 @@
 """The training loop: one controller for a laptop and for a cluster.
 
-    prompts -> Collector -> GroupBuffer -> credit -> Learner -> WeightChannel -> pool
+    prompts -> Collector -> GroupBuffer -> advantages -> Learner -> WeightChannel -> pool
 
 | part      | consumes          | produces            | waits for, unblocked by             |
 |-----------|-------------------|---------------------|-------------------------------------|
 | Collector | prompts           | finished groups     | the pool and the rewards' deadlines |
 | buffer    | finished groups   | groups young enough | rollout.deadline_s, by put()        |
-| credit    | groups            | TokenBatch          | the learner's scoring pass          |
+| advantages| groups            | TokenBatch          | the learner's scoring pass          |
 | Learner   | TokenBatch        | new weights         | its own collectives' deadline       |
 | channel   | weights, version  | the pool at version | rollout.deadline_s, by every engine |
 
@@ -29,33 +29,34 @@ from rlnorm.algorithms import Algorithm
 from rlnorm.rewards.json_values import as_text
 from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.advantages import (
-    Credit,
-    assign_credit,
+    AdvantageBatch,
+    compute_advantages,
     minibatches,
     prepare_minibatch,
     rescale_metrics,
 )
 from rlnorm.trainers.buffer import GroupBuffer
 from rlnorm.trainers.checkpoint import LoopState, save_checkpoint
-from rlnorm.trainers.collect import Collector, Timings, score_table, split_greedy
+from rlnorm.trainers.collect import Collection, Collector
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import Interrupted
 from rlnorm.trainers.evaluate.benchmarks import Problem, evaluate_all
 from rlnorm.trainers.learner.optimizer import lr_schedule
 from rlnorm.trainers.learner.types import Learner
 from rlnorm.trainers.record.display import Display
-from rlnorm.trainers.record.loggers import Sinks
+from rlnorm.trainers.record.loggers import Loggers
 from rlnorm.trainers.record.rollouts import write_rollouts
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.rollout.sampler import Sampler
 from rlnorm.trainers.rollout.types import RolloutPool
+from rlnorm.trainers.scoring import score_table, split_baseline
 from rlnorm.trainers.sync import SyncReport, WeightChannel
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """What a run is made of; rlnorm.trainers.build makes them from a config."""
+class RunContext:
+    """What a run is made of; rlnorm.trainers.build makes it from a config."""
 
     config: Config
     algorithm: Algorithm
@@ -68,54 +69,56 @@ class Parts:
     scorer: Scorer
     benchmarks: Mapping[str, Sequence[Prompt]]
     run_dir: RunDir
-    sinks: Sinks
+    loggers: Loggers
     display: Display
 
 
-async def train(parts: Parts, state: LoopState) -> LoopState:
+async def train(run: RunContext, state: LoopState) -> LoopState:
     """Run from `state` to the last step; a first Ctrl-C ends after the step under way."""
-    config, buffer, stop = parts.config, GroupBuffer(), Stop(parts.display)
+    config, buffer, stop = run.config, GroupBuffer(), Stop(run.display)
     lr = lr_schedule(config.learner, config.steps)
     if state.step == 0:
-        await _start(parts)
+        await _start(run)
     while state.step < config.steps and not stop.asked:
         stop.promise = "finishing this step, then saving"
         step, clock = state.step + 1, Clock()
         with clock("time/step_s"):
-            groups, timings = await parts.collector.collect(step)
-            buffer.put(groups)
-            groups, dropped = await buffer.take(
-                len(groups),
-                version=parts.learner.policy_version,
+            collection = await run.collector.collect(step)
+            buffer.put(collection.groups)
+            groups, too_old = await buffer.take(
+                len(collection.groups),
+                version=run.learner.policy_version,
                 max_staleness=config.max_staleness,
                 deadline_s=config.rollout.deadline_s,
             )
-            staleness = max(parts.learner.policy_version - g.policy_version for g in groups)
-            scored = score_table(groups, parts.scorer.components)
-            scored, greedy = split_greedy(scored, parts.scorer.weights)
+            staleness = max(run.learner.policy_version - g.policy_version for g in groups)
+            scored = score_table(groups, run.scorer.components)
+            trained, baseline = split_baseline(scored, run.scorer.weights)
             with clock("time/learn_s"):
-                credit = await assign_credit(
-                    scored, parts.learner, parts.algorithm, config, parts.scorer.weights, greedy
+                batch = await compute_advantages(
+                    trained, run.learner, run.algorithm, config, run.scorer.weights, baseline
                 )
-                results = await _learn(parts, credit, step, lr(step - 1))
+                results = await _learn(run, batch, step, lr(step - 1))
             with clock("time/sync_s"):
-                report = await parts.channel.publish(parts.learner, parts.pool)
+                report = await run.channel.publish(run.learner, run.pool)
         state = LoopState(
-            step=step, cursor=parts.collector.prompts.cursor, algorithm=parts.algorithm.state_dict()
+            step=step, cursor=run.collector.prompts.cursor, algorithm=run.algorithm.state_dict()
         )
         row = {"step": step, "lr": lr(step - 1), "staleness/max": staleness}
-        row |= {"staleness/dropped_groups": dropped, **clock.seconds}
-        row |= step_metrics(parts, scored, credit, results, timings, report)
+        row |= {"staleness/dropped_groups": too_old, **clock.seconds}
+        row |= step_metrics(run, trained, batch, results, collection, report)
         row["throughput/tokens_per_s"] = row["tokens"] / row["time/step_s"]
-        write_rollouts(parts.run_dir.path / "rollouts", step, scored, credit)
+        sampled = score_table([*groups, *collection.dropped], run.scorer.components)
+        folder = run.run_dir.path / "rollouts"
+        write_rollouts(folder, step, sampled, advantages=batch.advantages, keep=batch.keep)
         last = step == config.steps
         if last or (config.eval_every and step % config.eval_every == 0):
-            row |= await _evaluate(parts, step)
-        _log(parts, row)
+            row |= await _evaluate(run, step)
+        _log(run, row)
         await asyncio.sleep(0.001)  # a Ctrl-C of the blocking part is told; 0 s would be too soon
         if last or stop.asked or (config.checkpoint_every and step % config.checkpoint_every == 0):
             await save_checkpoint(
-                parts.run_dir.checkpoints, parts.learner, state, keep=config.keep_checkpoints
+                run.run_dir.checkpoints, run.learner, state, keep=config.keep_checkpoints
             )
     return state
 
@@ -133,89 +136,91 @@ def stopped_early(step: int, steps: int, run_dir: Path) -> Interrupted:
     )
 
 
-async def _start(parts: Parts) -> None:
+async def _start(run: RunContext) -> None:
     """The first weights to the pool, and how good they are."""
-    await parts.channel.publish(parts.learner, parts.pool)
-    _log(parts, {"step": 0, **await _evaluate(parts, 0)})
+    await run.channel.publish(run.learner, run.pool)
+    _log(run, {"step": 0, **await _evaluate(run, 0)})
 
 
-async def _learn(parts: Parts, credit: Credit, step: int, lr: float) -> list[StepResult]:
+async def _learn(
+    run: RunContext, advantages: AdvantageBatch, step: int, lr: float
+) -> list[StepResult]:
     """The optimizer steps of one RL step."""
     results = []
-    for index, batch in enumerate(minibatches(credit, parts.config, step)):
-        batch = await prepare_minibatch(batch, parts.learner, parts.algorithm, fresh=index == 0)
+    for index, batch in enumerate(minibatches(advantages, run.config, step)):
+        batch = await prepare_minibatch(batch, run.learner, run.algorithm, fresh=index == 0)
         if not len(batch.token_ids):
             continue
-        result = rescale_metrics(await parts.learner.step(batch, lr), batch)
+        result = rescale_metrics(await run.learner.step(batch, lr), batch)
         results.append(result)
         if result.skipped:
-            parts.run_dir.log_event(
+            run.run_dir.log_event(
                 "step_skipped", step=step, minibatch=index, grad_norm=str(result.grad_norm)
             )
-            parts.display.note(
+            run.display.note(
                 f"step {step}: the gradient is not finite: the weights stay as they are, its batch "
-                f"is in {parts.run_dir.path / 'faults'}"
+                f"is in {run.run_dir.path / 'faults'}"
             )
         else:
-            parts.algorithm.after_step({"entropy": result.metrics["policy/entropy"]})
+            run.algorithm.after_step({"entropy": result.metrics["policy/entropy"]})
     if not results:
-        parts.run_dir.log_event("nothing_to_learn", step=step)
+        run.run_dir.log_event("nothing_to_learn", step=step)
     return results
 
 
-async def _evaluate(parts: Parts, step: int) -> dict[str, float]:
+async def _evaluate(run: RunContext, step: int) -> dict[str, float]:
     """Evaluate, keep every verdict in `eval/step_*/`, show a few rollouts."""
     metrics, problems = await evaluate_all(
-        parts.benchmarks, parts.sampler, parts.scorer, parts.tokenizer, parts.config
+        run.benchmarks, run.sampler, run.scorer, run.tokenizer, run.config
     )
-    folder = parts.run_dir.path / "eval" / f"step_{step:06d}"
+    folder = run.run_dir.path / "eval" / f"step_{step:06d}"
     for name, rows in problems.items():
-        parts.run_dir.write_jsonl(folder / f"{name}.jsonl", [p.row() for p in rows])
-    shown = [p for rows in problems.values() for p in rows[: parts.config.logging.sample_rollouts]]
-    _show(parts, step, shown[: parts.config.logging.sample_rollouts])
+        run.run_dir.write_jsonl(folder / f"{name}.jsonl", [p.row() for p in rows])
+    shown = [p for rows in problems.values() for p in rows[: run.config.logging.sample_rollouts]]
+    _show(run, step, shown[: run.config.logging.sample_rollouts])
     return metrics
 
 
-def _show(parts: Parts, step: int, problems: Sequence[Problem]) -> None:
+def _show(run: RunContext, step: int, problems: Sequence[Problem]) -> None:
     rows = [
         (p.prompt.messages[-1]["content"], p.sampled_text, as_text(p.prompt.answer), p.sampled[0])
         for p in problems
     ]
     columns = ("prompt", "sampled completion", "answer", "reward")
-    parts.display.rollouts(step, columns, rows)
-    parts.sinks.table(step, columns, rows)
+    run.display.rollouts(step, columns, rows)
+    run.loggers.table(step, columns, rows)
 
 
-def _log(parts: Parts, row: dict[str, Any]) -> None:
-    parts.run_dir.log_metrics(row)
-    parts.sinks.log(int(row["step"]), row)
-    parts.display.step(row)
+def _log(run: RunContext, row: dict[str, Any]) -> None:
+    run.run_dir.log_metrics(row)
+    run.loggers.log(int(row["step"]), row)
+    run.display.step(row)
 
 
 def step_metrics(
-    parts: Parts,
+    run: RunContext,
     scored: ScoredRollouts,
-    credit: Credit,
+    batch: AdvantageBatch,
     results: Sequence[StepResult],
-    timings: Timings,
+    collection: Collection,
     sync: SyncReport,
 ) -> dict[str, float | None]:
     """The numbers of one step, by their fixed names."""
-    sampled = [r for r in scored.rollouts if not r.extra]
-    lengths = torch.tensor([float(r.completion.policy_mask.sum()) for r in sampled])
-    weights = torch.tensor([parts.scorer.weights[n] for n in scored.reward_names]).double()
+    masks = [r.completion.policy_mask for r in scored.rollouts]
+    lengths = torch.tensor([float(mask.sum()) for mask in masks])
+    weights = torch.tensor([run.scorer.weights[n] for n in scored.reward_names]).double()
     row = {
         "reward/mean": float((scored.rewards * weights).sum(1).nanmean()),
         "completion/tokens_mean": float(lengths.mean()),
         "completion/truncated_frac": float(scored.truncated.double().mean()),
-        "group/zero_signal_frac": credit.zero_signal_frac,
-        "group/dropped": timings.dropped_groups,
-        "group/rounds": timings.rounds,
-        "time/rollout_s": timings.rollout_s,
-        "time/reward_s": timings.reward_s,
+        "group/zero_signal_frac": batch.zero_signal_frac,
+        "group/dropped": len(collection.dropped),
+        "group/rounds": collection.rounds,
+        "time/rollout_s": collection.rollout_s,
+        "time/reward_s": collection.reward_s,
         "sync/parity_gap": sync.parity_gap,
         "tokens": float(lengths.sum()),
-        **timings.reward_metrics,
+        **collection.reward_metrics,
     }
     for index, name in enumerate(scored.reward_names):
         row[f"reward/{name}"] = float(scored.rewards[:, index].nanmean())

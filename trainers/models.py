@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.config.check import model_path
-from rlnorm.trainers.config.schema import ModelConfig
+from rlnorm.trainers.config.resolve import model_path
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -21,7 +20,7 @@ def load_tokenizer(path: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # the readers of a broken file have no error in common
-        raise InputError(f"model.path = {path!r}: no tokenizer: {_first_line(error)}") from error
+        raise InputError(f"model.path = {path!r}: no tokenizer: {first_line(error)}") from error
     if not tokenizer("1 + 1").input_ids:  # what comes of a folder without tokenizer files
         raise InputError(f"model.path = {path!r}: no tokenizer: the folder has no tokenizer.json")
     if tokenizer.eos_token_id is None:
@@ -44,80 +43,7 @@ def load_model_config(path: str) -> Any:
     try:
         return AutoConfig.from_pretrained(model_path(path))
     except Exception as error:  # wrong keys and wrong values have no error in common
-        raise InputError(f"model.path = {path!r}: cannot use: {_first_line(error)}") from error
-
-
-def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -> Any:
-    """The causal LM with rlnorm's attention, LoRA adapters added when asked for."""
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    from rlnorm.trainers.learner import attention
-
-    source = model_path(path or config.path)
-    disable_progress_bar()
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=DTYPES[config.dtype],
-            attn_implementation=attention.NAME,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, by name
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"model.path = {source!r}: cannot load: {_first_line(error)}") from None
-    _check_whole(source, report)
-    model.eval()  # dropout would make the learner's logprobs differ from the sampler's
-    return add_lora(model, config, seed) if config.lora_rank else model
-
-
-def _check_whole(source: str, report: Mapping[str, Any]) -> None:
-    """transformers fills weights that a checkpoint lacks with random ones and goes on."""
-    if names := sorted(map(str, report["missing_keys"])):
-        raise InputError(
-            f"model.path = {source!r}: {len(names)} missing keys in the weights, for example "
-            f"{', '.join(names[:3])}: the checkpoint is not whole"
-        )
-    if wrong := sorted(report["mismatched_keys"]):
-        name, has, needs = wrong[0]
-        raise InputError(
-            f"model.path = {source!r}: {len(wrong)} weights do not have the shape that config.json "
-            f"asks for, for example {name}: {list(has)}, needs {list(needs)}"
-        )
-
-
-def plain_model(config: ModelConfig) -> ModelConfig:
-    """The same model without adapters: what a pool holds of a LoRA run."""
-    return config.model_copy(update={"lora_rank": 0})
-
-
-def add_lora(model: Any, config: ModelConfig, seed: int) -> Any:
-    """Wrap with peft adapters on every linear layer of the body; the rest is frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)  # adapters start from seeded noise, the same on every rank
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_alpha,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
-    )
-
-
-def enable_checkpointing(model: Any) -> None:
-    """Recompute activations in the backward pass. Transformers does so in training mode only, so
-    every dropout is set to 0 instead of being switched off by evaluation mode."""
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        raise InputError(f"model.path = {path!r}: cannot use: {first_line(error)}") from error
 
 
 @torch.no_grad()
@@ -174,6 +100,13 @@ def write_model_folder(
     tokenizer.save_pretrained(folder)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
+
+
+def context_length(model_config: Any) -> int | None:
+    """Most tokens a prompt and its completion may have; None for a model that states no limit."""
+    text = model_config.get_text_config()
+    context = getattr(text, "max_position_embeddings", None)
+    return None if context is None else int(context)

@@ -10,15 +10,16 @@ from jinja2 import TemplateError
 from rlnorm.errors import InputError
 from rlnorm.rewards.data.problems import ProblemRow, load_problems
 from rlnorm.rewards.environments.chat import ChatTokenizer
-from rlnorm.trainers.config.check import (
+from rlnorm.trainers.config.schema import DataConfig, RolloutConfig
+from rlnorm.trainers.config.sources import (
     ENV_SIZES,
     TASK_SIZES,
     check_source,
     of_key,
     parse_hub_source,
 )
-from rlnorm.trainers.config.schema import DataConfig, RolloutConfig
-from rlnorm.trainers.rollout.sampler import Environment, context_length
+from rlnorm.trainers.models import context_length
+from rlnorm.trainers.rollout.environment import Environment
 from rlnorm.trainers.seeds import shuffled
 from rlnorm.trainers.tasks import generate_split
 from rlnorm.types import Prompt

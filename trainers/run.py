@@ -8,15 +8,17 @@ from contextlib import AsyncExitStack, nullcontext
 import torch
 
 from rlnorm.rewards.errors import RewardError
-from rlnorm.trainers.build import Plan, build_parts, build_plan
+from rlnorm.trainers.build import build_run
 from rlnorm.trainers.checkpoint import latest_checkpoint
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import Interrupted, RunError
+from rlnorm.trainers.files import alone_in, read_jsonl
 from rlnorm.trainers.loop import stopped_early, train
+from rlnorm.trainers.prepare import Prepared, prepare
 from rlnorm.trainers.record.display import Display, sparkline
 from rlnorm.trainers.record.gains import benchmark_gains
 from rlnorm.trainers.record.report import write_report
-from rlnorm.trainers.record.run_dir import RunDir, alone_in, read_jsonl
+from rlnorm.trainers.record.run_dir import RunDir
 
 
 async def run_training(
@@ -25,24 +27,24 @@ async def run_training(
     """Train as the config says; the run directory it leaves is complete and resumable."""
     started, run_dir = time.perf_counter(), RunDir(config.run_dir)
     run_dir.check(config, resume=resume, overwrite=overwrite)
-    plan = await build_plan(config)  # bad input must not leave an empty run directory
+    prepared = await prepare(config)  # bad input must not leave an empty run directory
     # what is there is held before it is written to, or moved away
     with alone_in(run_dir.path, "run directory") if run_dir.path.exists() else nullcontext():
         run_dir.create(config, overwrite=overwrite)
     with alone_in(run_dir.path, "run directory"):
-        return await _train_in(run_dir, plan, display, started, resume=resume)
+        return await _train_in(run_dir, prepared, display, started, resume=resume)
 
 
 async def _train_in(
-    run_dir: RunDir, plan: Plan, display: Display, started: float, *, resume: bool
+    run_dir: RunDir, prepared: Prepared, display: Display, started: float, *, resume: bool
 ) -> RunDir:
-    config = plan.config
+    config = prepared.config
     try:
         async with AsyncExitStack() as stack:
-            parts, state = await build_parts(plan, run_dir, display, stack, resume=resume)
+            run, state = await build_run(prepared, run_dir, display, stack, resume=resume)
             stack.callback(display.stop)
             display.start(completed=state.step)
-            state = await train(parts, state)
+            state = await train(run, state)
             report = write_report(run_dir, f"rlnorm run {config.run_name}")
     except asyncio.CancelledError:  # a Ctrl-C before training began, or a second one
         raise _stopped_at_once(run_dir) from None
@@ -53,7 +55,7 @@ async def _train_in(
         run_dir.discard_if_empty()
     stopped = state.step < config.steps
     lines = summary_lines(run_dir, config, time.perf_counter() - started)
-    lines += [("report", str(report)), ("sinks", "; ".join(parts.sinks.failures))]
+    lines += [("report", str(report)), ("loggers", "; ".join(run.loggers.failures))]
     display.summary("stopped early" if stopped else "done", [line for line in lines if line[1]])
     if stopped:
         raise stopped_early(state.step, config.steps, run_dir.path)
@@ -88,7 +90,7 @@ def _advice(error: Exception, run_dir: RunDir) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"no space left on the disk of {run_dir.path}: free some, {resume}"
     kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
-    return f"{kind}{error}; mend it, {resume}"
+    return f"{kind}{error}; correct it, {resume}"
 
 
 def _stopped_at_once(run_dir: RunDir) -> Interrupted:

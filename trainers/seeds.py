@@ -2,8 +2,11 @@
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
+
+from rlnorm.types import Prompt
 
 T = TypeVar("T")
 
@@ -19,3 +22,17 @@ def shuffled(items: Sequence[T], seed: int, *parts: object) -> list[T]:
     out = list(items)
     random.Random(derive_seed(seed, *parts)).shuffle(out)
     return out
+
+
+def draw_labels(prompts: Sequence[Prompt], step: int, draws: Counter[str]) -> list[str]:
+    """What seeds and ids of each draw begin with: "12" for the first draw of a prompt in step 12,
+    "12.1" for the second, as where an epoch ends within the step or prompts are resampled.
+
+    draws: how often each prompt was drawn in the step so far; counted on here.
+    """
+    labels = []
+    for prompt in prompts:
+        again = draws[prompt.prompt_id]
+        labels.append(f"{step}.{again}" if again else str(step))
+        draws[prompt.prompt_id] += 1
+    return labels

@@ -172,9 +172,9 @@ def test_overrides_keep_or_replace_options():
     assert base["loss"]["clip_high"] == 0.5
     assert base["loss"]["clip_low"] == 0.2
     assert base["sample_plan"]["resample"] is True
-    other = resolve_algorithm("dapo", {"loss": "gspo", "sample_plan": {"group_size": 3}}).describe()
+    other = resolve_algorithm("dapo", {"loss": "gspo", "sample_plan": {"max_rounds": 3}}).describe()
     assert other["loss"]["clip_high"] == 4e-4
-    assert other["sample_plan"] == {**base["sample_plan"], "group_size": 3}
+    assert other["sample_plan"] == {**base["sample_plan"], "max_rounds": 3}
 
 
 def test_what_scoring_and_training_must_supply():
@@ -217,7 +217,7 @@ def test_an_adaptive_entropy_coefficient_survives_a_checkpoint():
         ("grop", None, r"algorithm = 'grop': choose from .*did you mean 'grpo'"),
         ("grpo", {"estimtor": 1}, r"estimtor = 1: not a slot .*did you mean 'estimator'"),
         ("grpo", {"estimator": {"epss": 1}}, r"estimator\.epss = 1: grpo takes"),
-        ("grpo", {"sample_plan": {"group_size": "8"}}, r"sample_plan\.group_size = '8' \(str\)"),
+        ("grpo", {"sample_plan": {"max_rounds": "8"}}, r"sample_plan\.max_rounds = '8' \(str\)"),
         ("grpo", {"regularizers": ["lp_reg", "kl_cov"]}, "at most one may"),
         ("lp_reg", {"regularizers": {"name": "lp_reg", "roh": 1}}, r"\[0\]\.roh = 1: lp_reg takes"),
         ("grpo", {"regularizers": ["opsm"]}, r"regularizers\[0\]\.threshold: opsm needs a value"),

@@ -5,9 +5,9 @@ from rlnorm.sampling import SamplePlan, informative_groups
 
 
 def test_a_pivot_is_sampled_on_top_a_greedy_rollout_apart():
-    assert SamplePlan(group_size=4).samples == 4
-    assert SamplePlan(group_size=4, extra_kind="pivot").samples == 5
-    assert SamplePlan(group_size=4, extra_kind="greedy").samples == 4
+    assert SamplePlan().samples(4) == 4
+    assert SamplePlan(extra_kind="pivot").samples(4) == 5
+    assert SamplePlan(extra_kind="greedy").samples(4) == 4
 
 
 def test_groups_are_informative_when_their_rewards_differ():
@@ -20,5 +20,5 @@ def test_groups_are_informative_when_their_rewards_differ():
 
 
 def test_an_empty_plan_is_refused():
-    with pytest.raises(ValueError, match="group_size, max_rounds = 0, 10: both need 1 or more"):
-        SamplePlan(group_size=0)
+    with pytest.raises(ValueError, match=r"sample_plan\.max_rounds = 0: needs 1 or more"):
+        SamplePlan(max_rounds=0)

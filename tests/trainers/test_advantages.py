@@ -8,17 +8,23 @@ import torch
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.rewards.results import ComponentScore
 from rlnorm.rewards.types import Status
-from rlnorm.trainers.advantages import assign_credit, drop_silent, minibatches, rescale_metrics
+from rlnorm.trainers.advantages import (
+    compute_advantages,
+    drop_zero_advantage,
+    minibatches,
+    rescale_metrics,
+)
 from rlnorm.trainers.buffer import GroupBuffer
-from rlnorm.trainers.collect import ScoredGroup, score_table, split_greedy
 from rlnorm.trainers.config.schema import validate_config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.learner.packing import pack
+from rlnorm.trainers.scoring import ScoredGroup, score_table, split_baseline
 from rlnorm.types import (
     Completion,
     FinishReason,
     LossDenominators,
     Prompt,
+    Role,
     Rollout,
     RolloutGroup,
     StepResult,
@@ -27,7 +33,9 @@ from rlnorm.types import (
 NAN = float("nan")
 
 
-def rollout(name: str, length: int, *, extra: str = "", finish=FinishReason.STOP) -> Rollout:
+def rollout(
+    name: str, length: int, *, role: Role = Role.TRAIN, finish=FinishReason.STOP
+) -> Rollout:
     completion = Completion(
         token_ids=torch.arange(length),
         sampler_logprobs=-0.1 * torch.arange(1, length + 1),
@@ -37,14 +45,14 @@ def rollout(name: str, length: int, *, extra: str = "", finish=FinishReason.STOP
         policy_versions=((0, 0),),
     )
     prompt = Prompt(prompt_id=name.split("/")[0], token_ids=(7, 8))
-    return Rollout(rollout_id=name, prompt=prompt, completion=completion, text="", extra=extra)
+    return Rollout(rollout_id=name, prompt=prompt, completion=completion, text="", role=role)
 
 
 def scored_group(name: str, rewards: list[float], version: int = 0, greedy: float | None = None):
     rollouts = [rollout(f"{name}/{i}", 1 + i) for i in range(len(rewards))]
     values = list(rewards)
     if greedy is not None:
-        rollouts.append(rollout(f"{name}/greedy", 1, extra="greedy"))
+        rollouts.append(rollout(f"{name}/greedy", 1, role=Role.BASELINE))
         values.append(greedy)
     scores = tuple(
         {"r": ComponentScore(v, Status.CORRECT if v == v else Status.TIMEOUT)} for v in values
@@ -66,10 +74,10 @@ def config(**learner):
 
 
 def credit_of(groups, algorithm="rloo", **learner):
-    table, greedy = split_greedy(score_table(groups, ["r"]), {"r": 1.0})
+    table, greedy = split_baseline(score_table(groups, ["r"]), {"r": 1.0})
     chosen = resolve_algorithm(algorithm)
     settings = config(**learner)
-    return asyncio.run(assign_credit(table, None, chosen, settings, {"r": 1.0}, greedy))
+    return asyncio.run(compute_advantages(table, None, chosen, settings, {"r": 1.0}, greedy))
 
 
 def test_packing_lays_prompts_and_completions_end_to_end():
@@ -109,17 +117,17 @@ def test_equal_rewards_teach_nothing_and_are_counted():
     credit = credit_of([scored_group("a", [0.3, 0.3, 0.3]), scored_group("b", [1.0, 0.0])])
     assert credit.zero_signal_frac == 0.5
     [whole] = minibatches(credit, config(), step=1)
-    loud = drop_silent(whole)
-    assert len(loud.cu_seqlens) - 1 == 2
-    # 1 + 2 + 3 tokens of the silent group stay in the denominator of the loss
-    assert loud.denominators == whole.denominators
-    assert loud.denominators.tokens == 1 + 2 + 3 + 1 + 2
+    trained = drop_zero_advantage(whole)
+    assert len(trained.cu_seqlens) - 1 == 2
+    # 1 + 2 + 3 tokens of the group without advantages stay in the denominator of the loss
+    assert trained.denominators == whole.denominators
+    assert trained.denominators.tokens == 1 + 2 + 3 + 1 + 2
 
 
 def test_metrics_are_means_over_the_tokens_that_ran():
     credit = credit_of([scored_group("a", [0.3, 0.3, 0.3]), scored_group("b", [1.0, 0.0])])
     [whole] = minibatches(credit, config(), step=1)
-    loud = drop_silent(whole)
+    trained = drop_zero_advantage(whole)
     # 3 tokens of entropy 2 each, divided by all 9: 6 / 9, so rescaled by 9 / 3
     result = StepResult(
         policy_version=1,
@@ -128,7 +136,7 @@ def test_metrics_are_means_over_the_tokens_that_ran():
         skipped=False,
         metrics={"policy/entropy": 6 / 9, "policy/policy_loss": 0.5},
     )
-    metrics = rescale_metrics(result, loud).metrics
+    metrics = rescale_metrics(result, trained).metrics
     assert metrics["policy/entropy"] == pytest.approx(2.0)
     assert metrics["policy/policy_loss"] == 0.5
 

@@ -6,9 +6,9 @@ import torch
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.trainers.checkpoint import LoopState, latest_checkpoint, load_state, save_checkpoint
 from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
+from rlnorm.trainers.files import write_atomic
 from rlnorm.trainers.learner.embedded import EmbeddedLearner
 from rlnorm.trainers.models import load_tokenizer
-from rlnorm.trainers.record.run_dir import write_atomic
 
 
 @pytest.fixture

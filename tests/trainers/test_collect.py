@@ -64,7 +64,7 @@ async def test_a_prompt_drawn_again_within_a_step_is_sampled_and_named_anew(
 ):
     # 3 prompts, 7 draws: each twice, one of them three times
     parts = collector(pool, prompts, tokenizer, by_length, prompts_per_step=7)
-    groups, _ = await parts.collect(12)
+    groups = (await parts.collect(12)).groups
     rollouts = [r for g in groups for r in g.group.rollouts]
     assert len({g.group.group_id for g in groups}) == 7
     assert len({r.rollout_id for r in rollouts}) == 14
@@ -77,7 +77,7 @@ async def test_a_prompt_drawn_again_within_a_step_is_sampled_and_named_anew(
 
 async def test_first_draws_have_the_seed_of_step_prompt_and_sample(pool, prompts, tokenizer):
     parts = collector(pool, prompts, tokenizer, by_length, prompts_per_step=3)
-    groups, _ = await parts.collect(4)
+    groups = (await parts.collect(4)).groups
     for group in groups:
         rollouts = group.group.rollouts
         name = rollouts[0].prompt.prompt_id
@@ -94,10 +94,10 @@ async def test_first_draws_have_the_seed_of_step_prompt_and_sample(pool, prompts
 
 async def test_the_greedy_baseline_of_remax_is_greedy(pool, prompts, tokenizer):
     parts = collector(pool, prompts, tokenizer, by_length, prompts_per_step=3, extra_kind="greedy")
-    groups, _ = await parts.collect(1)
+    groups = (await parts.collect(1)).groups
     for group in groups:
         *sampled, extra = group.group.rollouts
-        assert [r.extra for r in (*sampled, extra)] == ["", "", "greedy"]
+        assert [r.role for r in (*sampled, extra)] == ["train", "train", "baseline"]
         greedy = SamplingParams(max_tokens=12, temperature=0.0)
         request = GenerateRequest(prompt_ids=extra.prompt.token_ids, seeds=(99,), sampling=greedy)
         [[likeliest]] = await pool.generate([request])
@@ -124,9 +124,14 @@ async def test_reward_metrics_cover_all_rounds_of_a_resampled_step(pool, prompts
     parts = collector(
         pool, prompts, tokenizer, FailsAtFirst(), prompts_per_step=3, resample=True, max_rounds=3
     )
-    groups, timings = await parts.collect(1)
-    assert (len(groups), timings.rounds, timings.dropped_groups) == (3, 2, 3)
-    told = timings.reward_metrics
+    collection = await parts.collect(1)
+    assert (len(collection.groups), collection.rounds) == (3, 2)
+    # the three whose scores were all 1 are kept for the record, marked
+    assert [len(g.group.rollouts) for g in collection.dropped] == [2, 2, 2]
+    roles = {r.role for g in collection.dropped for r in g.group.rollouts}
+    assert roles == {"dropped"}
+    assert {r.role for g in collection.groups for r in g.group.rollouts} == {"train"}
+    told = collection.reward_metrics
     # 12 scores: 3 timeouts and 3 ones, then 3 zeros and 3 ones
     assert told["reward/mine/timeout_frac"] == 0.25
     assert told["reward/mine/valid_frac"] == 0.75

@@ -10,11 +10,11 @@ from rich.console import Console
 from rlnorm.errors import InputError
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.models import load_tokenizer
 from rlnorm.trainers.prompts import problem_prompts
 from rlnorm.trainers.record.display import Display
-from rlnorm.trainers.record.run_dir import read_jsonl
-from rlnorm.trainers.rollout.sampler import resolve_environment
+from rlnorm.trainers.rollout.environment import resolve_environment
 from rlnorm.trainers.run import run_training
 from rlnorm.trainers.tasks import shipped_model
 

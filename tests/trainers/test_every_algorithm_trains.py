@@ -11,11 +11,11 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from rlnorm.named_algorithms import PRESETS
-from rlnorm.trainers.config.check import model_path
+from rlnorm.trainers.config.resolve import model_path
 from rlnorm.trainers.config.schema import load_config
 from rlnorm.trainers.errors import RunError
+from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.display import Display
-from rlnorm.trainers.record.run_dir import read_jsonl
 from rlnorm.trainers.run import run_training
 
 SMALL = (

@@ -21,8 +21,8 @@ from rlnorm.errors import InputError
 from rlnorm.trainers.checkpoint import load_state
 from rlnorm.trainers.config.schema import load_config
 from rlnorm.trainers.errors import RunError
+from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.display import Display
-from rlnorm.trainers.record.run_dir import read_jsonl
 from rlnorm.trainers.run import run_training
 from rlnorm.trainers.tasks import shipped_model
 

@@ -18,10 +18,10 @@ from transformers import (
 )
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.config.check import model_path
+from rlnorm.trainers.config.resolve import model_path
 from rlnorm.trainers.config.schema import ModelConfig, load_config
+from rlnorm.trainers.learner.model import load_model
 from rlnorm.trainers.models import (
-    load_model,
     load_model_config,
     load_tokenizer,
     merged_weights,

@@ -10,10 +10,10 @@ from rich.console import Console
 from rlnorm.errors import InputError
 from rlnorm.rewards.data.problems import load_problems
 from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.models import load_tokenizer
 from rlnorm.trainers.prompts import load_prompts, load_rows, render
 from rlnorm.trainers.record.display import Display
-from rlnorm.trainers.record.run_dir import read_jsonl
 from rlnorm.trainers.run import run_training
 
 SMALL = (

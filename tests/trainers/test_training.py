@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.files import read_jsonl
 
 SMALL = (
     "eval_samples=2",

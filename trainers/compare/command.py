@@ -14,7 +14,7 @@ from rlnorm.trainers.compare.runs import (
 )
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import RunError
-from rlnorm.trainers.record.run_dir import check_writable
+from rlnorm.trainers.files import check_writable
 
 
 def run_comparison(

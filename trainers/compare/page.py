@@ -14,8 +14,9 @@ from rlnorm.trainers.compare.tables import (
     secondary_grids,
     verdict_grids,
 )
+from rlnorm.trainers.files import write_atomic
 from rlnorm.trainers.record.report import figure_html, page
-from rlnorm.trainers.record.run_dir import dump_config, write_atomic
+from rlnorm.trainers.record.run_dir import dump_config
 
 EVALUATED = (
     ("avg@k", "sampled accuracy (avg@k)"),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlnorm.statistics import Judgement, PairedComparison, judge, paired_comparison
 from rlnorm.trainers.compare.runs import Comparison, Outcome, Run, read_history
-from rlnorm.trainers.record.run_dir import finite, read_jsonl
+from rlnorm.trainers.files import finite, read_jsonl
 
 MEASURES = ("sampled", "greedy", "pass@k")
 """sampled (avg@k) is what verdicts are about; the others are shown beside it."""
@@ -146,15 +146,15 @@ def check_pairing(
 
 
 def _first_rollouts(path: Path) -> dict[tuple[str, str], tuple[int, ...]]:
-    """(prompt, rollout) -> tokens of the first step, without baselines sampled otherwise."""
+    """(prompt, rollout) -> tokens of the first step, of those that train."""
     import pyarrow.parquet as pq
 
-    columns = ["prompt_id", "rollout_id", "extra", "token_ids"]
+    columns = ["prompt_id", "rollout_id", "role", "token_ids"]
     table = pq.read_table(path / "rollouts" / "step_000001.parquet", columns=columns)
     return {
         (row["prompt_id"], row["rollout_id"]): tuple(row["token_ids"])
         for row in table.to_pylist()
-        if row["extra"] != "greedy"
+        if row["role"] == "train"
     }
 
 
@@ -164,7 +164,7 @@ def _shared(one: set[Any], two: set[Any]) -> float:
 
 
 def _definition(comparison: Comparison, algorithm: str) -> dict[str, Any]:
-    from rlnorm.trainers.config.check import build_algorithm
+    from rlnorm.trainers.config.resolve import build_algorithm
 
     return build_algorithm(comparison.run_config(algorithm, comparison.seeds[0])).describe()
 

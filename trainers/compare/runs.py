@@ -29,7 +29,8 @@ import yaml
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import Interrupted, RunError
-from rlnorm.trainers.record.run_dir import alone_in, check_writable, dump_config, write_atomic
+from rlnorm.trainers.files import alone_in, check_writable, write_atomic
+from rlnorm.trainers.record.run_dir import dump_config
 
 OWN = "config"
 """Stands for the config's own algorithm in a list of named ones; its slots are then its alone."""
@@ -165,7 +166,8 @@ def plan_comparison(
 
 def check_buildable(comparison: Comparison) -> None:
     """Resolve every algorithm, and the data, model and rewards they share; nothing is written."""
-    from rlnorm.trainers.config.check import algorithm_slots, build_algorithm, precheck
+    from rlnorm.trainers.config.check import precheck
+    from rlnorm.trainers.config.resolve import algorithm_slots, build_algorithm
 
     configs = {n: comparison.run_config(n, comparison.seeds[0]) for n in comparison.algorithms}
     for config in configs.values():
@@ -174,9 +176,9 @@ def check_buildable(comparison: Comparison) -> None:
     precheck(baseline)
     for config in configs.values():
         build_algorithm(config)
-    from rlnorm.trainers.build import build_plan
+    from rlnorm.trainers.prepare import prepare
 
-    asyncio.run(build_plan(baseline))
+    asyncio.run(prepare(baseline))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from rlnorm.statistics import minimum_detectable_effect
 from rlnorm.trainers.compare.results import ALPHA, MEASURES, POWER, Results, as_json, cost
-from rlnorm.trainers.record.run_dir import write_atomic
+from rlnorm.trainers.files import write_atomic
 
 Rows = list[tuple[str, ...]]
 PLANNED_SEEDS = (5, 10, 20)
@@ -125,8 +125,8 @@ def definition_grid(results: Results) -> Grid:
     """What each name stands for, options and defaults included."""
     rows = []
     for name, slots in results.definitions.items():
-        plan = {k: v for k, v in slots["sample_plan"].items() if k != "group_size"}
-        plan = {"group_size": results.comparison.config.rollout.group_size, **plan}
+        size = results.comparison.config.rollout.group_size
+        plan = {"group_size": size, **slots["sample_plan"]}
         stages = [
             "; ".join(_stage(s) for s in _listed(slots[slot])) or "none"
             for slot in ("estimator", "modulators", "loss", "aggregate", "regularizers")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlnorm.rewards.scorer import Scorer
-from rlnorm.trainers.collect import make_rollout, sampling_params, score_rollouts
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.record.verdicts import best, known, mean
-from rlnorm.trainers.rollout.sampler import Sampler
+from rlnorm.trainers.rollout.sampler import Sampler, make_rollout
+from rlnorm.trainers.rollout.types import sampling_params
+from rlnorm.trainers.scoring import score_rollouts
 from rlnorm.trainers.seeds import derive_seed
 from rlnorm.types import Prompt
 

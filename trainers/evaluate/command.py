@@ -12,15 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rlnorm.trainers.build import build_device, build_prompts, build_sampler, seed_everything
-from rlnorm.trainers.config.check import at_checkpoint, build_scorer
+from rlnorm.trainers.config.check import at_checkpoint
+from rlnorm.trainers.config.resolve import build_scorer
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.evaluate.benchmarks import Problem, evaluate, summarize
-from rlnorm.trainers.models import load_model, load_tokenizer, plain_model
+from rlnorm.trainers.learner.build import build_device, seed_everything
+from rlnorm.trainers.learner.model import load_model, plain_model
+from rlnorm.trainers.models import load_tokenizer
+from rlnorm.trainers.prepare import load_all_prompts
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.record.verdicts import LEVEL, best, mean, mean_interval
-from rlnorm.trainers.rollout.sampler import Sampled, Sampler
+from rlnorm.trainers.rollout.sampler import Sampled, Sampler, build_sampler
 from rlnorm.trainers.rollout.types import RolloutPool, SamplingParams
 from rlnorm.types import Prompt
 
@@ -40,7 +43,7 @@ async def run_evaluation(
     async with AsyncExitStack() as stack:
         scorer, tokenizer = build_scorer(config), load_tokenizer(config.model.path)
         stack.push_async_callback(scorer.close)
-        _, benchmarks = await build_prompts(config, tokenizer)
+        _, benchmarks = await load_all_prompts(config, tokenizer)
         with console.status("loading the model"):
             pool = await start_pool(config, tokenizer, stack)
         sampler = build_sampler(config, pool, tokenizer)

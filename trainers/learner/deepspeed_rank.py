@@ -27,16 +27,12 @@ from rlnorm.trainers.cluster.buckets import bucket_digests, digest, pack_buckets
 from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
 from rlnorm.trainers.learner.core import head_of, microbatch_loss, score_batch, to_device
 from rlnorm.trainers.learner.deepspeed_config import engine_config, interface_of
+from rlnorm.trainers.learner.model import enable_checkpointing, load_model
 from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_index
 from rlnorm.trainers.learner.shares import RankResult, RankShare
 from rlnorm.trainers.learner.weight_units import WeightUnit, weight_units
-from rlnorm.trainers.models import (
-    enable_checkpointing,
-    load_model,
-    load_tokenizer,
-    write_model_folder,
-)
+from rlnorm.trainers.models import load_tokenizer, write_model_folder
 from rlnorm.types import TokenBatch
 
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from rlnorm.algorithms import Algorithm
 from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
 from rlnorm.trainers.learner.core import microbatch_loss, save_fault, score_batch, to_device
+from rlnorm.trainers.learner.model import enable_checkpointing, load_model
 from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts
-from rlnorm.trainers.models import enable_checkpointing, load_model, merged_weights, save_pretrained
+from rlnorm.trainers.models import merged_weights, save_pretrained
 from rlnorm.types import StepResult, TokenBatch
 
 

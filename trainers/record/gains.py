@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rlnorm.statistics import paired_comparison
-from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.verdicts import LEVEL, best, mean
 
 Row = Mapping[str, Any]

@@ -14,10 +14,10 @@ from rlnorm.trainers.config.schema import Config
 log = logging.getLogger(__name__)
 CLOSE_DEADLINE_S = 30.0
 QUEUE_ROWS = 1000
-"""Rows that may wait for a slow sink; one that falls further behind is dropped."""
+"""Rows that may wait for a slow logger; one that falls further behind is dropped."""
 
 
-class Sink(Protocol):
+class Logger(Protocol):
     """A remote or local copy of the metrics."""
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
@@ -87,23 +87,23 @@ class TensorBoardSink:
         self._writer.close()
 
 
-class SinkThread:
-    """One sink on a daemon thread of its own, dropped at its first failure."""
+class LoggerThread:
+    """One logger on a daemon thread of its own, dropped at its first failure."""
 
     def __init__(
-        self, name: str, opens: Callable[[], Sink], *, queue_rows: int = QUEUE_ROWS
+        self, name: str, opens: Callable[[], Logger], *, queue_rows: int = QUEUE_ROWS
     ) -> None:
-        """opens: makes the sink, on the thread."""
+        """opens: makes the logger, on the thread."""
         self.failure: str | None = None
-        """Why the sink was dropped; it is given nothing more."""
+        """Why the logger was dropped; it is given nothing more."""
         self._name, self._opens = name, opens
-        self._queue: Queue[Callable[[Sink], None] | None] = Queue(queue_rows)
+        self._queue: Queue[Callable[[Logger], None] | None] = Queue(queue_rows)
         self._lock = threading.Lock()
         # a daemon: the interpreter does not wait for one that hangs
-        self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"logger {name}", daemon=True)
         self._thread.start()
 
-    def put(self, act: Callable[[Sink], None] | None) -> None:
+    def put(self, act: Callable[[Logger], None] | None) -> None:
         """Hand over one piece of work, None to close; returns at once."""
         if self.failure is not None:
             return
@@ -113,19 +113,19 @@ class SinkThread:
             self._drop(f"does not keep up, {self._queue.maxsize} rows wait for it")
 
     def join(self, seconds: float) -> None:
-        """Wait for a sink told to close; one that does not manage is dropped."""
+        """Wait for a logger told to close; one that does not manage is dropped."""
         self._thread.join(seconds)
         if self._thread.is_alive():
             self._drop(f"did not finish within {CLOSE_DEADLINE_S:.0f} s")
 
     def _work(self) -> None:
         try:
-            sink = self._opens()
+            logger = self._opens()
             while self.failure is None and (act := self._queue.get()) is not None:
-                act(sink)
+                act(logger)
             if self.failure is None:
-                sink.close()
-        except Exception as error:  # a sink is best effort by contract; metrics.jsonl is the truth
+                logger.close()
+        except Exception as error:  # best effort by contract; metrics.jsonl has it all
             self._drop(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def _drop(self, why: str) -> None:
@@ -133,34 +133,34 @@ class SinkThread:
             if self.failure is not None:
                 return
             self.failure = f"{self._name}: {why}"
-        log.warning("metric sink %s; it gets nothing more", self.failure)
+        log.warning("metric logger %s; it gets nothing more", self.failure)
 
 
-class Sinks:
-    """All sinks, each on its own thread: a slow or broken one never delays or ends a run."""
+class Loggers:
+    """All loggers, each on its own thread: a slow or broken one never delays or ends a run."""
 
     def __init__(self, config: Config, folder: Path) -> None:
-        self._threads: list[SinkThread] = []
+        self._threads: list[LoggerThread] = []
         if config.logging.wandb is not None:
-            self._threads.append(SinkThread("wandb", lambda: WandbSink(config, folder)))
+            self._threads.append(LoggerThread("wandb", lambda: WandbSink(config, folder)))
         if config.logging.tensorboard:
-            self._threads.append(SinkThread("tensorboard", lambda: TensorBoardSink(folder)))
+            self._threads.append(LoggerThread("tensorboard", lambda: TensorBoardSink(folder)))
 
     @property
     def failures(self) -> list[str]:
-        """Why sinks were dropped, for the run's summary."""
+        """Why loggers were dropped, for the run's summary."""
         return [t.failure for t in self._threads if t.failure is not None]
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
-        """Hand one step's numbers to every sink."""
+        """Hand one step's numbers to every logger."""
         known = {name: value for name, value in row.items() if value is not None}
         for thread in self._threads:
-            thread.put(lambda sink: sink.log(step, known))
+            thread.put(lambda logger: logger.log(step, known))
 
     def table(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Hand sample rollouts to every sink."""
+        """Hand sample rollouts to every logger."""
         for thread in self._threads:
-            thread.put(lambda sink: sink.table(step, columns, rows))
+            thread.put(lambda logger: logger.table(step, columns, rows))
 
     def close(self) -> None:
         """Flush for at most CLOSE_DEADLINE_S seconds."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from rlnorm.trainers.files import read_jsonl, write_atomic
 from rlnorm.trainers.record.gains import benchmark_gains
-from rlnorm.trainers.record.run_dir import RunDir, read_jsonl, write_atomic
+from rlnorm.trainers.record.run_dir import RunDir
 
 CURVES = (
     ("Accuracy on benchmarks", ("eval/*/greedy", "eval/*/avg@k", "eval/*/pass@k")),

@@ -4,25 +4,33 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from torch import Tensor
 
 from rlnorm.rewards.json_values import as_text
-from rlnorm.trainers.advantages import Credit
-from rlnorm.types import ScoredRollouts
+from rlnorm.types import Role, ScoredRollouts
 
 
-def write_rollouts(folder: Path, step: int, scored: ScoredRollouts, credit: Credit) -> None:
-    """`rollouts/step_000012.parquet`, one row a rollout, joinable by rollout_id."""
+def write_rollouts(
+    folder: Path, step: int, scored: ScoredRollouts, *, advantages: Tensor, keep: Tensor
+) -> None:
+    """`rollouts/step_000012.parquet`: every rollout sampled in the step, joinable by rollout_id.
+
+    advantages: [n], [n, u] or [t] of the n rollouts whose role is train, in their order; a rollout
+    with other than one advantage of its own has none in the file. keep: [n] bool, of the same.
+    """
     rollouts = scored.rollouts
     completions = [r.completion for r in rollouts]
-    values = credit.advantages if credit.advantages.ndim == 1 else credit.advantages.nanmean(1)
-    per_rollout = len(values) == len(rollouts)
+    values = advantages if advantages.ndim == 1 else advantages.nanmean(1)
+    own = iter(values.tolist() if len(values) == len(keep) else [None] * len(keep))
+    kept = iter(keep.tolist())
+    trains = [r.role is Role.TRAIN for r in rollouts]
     columns = {
         "rollout_id": [r.rollout_id for r in rollouts],
         "prompt_id": [r.prompt.prompt_id for r in rollouts],
         "prompt": [str(r.prompt.messages[-1]["content"]) for r in rollouts],
         "group_index": scored.group_index.tolist(),
         "level": [r.prompt.level for r in rollouts],
-        "extra": [r.extra for r in rollouts],
+        "role": [str(r.role) for r in rollouts],
         "answer": [as_text(r.prompt.answer) for r in rollouts],
         "text": [r.text for r in rollouts],
         "prompt_ids": [list(r.prompt.token_ids) for r in rollouts],
@@ -33,8 +41,8 @@ def write_rollouts(folder: Path, step: int, scored: ScoredRollouts, credit: Cred
         "turn_rewards": [list(r.turn_rewards) for r in rollouts],
         "finish_reason": [str(c.finish_reason) for c in completions],
         "policy_version": [c.policy_versions[0][1] for c in completions],
-        "advantage": values.tolist() if per_rollout else [None] * len(rollouts),
-        "keep": credit.keep.tolist(),
+        "advantage": [next(own) if trained else None for trained in trains],
+        "keep": [next(kept) if trained else False for trained in trains],
     }
     for index, name in enumerate(scored.reward_names):
         columns[f"reward/{name}"] = scored.rewards[:, index].tolist()

@@ -1,16 +1,12 @@
 """The run directory: the one place a run writes to, whole or not at all."""
 
-import errno
-import fcntl
-import hashlib
 import json
-import math
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ import yaml
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.file import read_table
 from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.files import check_writable, finite, parse_json, read_jsonl, write_atomic
 
 FREE_ON_RESUME = (
     *("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"),
@@ -142,103 +139,12 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that readers see the old one or the new one, never a half."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def check_writable(folder: Path, what: str) -> None:
-    """Refuse a place where no folder can be made or written; nothing is written here.
-
-    what: names it in the message.
-    """
-    there = folder.absolute()
-    try:
-        while not there.exists():
-            there = there.parent
-    except OSError as error:  # a name too long for the file system
-        raise InputError(f"{what} {folder}: {error.strerror}; name another") from error
-    if not there.is_dir():
-        raise InputError(f"{what} {folder}: {there} is a file, not a folder; name another")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{what} {folder}: cannot write in {there}; name another")
-
-
-@contextmanager
-def alone_in(folder: Path, what: str) -> Iterator[int]:
-    """Hold a folder for this process and for those that inherit the file descriptor it yields.
-
-    Whatever ends them lets go of it. what: names the folder in the message.
-    """
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{what} {folder}: another process works in it; wait for its end, or set run_name"
-            ) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EBADF):
-                raise
-            # a file system without locks, or one (NFS) that locks no folders: held by nobody
-        yield held
-    finally:
-        os.close(held)
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All whole lines; a last line cut off by a crash is left out."""
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        if line.endswith("\n"):
-            rows.append(_parsed(line, f"{path} line {number}"))
-    return rows
-
-
-def hash_files(paths: Sequence[Path]) -> str:
-    """sha256 over the files' contents, in order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{where}: is damaged: {error}") from error
-
-
 def _append(path: Path, row: Mapping[str, Any]) -> None:
     with open(path, "a+b") as file:
         if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
             # a full disk or a crash has cut the last line off
             file.truncate(path.read_bytes().rfind(b"\n") + 1)
         file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
-
-
-def finite(value: Any) -> Any:
-    """Infinite and missing numbers as null, which every JSON reader takes."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
 
 
 def _check_same(path: Path, config: Config) -> None:
@@ -259,7 +165,7 @@ def _check_unchanged(path: Path, hashes: Mapping[str, str]) -> None:
     """Data and model of a resumed run are those it was started with."""
     if not path.is_file():
         return
-    before = _parsed(path.read_text(), str(path))["sha256"]
+    before = parse_json(path.read_text(), str(path))["sha256"]
     for name, digest in hashes.items():
         if before.get(name, digest) != digest:
             raise InputError(

@@ -1,26 +1,21 @@
 """Prompts to completions, one turn or many: what the collector and the evaluation sample with."""
 
-import inspect
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 
-from rlnorm.errors import InputError
-from rlnorm.rewards.calls import load_object
-from rlnorm.rewards.environments import ENVIRONMENTS, load_environment
 from rlnorm.rewards.environments.batching import Batched, Turn
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.rewards.environments.runner import Job, roll_out_many
-from rlnorm.rewards.environments.types import EnvRollout, RolloutLimits
+from rlnorm.rewards.environments.types import EnvRollout
 from rlnorm.rewards.types import Status
 from rlnorm.trainers.config.schema import Config
-from rlnorm.trainers.models import load_model_config
+from rlnorm.trainers.rollout.environment import Environment, resolve_environment
 from rlnorm.trainers.rollout.types import GenerateRequest, RolloutPool, SamplingParams
-from rlnorm.types import Completion, FinishReason, Prompt
+from rlnorm.types import Completion, FinishReason, Prompt, Role, Rollout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +75,7 @@ class SingleTurn:
 class MultiTurn:
     """Rollouts through an environment; each prompt names its problem by `problem_seed`."""
 
-    def __init__(self, pool: RolloutPool, tokenizer: Any, environment: "Environment") -> None:
+    def __init__(self, pool: RolloutPool, tokenizer: Any, environment: Environment) -> None:
         self._pool, self._environment = pool, environment
         self._tokenizer = ChatTokenizer(tokenizer)
 
@@ -125,64 +120,6 @@ class MultiTurn:
         await self._environment.aclose()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Environment:
-    """`rollout.environment`, checked: {name: chain, max_turns: 4, turns: [2, 3]}."""
-
-    factories: Mapping[str, Any]
-    """By split."""
-    limits: RolloutLimits
-
-    def make(self, split: str) -> Any:
-        """A fresh environment for one rollout."""
-        return self.factories[split]()
-
-    async def aclose(self) -> None:
-        """Close what the factories hold open: those that are no plain Env class may have a close().
-
-        A factory that raises keeps no other from being closed.
-        """
-        async with AsyncExitStack() as stack:
-            for factory in self.factories.values():
-                if (close := getattr(factory, "close", None)) is not None:
-                    stack.push_async_callback(close)
-
-
-def resolve_environment(config: Config) -> Environment:
-    """The environment's class, options and limits, or what is wrong with them."""
-    table = dict(config.rollout.environment or {})
-    where, name = "rollout.environment", str(table.pop("name", ""))
-    limits = {key: table.pop(key) for key in RolloutLimits.__slots__ if key in table}
-    limits.setdefault("tokens_per_turn", config.rollout.max_tokens)
-    contexts = [*_contexts(config), *filter(None, [limits.pop("context_tokens", None)])]
-    try:
-        parameters = inspect.signature(load_object(ENVIRONMENTS.get(name, name), where)).parameters
-        # an environment that tells its splits apart is told which
-        own = {s: {"split": s} if "split" in parameters else {} for s in ("train", "test")}
-        factories = {s: load_environment(name, {**own[s], **table}) for s in own}
-        context = min(contexts, default=None)
-        return Environment(
-            factories=factories, limits=RolloutLimits(**limits, context_tokens=context)
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def context_length(model_config: Any) -> int | None:
-    """Most tokens a prompt and its completion may have; None for a model that states no limit."""
-    text = model_config.get_text_config()
-    context = getattr(text, "max_position_embeddings", None)
-    return None if context is None else int(context)
-
-
-def _contexts(config: Config) -> list[int]:
-    """What the model and the engines state as the context's length."""
-    own = config.rollout.engine_options.get("max_model_len")
-    engines = own if config.rollout.backend == "vllm" and isinstance(own, int) else None
-    model = context_length(load_model_config(config.model.path))
-    return [n for n in (model, engines) if n is not None and n > 0]
-
-
 def _sampled(rollout: EnvRollout, version: int) -> Sampled:
     finish = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
     completion = Completion(
@@ -200,3 +137,29 @@ def _sampled(rollout: EnvRollout, version: int) -> Sampled:
         final=None if rollout.status.is_failure else rollout.final,
         failure=rollout.status.reward_status,
     )
+
+
+def make_rollout(
+    prompt: Prompt, sampled: Sampled, rollout_id: str, tokenizer: Any, *, role: Role = Role.TRAIN
+) -> Rollout:
+    """A completion with its identity and its text: what the policy wrote, special tokens out."""
+    completion = sampled.completion
+    written = completion.token_ids[completion.policy_mask]
+    return Rollout(
+        rollout_id=rollout_id,
+        prompt=prompt,
+        completion=completion,
+        text=str(tokenizer.decode(written.tolist(), skip_special_tokens=True)),
+        role=role,
+        turn_rewards=sampled.turn_rewards,
+        turns=sampled.turns or (),
+        final=sampled.final,
+        failure=str(sampled.failure or ""),
+    )
+
+
+def build_sampler(config: Config, pool: RolloutPool, tokenizer: Any) -> Sampler:
+    """One turn, or many through the config's environment."""
+    if config.rollout.environment is None:
+        return SingleTurn(pool)
+    return MultiTurn(pool, tokenizer, resolve_environment(config))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from rlnorm.trainers.config.schema import RolloutConfig
 from rlnorm.types import Completion
 
 
@@ -23,6 +24,18 @@ class SamplingParams:
     """Strings that end a completion; the token that completes one is kept."""
     stop_token_ids: tuple[int, ...] = ()
     """Token ids that end a completion, beside the model's own end tokens; kept in it."""
+
+
+def sampling_params(config: RolloutConfig, *, temperature: float | None = None) -> SamplingParams:
+    """The config's sampling; temperature 0 makes it greedy."""
+    return SamplingParams(
+        temperature=config.temperature if temperature is None else temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        min_p=config.min_p,
+        max_tokens=config.max_tokens,
+        stop=tuple(config.stop),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

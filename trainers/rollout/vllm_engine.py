@@ -24,7 +24,7 @@ from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 from vllm.v1.sample.sampler import Sampler
 
 from rlnorm.trainers.cluster.buckets import Bucket, bucket_digests, digest, shapes_of, unpack
-from rlnorm.trainers.config.check import model_path
+from rlnorm.trainers.config.resolve import model_path
 from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
 from rlnorm.trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 

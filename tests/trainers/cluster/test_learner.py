@@ -147,7 +147,7 @@ def test_bfloat16_weights_sharded_on_load_turn_far_positions_as_far_as_whole_one
 ):
     from rlnorm.trainers.learner.core import score_batch
     from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner
-    from rlnorm.trainers.models import load_model
+    from rlnorm.trainers.learner.model import load_model
     from rlnorm.trainers.sync import fixed_batch
 
     g = torch.Generator().manual_seed(0)

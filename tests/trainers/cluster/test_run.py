@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.tasks import generate_split
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlnorm.trainers.record.run_dir import read_jsonl
+from rlnorm.trainers.files import read_jsonl
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 if MISSING := [name for name in ("ray", "vllm", "deepspeed") if find_spec(name) is None]:

@@ -24,7 +24,7 @@ from rlnorm.trainers.compare.tables import (
     write_reports,
 )
 from rlnorm.trainers.config.schema import Config, load_config
-from rlnorm.trainers.record.run_dir import write_atomic
+from rlnorm.trainers.files import write_atomic
 
 
 def config_for(folder: Path, *overrides: str) -> Config:
@@ -162,7 +162,7 @@ def write_run(run, sampled, *, first_token=7, entropy=1.0):
     columns = {
         "prompt_id": ["a", "b"],
         "rollout_id": ["1/a/0", "1/b/0"],
-        "extra": ["", ""],
+        "role": ["train", "train"],
         "token_ids": [[first_token], [8, 9]],
     }
     pq.write_table(pa.table(columns), run.path / "rollouts" / "step_000001.parquet")

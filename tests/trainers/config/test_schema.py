@@ -9,8 +9,9 @@ import yaml
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.data.formats import get_preset
-from rlnorm.trainers.config.check import build_algorithm, build_scorer, precheck
+from rlnorm.trainers.config.check import precheck
 from rlnorm.trainers.config.file import find_preset
+from rlnorm.trainers.config.resolve import build_algorithm, build_scorer
 from rlnorm.trainers.config.schema import Config, all_keys, load_config, validate_config
 
 SMALL = {

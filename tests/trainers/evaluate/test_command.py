@@ -12,9 +12,9 @@ from rlnorm.trainers.config.schema import load_config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.evaluate.benchmarks import Problem, summarize
 from rlnorm.trainers.evaluate.command import Watched, run_evaluation, start_pool, verdict_table
+from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.models import load_tokenizer
 from rlnorm.trainers.prompts import load_prompts
-from rlnorm.trainers.record.run_dir import read_jsonl
 from rlnorm.trainers.record.verdicts import best, mean, mean_interval, wilson
 from rlnorm.trainers.rollout.sampler import SingleTurn
 from rlnorm.trainers.rollout.types import SamplingParams

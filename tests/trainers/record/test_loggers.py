@@ -1,4 +1,4 @@
-"""W&B and TensorBoard really write, and a sink that breaks or hangs hurts nothing."""
+"""W&B and TensorBoard really write, and a logger that breaks or hangs hurts nothing."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlnorm.trainers.config.schema import load_config
-from rlnorm.trainers.record.loggers import Sinks, SinkThread
+from rlnorm.trainers.record.loggers import Loggers, LoggerThread
 
 ROWS = [{"step": 1, "loss": 0.5, "policy/entropy": None}, {"step": 2, "loss": 0.25}]
 
@@ -22,12 +22,12 @@ def config(**logging):
 
 
 def test_tensorboard_gets_the_numbers_and_the_table(tmp_path):
-    sinks = Sinks(config(tensorboard="true"), tmp_path)
+    loggers = Loggers(config(tensorboard="true"), tmp_path)
     for row in ROWS:
-        sinks.log(row["step"], row)
-    sinks.table(2, ("prompt", "completion"), [("1+1 ?", "2")])
-    sinks.close()
-    assert sinks.failures == []
+        loggers.log(row["step"], row)
+    loggers.table(2, ("prompt", "completion"), [("1+1 ?", "2")])
+    loggers.close()
+    assert loggers.failures == []
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 0.5), (2, 0.25)]
@@ -39,12 +39,12 @@ def test_tensorboard_gets_the_numbers_and_the_table(tmp_path):
 def test_wandb_writes_an_offline_run(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    sinks = Sinks(config(wandb="proj"), tmp_path)
+    loggers = Loggers(config(wandb="proj"), tmp_path)
     for row in ROWS:
-        sinks.log(row["step"], row)
-    sinks.table(2, ("prompt", "completion"), [("1+1 ?", "2")])
-    sinks.close()
-    assert sinks.failures == []
+        loggers.log(row["step"], row)
+    loggers.table(2, ("prompt", "completion"), [("1+1 ?", "2")])
+    loggers.close()
+    assert loggers.failures == []
     [run] = (tmp_path / "wandb").glob("offline-run-*")
     [data] = run.glob("*.wandb")
     assert data.stat().st_size > 500
@@ -53,27 +53,27 @@ def test_wandb_writes_an_offline_run(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_a_sink_that_cannot_start_is_reported_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "no-such-mode")
-    sinks = Sinks(config(wandb="proj", tensorboard="true"), tmp_path)
-    sinks.log(1, ROWS[0])
-    sinks.close()
-    assert len(sinks.failures) == 1
-    assert sinks.failures[0].startswith("wandb: ")
+    loggers = Loggers(config(wandb="proj", tensorboard="true"), tmp_path)
+    loggers.log(1, ROWS[0])
+    loggers.close()
+    assert len(loggers.failures) == 1
+    assert loggers.failures[0].startswith("wandb: ")
     assert list((tmp_path / "tensorboard").iterdir())
 
 
 def test_a_sink_that_fails_is_dropped_with_one_warning(tmp_path, caplog):
-    sinks = Sinks(config(tensorboard="true"), tmp_path)
+    loggers = Loggers(config(tensorboard="true"), tmp_path)
     for step in range(1, 6):
-        sinks.log(step, {"loss": "no number"})
-    sinks.close()
-    assert len(sinks.failures) == 1
-    assert sinks.failures[0].startswith("tensorboard: ")
+        loggers.log(step, {"loss": "no number"})
+    loggers.close()
+    assert len(loggers.failures) == 1
+    assert loggers.failures[0].startswith("tensorboard: ")
     assert [r.message for r in caplog.records if r.name == "rlnorm.trainers.record.loggers"] == [
-        f"metric sink {sinks.failures[0]}; it gets nothing more"
+        f"metric logger {loggers.failures[0]}; it gets nothing more"
     ]
 
 
-class SlowSink:
+class SlowLogger:
     """Writes when it is let."""
 
     def __init__(self) -> None:
@@ -92,20 +92,20 @@ class SlowSink:
 
 @pytest.mark.parametrize(("rows", "kept"), [(4, True), (40, False)])
 def test_a_slow_sink_delays_nobody_and_is_dropped_once_too_far_behind(rows, kept):
-    sink = SlowSink()
-    thread = SinkThread("slow", lambda: sink, queue_rows=8)
+    logger = SlowLogger()
+    thread = LoggerThread("slow", lambda: logger, queue_rows=8)
     start = time.monotonic()
     for step in range(rows):
-        thread.put(lambda sink, step=step: sink.log(step, {}))
+        thread.put(lambda logger, step=step: logger.log(step, {}))
     thread.put(None)
     assert time.monotonic() - start < 5
-    sink.may_go_on.set()
+    logger.may_go_on.set()
     thread.join(30)
     if kept:
-        assert sink.steps == [*range(rows), "closed"]
+        assert logger.steps == [*range(rows), "closed"]
         assert thread.failure is None
     else:
-        assert "closed" not in sink.steps
+        assert "closed" not in logger.steps
         assert thread.failure == "slow: does not keep up, 8 rows wait for it"
 
 
@@ -114,10 +114,10 @@ import pathlib, sys
 from rlnorm.trainers.config.schema import load_config
 from rlnorm.trainers.record import loggers
 loggers.CLOSE_DEADLINE_S = 3.0
-sinks = loggers.Sinks(load_config("quickstart", ["logging.wandb=p"]), pathlib.Path.cwd())
-sinks.log(1, {"loss": 0.5})
-sinks.close()
-print(*sinks.failures)
+loggers = loggers.Loggers(load_config("quickstart", ["logging.wandb=p"]), pathlib.Path.cwd())
+loggers.log(1, {"loss": 0.5})
+loggers.close()
+print(*loggers.failures)
 """
 
 

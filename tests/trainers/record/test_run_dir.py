@@ -7,7 +7,8 @@ import pytest
 
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.schema import load_config
-from rlnorm.trainers.record.run_dir import RunDir, check_writable, write_atomic
+from rlnorm.trainers.files import check_writable, write_atomic
+from rlnorm.trainers.record.run_dir import RunDir
 
 
 @contextmanager

@@ -1,0 +1,140 @@
+"""From names in a config to the things they name: model folder, rewards, algorithm."""
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlnorm.errors import InputError
+from rlnorm.rewards.data import hub
+from rlnorm.rewards.data.hub import HubName
+from rlnorm.rewards.registry import load_rewards
+from rlnorm.rewards.scorer import Alarm, Scorer
+from rlnorm.trainers.config.schema import Config, ModelConfig
+from rlnorm.trainers.config.sources import of_key
+from rlnorm.trainers.tasks import shipped_model
+
+if TYPE_CHECKING:
+    from rlnorm.algorithms import Algorithm
+
+log = logging.getLogger(__name__)
+
+
+def model_path(path: str) -> str:
+    """The local folder of a model: a hub id is downloaded unless it is in the cache."""
+    found = local_or_hub(path)
+    if isinstance(found, HubName):
+        return str(of_key("model.path", path, hub.model_folder, found))
+    return found
+
+
+def pinned_model(config: ModelConfig) -> ModelConfig:
+    """The same model, a hub id with its commit: every process of a cluster reads the same files,
+    each from its own node's cache."""
+    found = local_or_hub(config.path)
+    if isinstance(found, HubName):
+        found = of_key("model.path", config.path, hub.pinned, found)
+    return config.model_copy(update={"path": found})
+
+
+def local_or_hub(path: str) -> str | HubName:
+    """A folder or hub id; `shipped:NAME` names a checkpoint that comes with rlnorm."""
+    if path.startswith("shipped:"):
+        return str(of_key("model.path", path, shipped_model, path.removeprefix("shipped:")))
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(f"model.path = {path!r}: the folder has no config.json")
+        return str(folder)
+    if folder.exists():
+        raise InputError(f"model.path = {path!r}: is a file; name the folder that holds it")
+    if looks_local:
+        raise InputError(f"model.path = {path!r}: no such folder (a hub id looks like owner/name)")
+    name = hub.parse_name(path, "model")
+    if name is None:
+        raise InputError(f"model.path = {path!r}: neither a folder nor a hub id (owner/name)")
+    return name
+
+
+@contextmanager
+def code_of_user(key: str, ours: type[ValueError] = InputError) -> Iterator[None]:
+    """A module or class of the user's that raises while it is loaded, told in one line.
+
+    ours: what our own checks raise, which passes.
+    """
+    try:
+        yield
+    except ours:
+        raise
+    except (Exception, SystemExit) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        # a SyntaxError names its own place
+        place = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{key}: raised while it was loaded: {told}{place}") from error
+
+
+def build_scorer(config: Config) -> Scorer:
+    """The rewards, with their workers not yet started; each kind of alarm is told once."""
+    told: set[tuple[str, str]] = set()
+
+    def tell_once(alarm: Alarm) -> None:
+        if (alarm.component, alarm.kind) not in told:
+            told.add((alarm.component, alarm.kind))
+            log.warning("reward %s: %s", alarm.component, alarm.message)
+
+    with code_of_user("rewards"):
+        return load_rewards(
+            [r.model_dump(exclude_none=True) for r in config.rewards], on_alarm=tell_once
+        )
+
+
+def algorithm_slots(config: Config) -> tuple[str, dict[str, Any]]:
+    """The algorithm's name and the slots the config sets; InputError for an unknown name."""
+    from rlnorm.named_algorithms import named_preset
+
+    table = config.algorithm if isinstance(config.algorithm, dict) else {"name": config.algorithm}
+    name = str(table.get("name", "grpo"))
+    try:
+        named_preset(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    slots = {key: value for key, value in table.items() if key != "name"}
+    return name, slots
+
+
+def build_algorithm(config: Config) -> "Algorithm":
+    """The five stages; a wrong name or option is told as bad input."""
+    name, slots = algorithm_slots(config)
+    from rlnorm.algorithms import resolve_algorithm
+    from rlnorm.stages import options_of
+
+    try:
+        with code_of_user("a function of it", ValueError):
+            algorithm = resolve_algorithm(name, slots)
+        options = options_of(algorithm.estimator.function)
+        if "weights" in options and "weights" not in algorithm.estimator.options:
+            weights = list(build_scorer(config).weights.values())
+            chosen = {"name": algorithm.estimator.name, **algorithm.estimator.options}
+            algorithm = resolve_algorithm(
+                name, {**slots, "estimator": {**chosen, "weights": weights}}
+            )
+    except ValueError as error:
+        raise InputError(f"algorithm: {error}") from None
+    _check_group(config.rollout.group_size, algorithm)
+    return algorithm
+
+
+def _check_group(size: int, algorithm: "Algorithm") -> None:
+    """One rollout a prompt teaches an estimator that compares rollouts of a prompt nothing."""
+    from rlnorm.algorithms import GROUP_RELATIVE
+
+    stage, alone = algorithm.estimator, algorithm.sample_plan.extra_kind == "none" and size == 1
+    if alone and stage.name in GROUP_RELATIVE and stage.options.get("singleton") != "reward":
+        raise InputError(
+            f"rollout.group_size = 1 with the estimator {stage.name}: it compares the rollouts of "
+            "a prompt, and one alone has advantage 0; use 2 or more, or algorithm=reinforce_pp"
+        )

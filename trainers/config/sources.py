@@ -1,0 +1,106 @@
+"""Where problems come from: the data sources that a config may name, taken apart and checked."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rlnorm.errors import InputError
+from rlnorm.rewards.data import hub
+from rlnorm.rewards.data.formats import get_preset
+from rlnorm.rewards.data.hub import HubName
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.tasks import TASKS
+
+T = TypeVar("T")
+_HUB_SOURCE = re.compile(r"(?:(\w+)=)?hf:([^:]*)(?::(.*))?")
+ENV_SIZES = {"train": 4096, "test": 256}
+"""How many problem seeds an `env:` source holds of each split."""
+TASK_SIZES = {"train": 8192, "heldout": 512, "hard": 512}
+"""How many problems a `task:` source draws of each split."""
+FILES = (".jsonl", ".json", ".parquet")
+"""Suffixes of data files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubSource:
+    """`[PRESET=]hf:OWNER/NAME[@REVISION][/SUBSET][:SPLIT]` or `hf:PRESET[:SPLIT]`, taken apart."""
+
+    name: HubName
+    preset: str | None
+    subset: str | None
+    split: str | None
+
+
+def parse_hub_source(source: str) -> HubSource | None:
+    """None for a source that is no hub data set.
+
+    Example: `gsm8k=hf:openai/gsm8k/main:train` and `hf:gsm8k:train` name the same rows.
+    """
+    match = _HUB_SOURCE.fullmatch(source)
+    if match is None:
+        return None
+    preset, path, split = match.groups()
+    if preset is None and "/" not in path:
+        preset, path = path, get_preset(path).hub
+    get_preset(preset)  # a misspelt one is told here
+    repo, subset = (["/".join(path.split("/")[:2]), *path.split("/")[2:], ""])[:2]
+    name = hub.parse_name(repo, "dataset")
+    if name is None or path.count("/") > 2:
+        raise InputError(
+            "needs hf:OWNER/NAME[@REVISION][/SUBSET][:SPLIT], or hf:PRESET[:SPLIT] with the name "
+            "of a known data set"
+        )
+    return HubSource(name=name, preset=preset, subset=subset or None, split=split or None)
+
+
+def of_key(key: str, value: str, call: Callable[..., T], *args: Any) -> T:
+    """Call; an error is told with the key of the config that it belongs to."""
+    try:
+        return call(*args)
+    except InputError as error:
+        raise InputError(f"{key} = {value!r}: {error}") from error
+
+
+def data_sources(config: Config) -> dict[str, str]:
+    """Source of the training data and of each benchmark, by config key."""
+    benchmarks = {f"data.eval.{name}": source for name, source in config.data.eval.items()}
+    return {"data.train": config.data.train, **benchmarks}
+
+
+def check_source(source: str, turns: bool) -> None:
+    """That a data source names something: a task, a split, a preset, a file that is there.
+
+    turns: True with rollout.environment, which has problems of its own.
+    """
+    kind, _, rest = source.partition(":")
+    if turns or kind == "env":
+        if not turns:
+            raise InputError("needs rollout.environment, whose problems these are")
+        if kind != "env" or rest not in ENV_SIZES:
+            raise InputError("with rollout.environment choose env:train or env:test")
+    elif kind == "task":
+        name, _, split = rest.partition(":")
+        if name not in TASKS:
+            raise InputError(f"choose a task from {', '.join(sorted(TASKS))}")
+        if split and split not in TASK_SIZES:
+            raise InputError(f"choose a split from {', '.join(TASK_SIZES)}")
+    elif parse_hub_source(source) is None:
+        preset, equals, path = source.partition("=")
+        if equals:
+            get_preset(preset)
+        _check_file(path if equals else source)
+
+
+def _check_file(name: str) -> None:
+    path = Path(name)
+    if path.is_dir():
+        return
+    if path.suffix not in FILES and (path.exists() or hub.parse_name(name, "dataset") is None):
+        raise InputError(
+            f"needs a file ending in {', '.join(FILES)}, a folder of them, hf:OWNER/NAME or "
+            f"task:{next(iter(TASKS))}"
+        )
+    if path.suffix in FILES and not path.is_file():
+        raise InputError(f"no such file {path}")

@@ -1,0 +1,83 @@
+"""The causal LM that a learner trains: loaded and checked, with rlnorm's attention and LoRA."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rlnorm.errors import InputError
+from rlnorm.trainers.config.resolve import model_path
+from rlnorm.trainers.config.schema import ModelConfig
+from rlnorm.trainers.learner.attention import NAME as ATTENTION
+from rlnorm.trainers.models import DTYPES, first_line
+
+
+def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -> Any:
+    """The causal LM with rlnorm's attention, LoRA adapters added when asked for."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    source = model_path(path or config.path)
+    disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=DTYPES[config.dtype],
+            attn_implementation=ATTENTION,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"model.path = {source!r}: cannot load: {first_line(error)}") from None
+    _check_complete(source, report)
+    model.eval()  # dropout would make the learner's logprobs differ from the sampler's
+    return add_lora(model, config, seed) if config.lora_rank else model
+
+
+def _check_complete(source: str, report: Mapping[str, Any]) -> None:
+    """transformers fills weights that a checkpoint lacks with random ones and goes on."""
+    if names := sorted(map(str, report["missing_keys"])):
+        raise InputError(
+            f"model.path = {source!r}: {len(names)} missing keys in the weights, for example "
+            f"{', '.join(names[:3])}: the checkpoint is incomplete"
+        )
+    if wrong := sorted(report["mismatched_keys"]):
+        name, has, needs = wrong[0]
+        raise InputError(
+            f"model.path = {source!r}: {len(wrong)} weights do not have the shape that config.json "
+            f"asks for, for example {name}: {list(has)}, needs {list(needs)}"
+        )
+
+
+def plain_model(config: ModelConfig) -> ModelConfig:
+    """The same model without adapters: what a pool holds of a LoRA run."""
+    return config.model_copy(update={"lora_rank": 0})
+
+
+def add_lora(model: Any, config: ModelConfig, seed: int) -> Any:
+    """Wrap with peft adapters on every linear layer of the body; the rest is frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)  # adapters start from seeded noise, the same on every rank
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def enable_checkpointing(model: Any) -> None:
+    """Recompute activations in the backward pass. Transformers does so in training mode only, so
+    every dropout is set to 0 instead of being switched off by evaluation mode."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0

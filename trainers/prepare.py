@@ -1,0 +1,74 @@
+"""What is checked and loaded before anything of a run starts: nothing is written here."""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rlnorm.algorithms import Algorithm
+from rlnorm.errors import InputError
+from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.rewards.scorer import Scorer
+from rlnorm.trainers.config.resolve import build_algorithm, build_scorer
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.models import load_model_config, load_tokenizer
+from rlnorm.trainers.prompts import check_tokens, context_left, load_prompts, problem_prompts
+from rlnorm.trainers.rollout.environment import resolve_environment
+from rlnorm.types import Prompt
+
+REPORTED_PROBLEMS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A run that has been checked; nothing of it has started."""
+
+    config: Config
+    algorithm: Algorithm
+    scorer: Scorer
+    tokenizer: Any
+    train: list[Prompt]
+    benchmarks: dict[str, list[Prompt]]
+
+
+async def prepare(config: Config) -> Prepared:
+    """Algorithm, rewards, tokenizer and prompts; nothing is written, no process is started."""
+    algorithm, scorer = build_algorithm(config), build_scorer(config)
+    tokenizer = load_tokenizer(config.model.path)
+    train, benchmarks = await load_all_prompts(config, tokenizer)
+    return Prepared(
+        config=config,
+        algorithm=algorithm,
+        scorer=scorer,
+        tokenizer=tokenizer,
+        train=train,
+        benchmarks=benchmarks,
+    )
+
+
+async def load_all_prompts(
+    config: Config, tokenizer: Any
+) -> tuple[list[Prompt], dict[str, list[Prompt]]]:
+    """Training prompts and benchmarks, rendered; a training prompt in a benchmark is an error."""
+    sources = config.data.eval
+    if config.rollout.environment is not None:
+        # an environment keeps its own splits apart
+        async with aclosing(resolve_environment(config)) as spec:
+            ask = partial(problem_prompts, spec, ChatTokenizer(tokenizer))
+            train = (await ask(config.data.train))[: config.data.train_limit]
+            return train, {name: await ask(source) for name, source in sources.items()}
+    model_config = load_model_config(config.model.path)
+    longest = context_left(model_config, config.rollout)
+    load = partial(load_prompts, config=config.data, tokenizer=tokenizer, longest=longest)
+    train = load(config.data.train)[: config.data.train_limit]
+    benchmarks = {name: load(source) for name, source in sources.items()}
+    check_tokens([*train, *(p for prompts in benchmarks.values() for p in prompts)], model_config)
+    seen = {p.token_ids for p in train}
+    for name, prompts in benchmarks.items():
+        shared = [p.prompt_id for p in prompts if p.token_ids in seen]
+        if shared:
+            raise InputError(
+                f"data.eval.{name}: {len(shared)} of {len(prompts)} prompts are training prompts "
+                f"too, for example {', '.join(shared[:REPORTED_PROBLEMS])}"
+            )
+    return train, benchmarks

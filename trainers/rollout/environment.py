@@ -1,0 +1,65 @@
+"""The multi-turn environment that a config names: its classes, options and limits."""
+
+import inspect
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from rlnorm.errors import InputError
+from rlnorm.rewards.calls import load_object
+from rlnorm.rewards.environments import ENVIRONMENTS, load_environment
+from rlnorm.rewards.environments.types import RolloutLimits
+from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.models import context_length, load_model_config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """`rollout.environment`, checked: {name: chain, max_turns: 4, turns: [2, 3]}."""
+
+    factories: Mapping[str, Any]
+    """By split."""
+    limits: RolloutLimits
+
+    def make(self, split: str) -> Any:
+        """A fresh environment for one rollout."""
+        return self.factories[split]()
+
+    async def aclose(self) -> None:
+        """Close what the factories hold open: those that are no plain Env class may have a close().
+
+        A factory that raises keeps no other from being closed.
+        """
+        async with AsyncExitStack() as stack:
+            for factory in self.factories.values():
+                if (close := getattr(factory, "close", None)) is not None:
+                    stack.push_async_callback(close)
+
+
+def resolve_environment(config: Config) -> Environment:
+    """The environment's class, options and limits, or what is wrong with them."""
+    table = dict(config.rollout.environment or {})
+    where, name = "rollout.environment", str(table.pop("name", ""))
+    limits = {key: table.pop(key) for key in RolloutLimits.__slots__ if key in table}
+    limits.setdefault("tokens_per_turn", config.rollout.max_tokens)
+    contexts = [*_contexts(config), *filter(None, [limits.pop("context_tokens", None)])]
+    try:
+        parameters = inspect.signature(load_object(ENVIRONMENTS.get(name, name), where)).parameters
+        # an environment that tells its splits apart is told which
+        own = {s: {"split": s} if "split" in parameters else {} for s in ("train", "test")}
+        factories = {s: load_environment(name, {**own[s], **table}) for s in own}
+        context = min(contexts, default=None)
+        return Environment(
+            factories=factories, limits=RolloutLimits(**limits, context_tokens=context)
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _contexts(config: Config) -> list[int]:
+    """What the model and the engines state as the context's length."""
+    own = config.rollout.engine_options.get("max_model_len")
+    engines = own if config.rollout.backend == "vllm" and isinstance(own, int) else None
+    model = context_length(load_model_config(config.model.path))
+    return [n for n in (model, engines) if n is not None and n > 0]

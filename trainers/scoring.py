@@ -1,0 +1,166 @@
+"""From rollouts to the table of a step: samples for the rewards, their scores, their table."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from rlnorm.rewards.results import ComponentScore
+from rlnorm.rewards.scorer import Scorer
+from rlnorm.rewards.statistics import summarize
+from rlnorm.rewards.turns import turn_rewards
+from rlnorm.rewards.types import Sample, Status
+from rlnorm.types import Role, Rollout, RolloutGroup, ScoredRollouts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredGroup:
+    """One finished group: what the buffer between sampling and learning holds."""
+
+    group: RolloutGroup
+    scores: tuple[Mapping[str, ComponentScore], ...]
+    """Of each rollout, by component."""
+    policy_version: int
+    """Version of the weights that sampled its first token."""
+
+
+def as_sample(rollout: Rollout, group_id: str) -> Sample:
+    """What a reward sees of a rollout."""
+    prompt = rollout.prompt
+    meta = {"source": prompt.source, "level": prompt.level, **prompt.extras}
+    if rollout.final is not None:
+        meta["final"] = rollout.final
+    return Sample(
+        id=rollout.rollout_id,
+        group=group_id,
+        completion=rollout.text,
+        gold=prompt.answer,
+        token_ids=rollout.completion.token_ids.tolist(),
+        finish=rollout.completion.finish_reason.value,
+        messages=prompt.messages,
+        meta=meta,
+        turns=rollout.turns or None,
+    )
+
+
+async def score_rollouts(
+    scorer: Scorer, rollouts: Sequence[tuple[Rollout, str]]
+) -> list[dict[str, ComponentScore]]:
+    """Scores of each (rollout, group id); one that failed in its environment is masked."""
+    good = [(r, group) for r, group in rollouts if not r.failure]
+    scores = iter(await scorer.score([as_sample(r, group) for r, group in good]))
+    return [
+        next(scores)
+        if not r.failure
+        else {c: ComponentScore(math.nan, Status(r.failure)) for c in scorer.components}
+        for r, _ in rollouts
+    ]
+
+
+def add_turn_rewards(
+    groups: Sequence[RolloutGroup],
+    rows: Sequence[Mapping[str, ComponentScore]],
+    weights: Mapping[str, float],
+) -> Sequence[RolloutGroup]:
+    """The same groups; where the environment rewards no turn, the rewards' per-turn scores do."""
+    rollouts = [r for g in groups for r in g.rollouts]
+    if any(not math.isnan(reward) for r in rollouts for reward in r.turn_rewards):
+        return groups
+    turns = iter(turn_rewards(rows, [len(r.turns) or 1 for r in rollouts], weights))
+    return [
+        replace(
+            g,
+            rollouts=tuple(
+                replace(r, turn_rewards=next(turns) or r.turn_rewards) for r in g.rollouts
+            ),
+        )
+        for g in groups
+    ]
+
+
+def score_table(groups: Sequence[ScoredGroup], names: Sequence[str]) -> ScoredRollouts:
+    """The flat [n, r] table of a step; a failed reward is NaN with its status, never 0."""
+    flat = [
+        (index, rollout, scores)
+        for index, g in enumerate(groups)
+        for rollout, scores in zip(g.group.rollouts, g.scores, strict=True)
+    ]
+    values = [[scores[name].value for name in names] for _, _, scores in flat]
+    turns = [rollout.turn_rewards for _, rollout, _ in flat]
+    return ScoredRollouts(
+        rollouts=tuple(rollout for _, rollout, _ in flat),
+        rewards=torch.tensor(values, dtype=torch.float64).reshape(len(flat), len(names)),
+        status=tuple(tuple(str(scores[name].status) for name in names) for _, _, scores in flat),
+        reward_names=tuple(names),
+        group_index=torch.tensor([index for index, _, _ in flat]),
+        truncated=torch.tensor([r.completion.finish_reason.is_truncated for _, r, _ in flat]),
+        turn_rewards=_turn_table(turns) if any(turns) else None,
+    )
+
+
+def split_baseline(
+    scored: ScoredRollouts, weights: Mapping[str, float]
+) -> tuple[ScoredRollouts, torch.Tensor | None]:
+    """The rollouts that train, and for each the weighted reward of its prompt's baseline (ReMax).
+
+    None where no rollout is a baseline.
+    """
+    is_baseline = torch.tensor([r.role is Role.BASELINE for r in scored.rollouts])
+    if not is_baseline.any():
+        return scored, None
+    total = scored.rewards @ scored.rewards.new_tensor([weights[n] for n in scored.reward_names])
+    baseline = total.new_full((int(scored.group_index.max()) + 1,), torch.nan)
+    baseline[scored.group_index[is_baseline]] = total[is_baseline]
+    rows = (~is_baseline).nonzero()[:, 0]
+    kept = replace(
+        scored,
+        rollouts=tuple(scored.rollouts[i] for i in rows.tolist()),
+        rewards=scored.rewards[rows],
+        status=tuple(scored.status[i] for i in rows.tolist()),
+        group_index=scored.group_index[rows],
+        truncated=scored.truncated[rows],
+        turn_rewards=None if scored.turn_rewards is None else scored.turn_rewards[rows],
+    )
+    return kept, baseline[kept.group_index]
+
+
+def as_dropped(group: ScoredGroup) -> ScoredGroup:
+    """The same group, its rollouts marked as dropped."""
+    rollouts = tuple(replace(r, role=Role.DROPPED) for r in group.group.rollouts)
+    return replace(group, group=replace(group.group, rollouts=rollouts))
+
+
+class RewardRounds:
+    """The scores of a step's rounds of sampling, for metrics of the step as a whole."""
+
+    def __init__(self) -> None:
+        self._rows: list[Mapping[str, ComponentScore]] = []
+        self._rounds: list[tuple[int, Mapping[str, float]]] = []
+
+    def add(
+        self, rows: Sequence[Mapping[str, ComponentScore]], metrics: Mapping[str, float]
+    ) -> None:
+        """One round: its rows, and the scorer's own account of them."""
+        self._rows += rows
+        self._rounds.append((len(rows), metrics))
+
+    def metrics(self, components: Sequence[str]) -> dict[str, float]:
+        """Names as in `Scorer.metrics`: statistics of components from all rows; what else a scorer
+        tells is averaged, each round counting by its rows, one without a value not at all."""
+        out = {
+            f"reward/{name}/{key}": value
+            for name in components
+            for key, value in summarize([row[name] for row in self._rows]).flat().items()
+        }
+        for key in {key: None for _, told in self._rounds for key in told if key not in out}:
+            known = [(n, told[key]) for n, told in self._rounds if not math.isnan(told[key])]
+            rows = sum(n for n, _ in known)
+            out[key] = sum(n * value for n, value in known) / rows if rows else math.nan
+        return out
+
+
+def _turn_table(turns: Sequence[Sequence[float]]) -> torch.Tensor:
+    width = max(len(row) for row in turns)
+    padded = [[*row, *[float("nan")] * (width - len(row))] for row in turns]
+    return torch.tensor(padded, dtype=torch.float64)
