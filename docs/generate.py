@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.methods import STAGES, algorithms, methods
 from rlnorm.trainers.config.schema import Config, RewardConfig
+from rlnorm.trainers.record.metrics import METRICS
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py. Edit the docstrings and presets, not this file. -->\n"
@@ -114,6 +115,18 @@ def configuration_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def metrics_page() -> str:
+    """Every metric with its unit and meaning."""
+    lines = [NOTE, "# Metrics\n", "`metrics.jsonl` has one line a step with these names; W&B and"]
+    lines += ["TensorBoard get the same. A name in angle brackets is one of the config's own. A"]
+    lines += [
+        "number that does not exist in a step, such as the entropy of a step in which nothing"
+    ]
+    lines += ["was trained, is null.\n", "| name | unit | meaning |", "|---|---|---|"]
+    lines += [_row([f"`{name}`", unit, text]) for name, (unit, text) in METRICS.items()]
+    return "\n".join(lines) + "\n"
+
+
 def allowed(field: FieldInfo) -> str:
     """A key's type and bounds. Example: `int`, >= 1."""
     bounds = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -176,6 +189,7 @@ PAGES = {
     "methods.md": methods_page,
     "grpo_variants.md": variants_page,
     "configuration.md": configuration_page,
+    "metrics.md": metrics_page,
 }
 
 if __name__ == "__main__":

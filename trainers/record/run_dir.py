@@ -17,6 +17,7 @@ from rlnorm.errors import InputError
 from rlnorm.trainers.config.file import read_table
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.files import check_writable, finite, parse_json, read_jsonl, write_atomic
+from rlnorm.trainers.record.metrics import undocumented
 
 FREE_ON_RESUME = (
     *("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"),
@@ -91,7 +92,12 @@ class RunDir:
                 self.path.parent.rmdir()
 
     def log_metrics(self, row: Mapping[str, float]) -> None:
-        """Append one step's metrics; numbers that are not finite become null."""
+        """Append one step's metrics; numbers that are not finite become null.
+
+        Raises ValueError for a name that `rlnorm.trainers.record.metrics` does not document.
+        """
+        if unknown := undocumented(row):
+            raise ValueError(f"metrics {', '.join(unknown)}: no row of METRICS describes them")
         _append(self.metrics, row)
         if self._replaced.exists():
             shutil.rmtree(self._replaced)
