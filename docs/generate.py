@@ -120,9 +120,9 @@ def metrics_page() -> str:
     lines = [NOTE, "# Metrics\n", "`metrics.jsonl` has one line a step with these names; W&B and"]
     lines += ["TensorBoard get the same. A name in angle brackets is one of the config's own. A"]
     lines += [
-        "number that does not exist in a step, such as the entropy of a step in which nothing"
+        "number that does not exist in a step, such as the entropy where nothing was trained,"
     ]
-    lines += ["was trained, is null.\n", "| name | unit | meaning |", "|---|---|---|"]
+    lines += ["is null.\n", "| name | unit | meaning |", "|---|---|---|"]
     lines += [_row([f"`{name}`", unit, text]) for name, (unit, text) in METRICS.items()]
     return "\n".join(lines) + "\n"
 
