@@ -26,7 +26,7 @@ def run_comparison(
     out: Path | None,
     train: Sequence[str],
 ) -> Path:
-    """All runs, then table, page and summaries; returns the page. A failed run is told at the end.
+    """All runs, then table, page and summaries; returns the page. Failed runs come last.
 
     train: the command that trains a config file.
     """
@@ -35,9 +35,10 @@ def run_comparison(
         check_writable(out, "--out")
     check_folder(comparison)
     check_buildable(comparison)
-    # torch comes with these: what can be told without it has been told
+    # these load torch: whatever can be checked without it has been checked
+    from rlnorm.trainers.compare.page import write_reports
     from rlnorm.trainers.compare.results import collect_results
-    from rlnorm.trainers.compare.tables import print_table, write_reports
+    from rlnorm.trainers.compare.tables import print_table
 
     with open_comparison(comparison) as lock:
         with CompareDisplay(comparison) as display:

@@ -1,21 +1,21 @@
 """The static page of a comparison: verdicts, forest plot, curves with bands, definitions."""
 
-import html
 from pathlib import Path
 from typing import Any
 
-from rlnorm.trainers.compare.results import Results, curve
+from markupsafe import Markup
+
+from rlnorm.trainers.compare.results import Results, as_json, curve
 from rlnorm.trainers.compare.tables import (
-    Grid,
+    as_markdown,
     cost_grid,
     definition_grid,
-    grid_html,
     reading,
     secondary_grids,
     verdict_grids,
 )
 from rlnorm.trainers.files import write_atomic
-from rlnorm.trainers.record.report import figure_html, page
+from rlnorm.trainers.record.html import figure_json, render
 from rlnorm.trainers.record.run_dir import dump_config
 
 EVALUATED = (
@@ -24,7 +24,7 @@ EVALUATED = (
     ("pass@k", "pass@k"),
 )
 TRAINED = (
-    ("policy/entropy", "Entropy while training (nats a token)"),
+    ("policy/entropy", "Entropy while training (nats per token)"),
     ("completion/tokens_mean", "Completion length while training (tokens)"),
     ("reward/mean", "Reward while training"),
 )
@@ -32,36 +32,40 @@ BASELINE_COLOUR = "#24292f"
 COLOURS = (
     "#0969da", "#bc4c00", "#1a7f37", "#8250df", "#cf222e", "#9a6700", "#1b7c83", "#bf3989",
 )  # fmt: skip
-"""Told apart by most colour-blind readers when legend and hover text are used too."""
+"""Most colour-blind readers can distinguish them with the legend and the hover text."""
 
 
-def write_page(results: Results, path: Path) -> Path:
+def write_reports(results: Results, folder: Path) -> Path:
+    """Write the page and both summaries; returns the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "summary.json", as_json(results))
+    write_atomic(folder / "summary.md", as_markdown(results))
+    page = folder / "comparison.html"
+    write_atomic(page, comparison_page(results))
+    return page
+
+
+def comparison_page(results: Results) -> str:
     """`comparison.html`; it opens without a network."""
-    name = f"rlnorm compare {results.comparison.config.run_name}"
-    parts = [
-        f"<h1>{html.escape(name)}</h1>",
-        *(grid_html(grid) for grid in verdict_grids(results)),
-        "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in reading(results)) + "</ul>",
-        *(_forest(results, benchmark) for benchmark in results.problems),
-        "<h2>Curves</h2>",
-        '<p class="muted">Line: mean over seeds. Band: from the lowest seed to the highest.</p>',
-        '<div class="grid">',
-        *(
-            _curves(results, f"eval/{benchmark}/{key}", f"{benchmark}: {title}")
-            for benchmark in results.problems
-            for key, title in EVALUATED
-        ),
-        *(_curves(results, key, title) for key, title in TRAINED),
-        "</div>",
-        *(grid_html(grid) for grid in (*secondary_grids(results), cost_grid(results))),
-        _wide(definition_grid(results)),
-        f"<h2>Config</h2><pre>{html.escape(dump_config(results.comparison.config))}</pre>",
+    evaluated = [
+        (f"eval/{benchmark}/{key}", f"{benchmark}: {title}")
+        for benchmark in results.problems
+        for key, title in EVALUATED
     ]
-    write_atomic(path, page(name, parts))
-    return path
+    curves = (_curves(results, key, title) for key, title in (*evaluated, *TRAINED))
+    return render(
+        "comparison.html.j2",
+        title=f"rlnorm compare {results.comparison.config.run_name}",
+        verdicts=verdict_grids(results),
+        reading=reading(results),
+        forests=[_forest(results, benchmark) for benchmark in results.problems],
+        curves=[figure for figure in curves if figure],
+        tables=[*secondary_grids(results), cost_grid(results), definition_grid(results)],
+        config=dump_config(results.comparison.config),
+    )
 
 
-def _forest(results: Results, benchmark: str) -> str:
+def _forest(results: Results, benchmark: str) -> Markup:
     """Each algorithm's difference: thick the bootstrap interval, thin the t interval over seeds."""
     import plotly.graph_objects as go
 
@@ -94,14 +98,13 @@ def _forest(results: Results, benchmark: str) -> str:
             },
         )
     figure.add_vline(x=0, line_color="#59636e", line_dash="dot")
-    figure.update_layout(
-        title=f"{benchmark}: sampled accuracy less {results.comparison.baseline}'s (points)"
-    )
-    return f"<div>{figure_html(figure)}</div>"
+    baseline = results.comparison.baseline
+    title = f"{benchmark}: sampled accuracy minus that of {baseline} (points)"
+    return figure_json(figure, title=title)
 
 
-def _curves(results: Results, name: str, title: str) -> str:
-    """One metric of every algorithm: mean over seeds with the range of seeds."""
+def _curves(results: Results, name: str, title: str) -> Markup:
+    """One metric of every algorithm: mean over seeds with their range; empty without values."""
     import plotly.graph_objects as go
 
     figure, colours = go.Figure(), iter(COLOURS * len(results.algorithms))
@@ -112,9 +115,8 @@ def _curves(results: Results, name: str, title: str) -> str:
         if steps:
             _banded(figure, algorithm, steps, by_step, colour)
     if not figure.data:
-        return ""
-    figure.update_layout(title=title, xaxis_title="step")
-    return f"<div>{figure_html(figure)}</div>"
+        return Markup()
+    return figure_json(figure, title=title, xaxis_title="step")
 
 
 def _banded(
@@ -135,7 +137,3 @@ def _banded(
         legendgroup=algorithm,
         line={"color": colour, "width": 2},
     )
-
-
-def _wide(grid: Grid) -> str:
-    return f'<div style="overflow-x:auto;font-size:13px">{grid_html(grid)}</div>'

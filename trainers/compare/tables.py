@@ -1,10 +1,8 @@
-"""A comparison as one terminal table, one static page, `summary.md` and `summary.json`."""
+"""A comparison in tables: for the terminal, for `summary.md` and for the page."""
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median, stdev
 from typing import Any
 
@@ -13,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlnorm.statistics import minimum_detectable_effect
-from rlnorm.trainers.compare.results import ALPHA, MEASURES, POWER, Results, as_json, cost
-from rlnorm.trainers.files import write_atomic
+from rlnorm.trainers.compare.results import ALPHA, MEASURES, POWER, Results, cost
 
 Rows = list[tuple[str, ...]]
 PLANNED_SEEDS = (5, 10, 20)
@@ -29,16 +26,6 @@ class Grid:
     title: str
     header: tuple[str, ...]
     rows: Rows
-
-
-def write_reports(results: Results, folder: Path) -> Path:
-    """Write the page and both summaries; returns the page."""
-    from rlnorm.trainers.compare.page import write_page
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "summary.json", as_json(results))
-    write_atomic(folder / "summary.md", as_markdown(results))
-    return write_page(results, folder / "comparison.html")
 
 
 def print_table(results: Results, console: Console) -> None:
@@ -102,7 +89,8 @@ def secondary_grids(results: Results) -> list[Grid]:
     """Differences in greedy accuracy and pass@k: shown, not judged."""
     return [
         Grid(
-            f"{benchmark}: {measure} less {results.comparison.baseline}'s, points; not judged",
+            f"{benchmark}: {measure} minus that of {results.comparison.baseline}, points; "
+            "not judged",
             ("algorithm", "difference", "95 % bootstrap", "95 % t, seeds", "by seed"),
             [
                 (
@@ -221,15 +209,6 @@ def _markdown(grid: Grid) -> str:
     lines = [grid.header, tuple("---" for _ in grid.header), *grid.rows]
     body = "\n".join(f"| {' | '.join(c.replace('|', '/') for c in row)} |" for row in lines)
     return f"**{grid.title}**\n\n{body}"
-
-
-def grid_html(grid: Grid) -> str:
-    """A table of the page."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in grid.header)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in grid.rows
-    )
-    return f"<h2>{html.escape(grid.title)}</h2><table><tr>{head}</tr>{body}</table>"
 
 
 def mean_sd(by_seed: Sequence[float]) -> str:

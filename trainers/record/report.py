@@ -1,81 +1,44 @@
 """`report.html`: one static page with the curves, the benchmarks and sample rollouts of a run."""
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from markupsafe import Markup
 
 from rlnorm.trainers.files import read_jsonl, write_atomic
 from rlnorm.trainers.record.gains import benchmark_gains
+from rlnorm.trainers.record.html import figure_json, render
 from rlnorm.trainers.record.run_dir import RunDir
 
 CURVES = (
     ("Accuracy on benchmarks", ("eval/*/greedy", "eval/*/avg@k", "eval/*/pass@k")),
     ("Rewards", ("reward/mean", "reward/*")),
     ("Completion length (tokens)", ("completion/tokens_mean", "eval/*/tokens_mean")),
-    ("Entropy (nats a token)", ("policy/entropy",)),
+    ("Entropy (nats per token)", ("policy/entropy",)),
     ("Gradient norm before clipping", ("grad_norm",)),
-    ("Sampler against learner, KL (nats a token)", ("policy/kl_sampler",)),
+    ("Sampler against learner, KL (nats per token)", ("policy/kl_sampler",)),
     ("Groups that teach nothing (share)", ("group/zero_signal_frac",)),
-    ("Seconds a step", ("time/rollout_s", "time/reward_s", "time/learn_s", "time/sync_s")),
+    ("Seconds per step", ("time/rollout_s", "time/reward_s", "time/learn_s", "time/sync_s")),
 )
 SAMPLES = 6
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem;
-       color: #1b1f24; background: #fff; }
-h1 { margin-bottom: 0; } .muted { color: #59636e; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .8rem;
-        border-bottom: 1px solid #d1d9e0; text-align: left; vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-pre { white-space: pre-wrap; margin: 0; font-size: 13px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 1rem; }
-.grid > div { min-width: 0; }
-"""
 
 
 def write_report(run_dir: RunDir, title: str) -> Path:
     """Build the page from what the run directory holds; it opens without a network."""
     rows = read_jsonl(run_dir.metrics)
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        f'<p class="muted">{len(rows) - 1} steps; all numbers are in metrics.jsonl.</p>',
-        _benchmark_table(run_dir.path),
-        '<div class="grid">',
-        *(_curve(name, rows, patterns) for name, patterns in CURVES),
-        "</div>",
-        _samples(run_dir.path),
-        "<h2>Config</h2><pre>" + html.escape((run_dir.path / "config.yaml").read_text()) + "</pre>",
-    ]
-    write_atomic(run_dir.report, page(title, parts))
+    page = render(
+        "report.html.j2",
+        title=title,
+        steps=len(rows) - 1,
+        gains=benchmark_gains(run_dir.path),
+        curves=[c for name, patterns in CURVES if (c := _curve(name, rows, patterns))],
+        samples=_samples(run_dir.path),
+        config=(run_dir.path / "config.yaml").read_text(),
+    )
+    write_atomic(run_dir.report, page)
     return run_dir.report
-
-
-def page(title: str, parts: Sequence[str]) -> str:
-    """A self-contained HTML page; plotly is written into it once."""
-    from plotly.offline import get_plotlyjs
-
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body>{''.join(parts)}"
-        # the first figures are drawn before the page knows its columns
-        "<script>addEventListener('load', () => dispatchEvent(new Event('resize')))</script>"
-        "</body></html>"
-    )
-
-
-def figure_html(figure: Any) -> str:
-    """A plotly figure as a fragment of a page made by `page`."""
-    figure.update_layout(
-        height=340,
-        margin={"l": 50, "r": 10, "t": 50, "b": 40},
-        legend={"orientation": "h", "y": -0.2},
-        template="plotly_white",
-    )
-    config = {"responsive": True, "displayModeBar": False}
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
 
 
 def matching(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
@@ -93,63 +56,33 @@ def matching(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
     ]
 
 
-def _curve(title: str, rows: Sequence[Mapping[str, Any]], patterns: Sequence[str]) -> str:
+def _curve(title: str, rows: Sequence[Mapping[str, Any]], patterns: Sequence[str]) -> Markup:
+    """Empty for a curve without a metric."""
     import plotly.graph_objects as go
 
     names = list(dict.fromkeys(n for p in patterns for n in matching(rows, p)))
     if not names:
-        return ""
+        return Markup()
     figure = go.Figure()
     for name in names:
         points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         mode = "lines+markers" if len(points) < 30 else "lines"
         x, y = [step for step, _ in points], [value for _, value in points]
         figure.add_scatter(x=x, y=y, name=name, mode=mode)
-    figure.update_layout(title=title, xaxis_title="step")
-    return f"<div>{figure_html(figure)}</div>"
+    return figure_json(figure, title=title, xaxis_title="step")
 
 
-def _benchmark_table(folder: Path) -> str:
-    gains = benchmark_gains(folder)
-    if not gains:
-        return ""
-    body = "".join(
-        f"<tr><td>{html.escape(g.benchmark)}</td><td>{g.measure}</td>"
-        f'<td class="n">{g.before:.1%}</td><td class="n">{g.after:.1%}</td>'
-        f'<td class="n">{100 * (g.after - g.before):+.1f}</td>'
-        f'<td class="n">{100 * g.interval[0]:+.1f} to {100 * g.interval[1]:+.1f}</td>'
-        f'<td class="n">{g.problems}</td></tr>'
-        for g in gains
-    )
-    heads = ("benchmark", "", "before", "after", "points", "95% interval", "problems")
-    return (
-        f"<h2>Benchmarks</h2><table><tr>{''.join(f'<th>{h}</th>' for h in heads)}</tr>{body}"
-        '</table><p class="muted">Intervals resample the problems, each paired with itself; what '
-        "another seed would have trained they do not show: <code>rlnorm compare</code> does.</p>"
-    )
-
-
-def _samples(folder: Path) -> str:
+def _samples(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """Rollouts of the first step and of the last one: one of each of a few groups."""
     files = sorted((folder / "rollouts").glob("step_*.parquet"))
-    if not files:
-        return ""
-    parts = ["<h2>Sample rollouts</h2>"]
-    for path in dict.fromkeys([files[0], files[-1]]):
-        # one rollout of each of a few groups says more than one group whole
+    samples = {}
+    for path in files[:1] + files[1:][-1:]:
         first = {r["group_index"]: r for r in reversed(pq.read_table(path).to_pylist())}
         rows = [first[group] for group in sorted(first)[:SAMPLES]]
-        cells = "".join(
-            f"<tr><td><pre>{html.escape(r['prompt'])}</pre></td>"
-            f"<td><pre>{html.escape(r['text'])}</pre></td><td>{html.escape(r['answer'])}</td>"
-            f"<td><pre>{html.escape(_rewards(r))}</pre></td></tr>"
-            for r in rows
-        )
-        step = int(path.stem.removeprefix("step_"))
-        parts.append(
-            f"<h3>Step {step}</h3><table><tr><th>prompt</th><th>completion</th>"
-            f"<th>answer</th><th>rewards</th></tr>{cells}</table>"
-        )
-    return "".join(parts)
+        samples[int(path.stem.removeprefix("step_"))] = [
+            {**row, "rewards": _rewards(row)} for row in rows
+        ]
+    return samples
 
 
 def _rewards(row: Mapping[str, Any]) -> str:

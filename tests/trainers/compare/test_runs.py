@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 
 from rlnorm.errors import InputError
+from rlnorm.trainers.compare.page import write_reports
 from rlnorm.trainers.compare.results import as_json, collect_results, curve
 from rlnorm.trainers.compare.runs import Outcome, open_comparison, plan_comparison, run_all
 from rlnorm.trainers.compare.tables import (
@@ -21,7 +22,6 @@ from rlnorm.trainers.compare.tables import (
     print_table,
     reading,
     verdict_grids,
-    write_reports,
 )
 from rlnorm.trainers.config.schema import Config, load_config
 from rlnorm.trainers.files import write_atomic

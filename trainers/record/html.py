@@ -1,0 +1,34 @@
+"""HTML pages that need no network: templates filled in, plotly and its figures in the page."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template that extends base.html.j2; every text in it is escaped."""
+    from plotly.offline import get_plotlyjs
+
+    page = TEMPLATES.get_template(template)
+    return page.render(plotly=Markup(get_plotlyjs()), **values)
+
+
+def figure_json(figure: Any, **layout: Any) -> Markup:
+    """A plotly figure as the page's script reads it, drawn after the layout of the page."""
+    figure.update_layout(
+        margin={"l": 50, "r": 10, "t": 50, "b": 40},
+        legend={"orientation": "h", "y": -0.2},
+        template="plotly_white",
+        **layout,
+    )
+    return Markup(figure.to_json())  # plotly escapes what could end the script element
