@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlnorm.errors import InputError
-from rlnorm.named_algorithms import PRESETS, named_preset
+from rlnorm.named_algorithms import ALGORITHMS, named_algorithm
 
 SLOTS = (
     "sample_plan",
@@ -28,20 +27,17 @@ def print_algorithms(console: Console) -> None:
     table = Table(title="algorithm: NAME in a config; any slot can be overridden", show_lines=True)
     for name in ("name", "what it is", "source", "stages"):
         table.add_column(name, overflow="fold")
-    for name, preset in PRESETS.items():
-        table.add_row(name, preset.summary, preset.paper, _stages(name))
+    for name, spec in ALGORITHMS.items():
+        table.add_row(name, spec.summary, spec.paper, _stages(name))
     console.print(table)
     console.print("options and defaults of one: rlnorm estimators NAME", style="dim")
 
 
 def print_algorithm(console: Console, name: str) -> None:
     """Every slot of one algorithm with its options and defaults."""
-    try:
-        preset = named_preset(name)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    spec = named_algorithm(name)
     described = _described(name)
-    table = Table(title=f"{name}: {preset.summary} ({preset.paper})")
+    table = Table(title=f"{name}: {spec.summary} ({spec.paper})")
     for column in ("slot", "stage", "options"):
         table.add_column(column, overflow="fold")
     for slot in SLOTS:

@@ -7,14 +7,14 @@ Its keyword-only parameters are options from the config. A class gets the option
 constructor and has either `__call__` (a function as above) or `score(batch) -> list[Score]`.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from rlnorm.errors import InputError
-from rlnorm.rewards.spec import suggest
+from rlnorm.errors import InputError, code_of_user
+from rlnorm.lookup import choices
+from rlnorm.options import check_options
 from rlnorm.rewards.types import Sample
 
 SAMPLE_FIELDS = tuple(Sample.__dataclass_fields__)
@@ -51,51 +51,19 @@ class Call:
         return tuple(getattr(self.target, "components", ()) or ())
 
 
-def load_object(reference: str, where: str) -> Any:
-    """Import "module:attribute"."""
-    module_name, _, path = reference.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise InputError(
-            f"{where} = {reference!r}: no module named {error.name!r} in this folder or installed"
-        ) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            names = [n for n in vars(found) if not n.startswith("_")]
-            raise InputError(f"{where} = {reference!r}: no {part!r}; {suggest(part, names)}")
-        found = getattr(found, part)
-    return found
-
-
-def _check_options(callable_: Callable[..., Any], options: Mapping[str, Any], where: str) -> None:
-    parameters = inspect.signature(callable_).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    is_class = inspect.isclass(callable_)
-    allowed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY or is_class]
-    for name in options:
-        if name not in allowed:
-            raise InputError(f"{where}.options.{name}: {suggest(name, allowed)}")
-    for p in parameters:
-        needed = p.default is p.empty and p.name in allowed and p.name not in options
-        if needed and p.kind is not p.VAR_POSITIONAL:
-            raise InputError(f"{where}.options.{p.name}: is needed by {callable_.__name__}")
-
-
 def _data_names(function: Callable[..., Any], where: str) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.values()
     names = [p.name for p in parameters if p.kind in kinds]
     if not names:
-        raise InputError(f"{where}: needs a positional parameter `sample`")
+        raise InputError(f"{where}.function: needs a positional parameter `sample`")
     if len(names) == 1 and names[0] not in SAMPLE_FIELDS:
         return ["samples"] if names[0] in _BATCH_NAMES else ["sample"]
     for name in names:
         if name not in (*SAMPLE_FIELDS, "sample", "scores"):
-            raise InputError(f"{where}: parameter {name!r}: {suggest(name, list(SAMPLE_FIELDS))}")
+            raise InputError(
+                f"{where}.function: parameter {name!r}: {choices(name, SAMPLE_FIELDS)}"
+            )
     return names
 
 
@@ -106,16 +74,22 @@ def _is_async(function: Any) -> bool:
 
 
 def build_call(target: Any, options: Mapping[str, Any], where: str) -> Call:
-    """Bind options, find out what the callable takes and where it may run."""
+    """Bind options, find out what the callable takes and where it may run.
+
+    where: the reward in error messages, like "rewards.correct".
+    """
     if inspect.isclass(target):
-        _check_options(target, options, where)
-        target, options = target(**options), {}
+        check_options(f"{where}.options.", target.__name__, target, options, positional=True)
+        with code_of_user(where):
+            target, options = target(**options), {}
     if hasattr(target, "score"):
         place: Literal["pool", "loop"] = "loop" if _is_async(target.score) else "pool"
         return Call(place, True, False, target.score, target)
     if not callable(target):
-        raise InputError(f"{where}: {target!r} is neither callable nor has a `score` method")
-    _check_options(target, options, where)
+        raise InputError(
+            f"{where}.function: {target!r} is neither callable nor has a `score` method"
+        )
+    check_options(f"{where}.options.", getattr(target, "__name__", "it"), target, options)
     names = _data_names(target, where)
     batched, needs_scores = names == ["samples"], "scores" in names
     invoke = _batch_form(target, options) if batched else _item_form(target, names, options)

@@ -273,7 +273,7 @@ class WorkerPool:
         elif message[0] == "load_error":
             worker.chunk = None
             worker.calls.discard(chunk.call)
-            self._fail(chunk, f"the reward could not be loaded in a worker:\n{message[1]}")
+            self._fail(chunk, f"the reward could not be loaded in a worker: {message[1]}")
         elif message[0] == "item":
             chunk.outcomes.append(_outcome(*message[1:]))
         else:

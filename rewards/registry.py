@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlnorm.errors import InputError
-from rlnorm.rewards.calls import Call, build_call, declared_components, load_object
+from rlnorm.lookup import absolute_reference, choices, load_object
+from rlnorm.rewards.calls import build_call, declared_components
 from rlnorm.rewards.pool import WorkerPool
 from rlnorm.rewards.scorer import Alarm, BoundReward, Scorer, log_alarm
-from rlnorm.rewards.spec import RewardSpec, component_weights, parse_spec, suggest
+from rlnorm.rewards.spec import RewardSpec, component_weights, parse_spec
 
 BUILTINS: dict[str, str] = {
     "boxed_exact": "rlnorm.rewards.match:boxed_exact",
@@ -39,13 +40,14 @@ def default_workers() -> int:
 
 
 def resolve(function: str | Callable[..., Any], where: str) -> Any:
-    """The function or class behind a built-in name or "module:attribute"."""
+    """The function or class behind a built-in name, "module:name" or "FILE.py:NAME"."""
     if not isinstance(function, str):
         return function
     if ":" not in function:
         if function not in BUILTINS:
             raise InputError(
-                f"{where} = {function!r}: {suggest(function, list(BUILTINS))} or module:name"
+                f"{where} = {function!r}: {choices(function, BUILTINS)}; for one of your own write "
+                "module:name or FILE.py:NAME"
             )
         function = BUILTINS[function]
     return load_object(function, where)
@@ -53,7 +55,7 @@ def resolve(function: str | Callable[..., Any], where: str) -> Any:
 
 def _bind(spec: RewardSpec) -> BoundReward:
     where = f"rewards.{spec.name}.function"
-    call: Call = build_call(resolve(spec.function, where), spec.options, where)
+    call = build_call(resolve(spec.function, where), spec.options, f"rewards.{spec.name}")
     components = declared_components(call, spec.components, spec.name)
     shipped = _shipped(spec, where) if call.where == "pool" else None
     return BoundReward(spec, call, components, shipped)
@@ -62,7 +64,7 @@ def _bind(spec: RewardSpec) -> BoundReward:
 def _shipped(spec: RewardSpec, where: str) -> Any:
     """What a worker gets: a reference to import, or an object that must survive pickling."""
     if isinstance(spec.function, str):
-        return BUILTINS.get(spec.function, spec.function)
+        return absolute_reference(BUILTINS.get(spec.function, spec.function))
     try:
         pickle.dumps(spec.function)
     except Exception as error:  # pickle runs the object's own code
@@ -82,7 +84,7 @@ def _check_names(bound: Sequence[BoundReward]) -> None:
         for key, other in (("gate", reward.spec.gate), ("compare_with", reward.compare_with)):
             if other is not None and other not in others:
                 where = f"rewards.{reward.spec.name}.{key}"
-                raise InputError(f"{where} = {other!r}: {suggest(other, others)}")
+                raise InputError(f"{where} = {other!r}: {choices(other, others)}")
 
 
 def load_rewards(

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from rlnorm.errors import InputError
+from rlnorm.lookup import choices
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +15,7 @@ class RewardSpec:
 
     name: str
     function: str | Callable[..., Any]
-    """A built-in name, "module:attribute", or (from Python) the object itself."""
+    """A built-in name, "module:name", "FILE.py:NAME", or (from Python) the object itself."""
     weight: float | Mapping[str, float] = 1.0
     """One number, or one by component where the function returns several."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -29,13 +29,6 @@ class RewardSpec:
 
 
 _FIELDS = tuple(RewardSpec.__dataclass_fields__)
-
-
-def suggest(got: str, allowed: list[str]) -> str:
-    """`allowed ..., did you mean ...?` for an error message."""
-    close = get_close_matches(got, allowed, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else ""
-    return f"allowed {sorted(allowed)}{hint}"
 
 
 def _check_number(where: str, value: object, *, positive: bool = False) -> None:
@@ -53,10 +46,12 @@ def parse_spec(raw: Mapping[str, Any] | RewardSpec, where: str) -> RewardSpec:
         raise InputError(f"{where} = {raw!r}: needs a table with name and function")
     for key in raw:
         if key not in _FIELDS:
-            raise InputError(f"{where}.{key}: {suggest(str(key), list(_FIELDS))}")
+            raise InputError(f"{where}.{key}: {choices(key, _FIELDS)}")
     function = raw.get("function")
     if not (isinstance(function, str) and function) and not callable(function):
-        raise InputError(f"{where}.function = {function!r}: needs a built-in name or module:name")
+        raise InputError(
+            f"{where}.function = {function!r}: needs a built-in name, module:name or FILE.py:NAME"
+        )
     name = raw.get("name", function if isinstance(function, str) else None)
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}.name = {name!r}: needs a non-empty string")

@@ -11,11 +11,12 @@ import resource
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
+
+from rlnorm.errors import InputError, with_place
+from rlnorm.lookup import load_object
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,22 +36,14 @@ def _rss_bytes() -> int:
 
 
 def _load(function: Any, options: dict[str, Any]) -> Callable[[Any], Any]:
-    from rlnorm.rewards.calls import build_call, load_object
+    from rlnorm.rewards.calls import build_call
 
     target = load_object(function, "function") if isinstance(function, str) else function
-    call = build_call(target, options, "function")
+    call = build_call(target, options, "reward")
     warm = getattr(call.target, "warm", None)
     if warm is not None:
         warm()
     return call.invoke
-
-
-def _told(error: BaseException) -> str:
-    """What was raised and where in the user's code, the last call first, in one line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if Path(f.filename).parent != Path(__file__).parent] or frames
-    places = ", called at ".join(f"{f.filename}:{f.lineno}" for f in theirs[:-4:-1])
-    return f"{' '.join(f'{type(error).__name__}: {error}'.split())} ({places})"
 
 
 def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]:
@@ -61,7 +54,7 @@ def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]
     except MemoryError:
         kind, value = "memory", "MemoryError: over the worker's memory limit"
     except BaseException as error:  # a KeyboardInterrupt or SystemExit here is the reward's own
-        kind, value = "error", _told(error)
+        kind, value = "error", with_place(error)
     return kind, value, time.perf_counter() - start
 
 
@@ -86,8 +79,11 @@ def serve(conn: Connection) -> None:
         if definition is not None:
             try:
                 calls[call_id] = _load(*definition)
-            except BaseException:  # a user's module runs here; the parent raises with this text
-                conn.send(("load_error", traceback.format_exc(limit=-8)))
+            except (
+                BaseException
+            ) as error:  # a user's module runs here; the parent raises with this text
+                ours = isinstance(error, InputError)
+                conn.send(("load_error", str(error) if ours else with_place(error)))
                 continue
         conn.send(("loaded",))
         for item in items:

@@ -16,10 +16,12 @@ from rlnorm.advantages import ESTIMATORS, SHAPERS
 from rlnorm.advantages.types import Advantages
 from rlnorm.correction import CORRECTIONS
 from rlnorm.groups import group_count, make_groups
+from rlnorm.lookup import suggest
 from rlnorm.losses import AGGREGATES, LOSSES
 from rlnorm.losses.types import TokenLoss
 from rlnorm.modulators import MODULATORS
-from rlnorm.named_algorithms import DEFAULTS, named_preset
+from rlnorm.named_algorithms import DEFAULTS, named_algorithm
+from rlnorm.options import options_of
 from rlnorm.regularizers import TOKEN_MEAN
 from rlnorm.regularizers.entropy import EntropyController
 from rlnorm.regularizers.types import Replacement
@@ -36,7 +38,7 @@ from rlnorm.slots import (
     sample_plan,
     stages,
 )
-from rlnorm.stages import Stage, options_of, resolve_stage, suggest
+from rlnorm.stages import Stage, resolve_stage
 from rlnorm.tokens import rollout_sum
 from rlnorm.types import LossDenominators
 
@@ -289,11 +291,11 @@ class Algorithm:
 def resolve_algorithm(name: str, overrides: Mapping[str, Any] | None = None) -> Algorithm:
     """The named algorithm with slots overridden; everything is checked here, before any launch.
 
-    overrides: slot -> stage, None for the preset's. A stage is a name or a table with "name" and
-    options; one that leaves the name out, or repeats it, keeps the preset's other options. Lists
-    replace lists. Raises ValueError with the slot, what it got and what is allowed.
+    overrides: slot -> stage, None for the algorithm's own. A stage is a name or a table with "name"
+    and options; one that leaves the name out, or repeats it, keeps the algorithm's other options.
+    Lists replace lists. Raises ValueError with the slot, what it got and what is allowed.
     """
-    slots = {**DEFAULTS, **named_preset(name).slots}
+    slots = {**DEFAULTS, **named_algorithm(name).slots}
     for slot, value in (overrides or {}).items():
         if slot not in DEFAULTS:
             raise ValueError(

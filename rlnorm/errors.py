@@ -1,5 +1,53 @@
-"""What a user can put right: bad input, reported before anything starts."""
+"""What a user can put right: bad input, reported before anything starts; any error in one line."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_NOT_OF_USER = ("rlnorm.", "importlib.", "_frozen_importlib", "contextlib.")
 
 
 class InputError(ValueError):
     """A file, row, key or option is not usable; one line: where, what it got, what is allowed."""
+
+
+def one_line(error: BaseException) -> str:
+    """Type and message of an error without line breaks."""
+    return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
+
+
+def with_place(error: BaseException) -> str:
+    """The error in one line, with the line that raised it and the user's line that led there."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = _frames_of_user(error) or list(traceback.walk_tb(error.__traceback__))
+    if not frames:
+        return one_line(error)
+    places = [f"{frame.f_code.co_filename}, line {line}" for frame, line in frames]
+    led_there = f", called from {places[0]}" if places[0] != places[-1] else ""
+    return f"{one_line(error)} ({places[-1]}{led_there})"
+
+
+@contextmanager
+def code_of_user(where: str) -> Iterator[None]:
+    """Run code of the user's: an error in it becomes an InputError of one line with its place.
+
+    A ValueError that our own code raised is a check, which needs no place.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        ours = isinstance(error, ValueError) and not _frames_of_user(error)
+        raise InputError(f"{where}: {error if ours else with_place(error)}") from error
+
+
+def _frames_of_user(error: BaseException) -> list[tuple[FrameType, int]]:
+    """Frames that are neither ours nor the import system's, the outermost first."""
+    return [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not f"{frame.f_globals.get('__name__')}.".startswith(_NOT_OF_USER)
+    ]

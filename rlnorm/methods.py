@@ -16,9 +16,9 @@ from rlnorm.algorithms import resolve_algorithm
 from rlnorm.correction import CORRECTIONS
 from rlnorm.losses import AGGREGATES, LOSSES
 from rlnorm.modulators import MODULATORS
-from rlnorm.named_algorithms import PRESETS
+from rlnorm.named_algorithms import ALGORITHMS
+from rlnorm.options import options_of
 from rlnorm.regularizers import REGULARIZERS, SELECTORS
-from rlnorm.stages import options_of
 
 STAGES: dict[str, Mapping[str, Callable[..., Any]]] = {
     "estimator": ESTIMATORS,
@@ -89,12 +89,12 @@ def methods() -> list[Method]:
 def algorithms() -> list[NamedAlgorithm]:
     """Every named algorithm with its stages, resolved."""
     rows = []
-    for name, preset in PRESETS.items():
+    for name, spec in ALGORITHMS.items():
         algorithm = resolve_algorithm(name)
         described = algorithm.describe()
         del described["algorithm"]
         needs = tuple(sorted(algorithm.needs | algorithm.training_needs))
-        rows.append(NamedAlgorithm(name, preset.summary, preset.paper, described, needs))
+        rows.append(NamedAlgorithm(name, spec.summary, spec.paper, described, needs))
     return rows
 
 

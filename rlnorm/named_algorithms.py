@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlnorm.stages import suggest
+from rlnorm.errors import InputError
+from rlnorm.lookup import suggest
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class AlgorithmSpec:
     """What an algorithm is, and how it differs from DEFAULTS."""
 
     summary: str
@@ -43,28 +44,28 @@ def _compat(**options: Any) -> dict[str, Any]:
     return {"name": "grpo_compat", **options}
 
 
-PRESETS: dict[str, Preset] = {
-    "grpo": Preset(
+ALGORITHMS: dict[str, AlgorithmSpec] = {
+    "grpo": AlgorithmSpec(
         "group z-score, clipped ratio, every rollout counts alike",
         "arXiv:2402.03300",
         {"aggregate": _PER_ROLLOUT},
     ),
-    "dr_grpo": Preset(
+    "dr_grpo": AlgorithmSpec(
         "GRPO without the std and with a constant horizon",
         "arXiv:2503.20783",
         {"estimator": "reinforce", "aggregate": "seq-mean-token-sum-norm"},
     ),
-    "dapo": Preset(
+    "dapo": AlgorithmSpec(
         "clip-higher, token mean, prompts resampled until their rewards differ",
         "arXiv:2503.14476",
         {"loss": _CLIP_HIGHER, "sample_plan": {"resample": True}},
     ),
-    "gdpo": Preset(
+    "gdpo": AlgorithmSpec(
         "each reward z-scored apart, the sum over the batch",
         "arXiv:2601.05242",
         {"estimator": "gdpo"},
     ),
-    "bnpo": Preset(
+    "bnpo": AlgorithmSpec(
         "Beta-weighted rewards",
         "arXiv:2506.02864",
         {
@@ -73,32 +74,32 @@ PRESETS: dict[str, Preset] = {
             "aggregate": "seq-mean-token-sum",
         },
     ),
-    "mc_grpo": Preset(
+    "mc_grpo": AlgorithmSpec(
         "median baseline over one rollout more, of which one is dropped",
         "arXiv:2601.22582",
         {"estimator": "mc_grpo", "sample_plan": _PIVOT},
     ),
-    "mapo": Preset(
+    "mapo": AlgorithmSpec(
         "returns compared turn by turn, for multi-turn tasks",
         "arXiv:2603.06194",
         {"estimator": "mapo"},
     ),
-    "mapo_certainty": Preset(
+    "mapo_certainty": AlgorithmSpec(
         "z-score and relative deviation mixed by the prompt's certainty",
         "arXiv:2509.18849",
         {"estimator": "mapo_certainty", "aggregate": _PER_ROLLOUT},
     ),
-    "ace": Preset(
+    "ace": AlgorithmSpec(
         "GRPO with confident errors weighted up",
         "arXiv:2602.21420",
         {"modulators": ["ace"], "aggregate": _PER_ROLLOUT},
     ),
-    "ace_dapo": Preset(
+    "ace_dapo": AlgorithmSpec(
         "DAPO with confident errors weighted up",
         "arXiv:2602.21420",
         {"modulators": ["ace"], "loss": _CLIP_HIGHER, "sample_plan": {"resample": True}},
     ),
-    "lp_reg": Preset(
+    "lp_reg": AlgorithmSpec(
         "GRPO that holds up unlikely but sensible tokens",
         "arXiv:2510.03222",
         {
@@ -106,51 +107,51 @@ PRESETS: dict[str, Preset] = {
             "regularizers": ["lp_reg"],
         },
     ),
-    "reinforce": Preset(
+    "reinforce": AlgorithmSpec(
         "policy gradient with the group mean as baseline",
         "Williams 1992",
         {"estimator": "reinforce", "loss": "reinforce"},
     ),
-    "reinforce_pp": Preset(
+    "reinforce_pp": AlgorithmSpec(
         "token returns whitened over the batch", "arXiv:2501.03262", {"estimator": "reinforce_pp"}
     ),
-    "reinforce_pp_baseline": Preset(
+    "reinforce_pp_baseline": AlgorithmSpec(
         "rewards less their group mean, whitened over the batch's tokens",
         "arXiv:2501.03262",
         {"estimator": {"name": "reinforce_pp", "baseline": True}},
     ),
-    "rloo": Preset("leave-one-out baseline", "arXiv:2402.14740", {"estimator": "rloo"}),
-    "remax": Preset(
+    "rloo": AlgorithmSpec("leave-one-out baseline", "arXiv:2402.14740", {"estimator": "rloo"}),
+    "remax": AlgorithmSpec(
         "a greedy rollout as baseline",
         "arXiv:2310.10505",
         {"estimator": "remax", "sample_plan": _GREEDY},
     ),
-    "opo": Preset("length-weighted baseline", "arXiv:2505.23585", {"estimator": "opo"}),
-    "gpg": Preset(
+    "opo": AlgorithmSpec("length-weighted baseline", "arXiv:2505.23585", {"estimator": "opo"}),
+    "gpg": AlgorithmSpec(
         "centred rewards scaled by how rare they are",
         "arXiv:2504.02546",
         {"estimator": "gpg", "loss": "reinforce"},
     ),
-    "otb": Preset("a baseline for every timestep", "verl 0.9.1", {"estimator": "otb"}),
-    "grpo_process": Preset(
+    "otb": AlgorithmSpec("a baseline for every timestep", "verl 0.9.1", {"estimator": "otb"}),
+    "grpo_process": AlgorithmSpec(
         "GRPO with a reward for every step",
         "arXiv:2402.03300",
         {"estimator": "grpo_process", "aggregate": _PER_ROLLOUT},
     ),
-    "pass_at_k": Preset(
+    "pass_at_k": AlgorithmSpec(
         "only the best rollout of a group learns", "arXiv:2503.19595", {"estimator": "pass_at_k"}
     ),
-    "gspo": Preset(
+    "gspo": AlgorithmSpec(
         "one ratio per rollout",
         "arXiv:2507.18071",
         {"loss": "gspo", "aggregate": _PER_ROLLOUT},
     ),
-    "gspo_token": Preset(
+    "gspo_token": AlgorithmSpec(
         "one ratio per rollout, gradient per token",
         "arXiv:2507.18071",
         {"loss": "gspo_token", "aggregate": _PER_ROLLOUT},
     ),
-    "luspo": Preset(
+    "luspo": AlgorithmSpec(
         "GSPO summed over tokens, as TRL 1.16 has it",
         "TRL 1.16",
         {
@@ -158,25 +159,27 @@ PRESETS: dict[str, Preset] = {
             "aggregate": "seq-mean-token-sum",
         },
     ),
-    "cispo": Preset("clipped constant weights", "arXiv:2506.13585", {"loss": "cispo"}),
-    "gmpo": Preset(
+    "cispo": AlgorithmSpec("clipped constant weights", "arXiv:2506.13585", {"loss": "cispo"}),
+    "gmpo": AlgorithmSpec(
         "geometric mean of clipped token ratios",
         "arXiv:2507.20673",
         {"loss": "gmpo", "aggregate": {"name": _PER_ROLLOUT, "eps": 0.0}},
     ),
-    "sapo": Preset(
+    "sapo": AlgorithmSpec(
         "a smooth gate in place of the clip",
         "arXiv:2511.20347",
         {"loss": "sapo", "aggregate": _PER_ROLLOUT},
     ),
-    "vespo": Preset("gamma-shaped rollout weights", "TRL 1.16", {"loss": "vespo"}),
-    "ppo_ewma": Preset("clip against an averaged policy", "arXiv:2110.00641", {"loss": "ppo_ewma"}),
-    "clip_cov": Preset(
+    "vespo": AlgorithmSpec("gamma-shaped rollout weights", "TRL 1.16", {"loss": "vespo"}),
+    "ppo_ewma": AlgorithmSpec(
+        "clip against an averaged policy", "arXiv:2110.00641", {"loss": "ppo_ewma"}
+    ),
+    "clip_cov": AlgorithmSpec(
         "a few high-covariance tokens get no gradient",
         "arXiv:2505.22617",
         {"regularizers": ["clip_cov"]},
     ),
-    "kl_cov": Preset(
+    "kl_cov": AlgorithmSpec(
         "a few high-covariance tokens are held to the old policy",
         "arXiv:2505.22617",
         {
@@ -184,47 +187,47 @@ PRESETS: dict[str, Preset] = {
             "regularizers": ["kl_cov"],
         },
     ),
-    "top_entropy": Preset(
+    "top_entropy": AlgorithmSpec(
         "DAPO's loss on the fifth of the tokens with most entropy",
         "arXiv:2506.01939",
         {"loss": _CLIP_HIGHER, "regularizers": ["top_entropy"]},
     ),
-    "grpo@verl": Preset(
+    "grpo@verl": AlgorithmSpec(
         "advantages of verl 0.9.1, SkyRL, slime and ROLL (float32, eps 1e-6, raw singletons)",
         "verl 0.9.1",
         {"estimator": _compat(singleton="reward"), "loss": _VERL},
     ),
-    "grpo@trl": Preset(
+    "grpo@trl": AlgorithmSpec(
         "advantages of TRL 1.16 and torchforge (float32, eps 1e-4)",
         "TRL 1.16",
         {"estimator": _compat(eps=1e-4)},
     ),
-    "grpo@openrlhf": Preset(
+    "grpo@openrlhf": AlgorithmSpec(
         "advantages of OpenRLHF 0.11 group_norm (float32, eps 1e-9)",
         "OpenRLHF 0.11",
         {"estimator": _compat(eps=1e-9)},
     ),
-    "grpo@nemo_rl": Preset(
+    "grpo@nemo_rl": AlgorithmSpec(
         "advantages of NeMo-RL 0.6, leave-one-out mean and std (float32, eps 1e-6)",
         "NeMo-RL 0.6",
         {"estimator": _compat(baseline="leave_one_out")},
     ),
-    "grpo@nemo_rl_no_loo": Preset(
+    "grpo@nemo_rl_no_loo": AlgorithmSpec(
         "advantages of NeMo-RL 0.6 without leave-one-out (float32, eps 1e-6)",
         "NeMo-RL 0.6",
         {"estimator": _compat(baseline="matmul")},
     ),
-    "grpo@prime_rl": Preset(
+    "grpo@prime_rl": AlgorithmSpec(
         "advantages of prime-rl and tinker-cookbook: centred only (float32)",
         "prime-rl 0.8",
         {"estimator": _compat(scale="none")},
     ),
-    "grpo@open_instruct": Preset(
+    "grpo@open_instruct": AlgorithmSpec(
         "advantages of open-instruct, standard (population std, eps 1e-8)",
         "open-instruct 2026-08",
         {"estimator": _compat(eps=1e-8, ddof=0, dtype="float64")},
     ),
-    "gdpo@verl": Preset(
+    "gdpo@verl": AlgorithmSpec(
         "GDPO of verl 0.9.1: eps 1e-6, whitened over tokens, raw singletons",
         "verl 0.9.1",
         {
@@ -241,10 +244,10 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def named_preset(name: str) -> Preset:
-    """The preset of that name. Raises ValueError with the names there are."""
-    if name not in PRESETS:
-        raise ValueError(
-            f"algorithm = {name!r}: choose from {sorted(PRESETS)}{suggest(name, PRESETS)}"
+def named_algorithm(name: str) -> AlgorithmSpec:
+    """The algorithm of that name. Raises InputError with the names there are."""
+    if name not in ALGORITHMS:
+        raise InputError(
+            f"algorithm = {name!r}: choose from {sorted(ALGORITHMS)}{suggest(name, ALGORITHMS)}"
         )
-    return PRESETS[name]
+    return ALGORITHMS[name]

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rlnorm.lookup import suggest
+from rlnorm.options import check_options, options_of
 from rlnorm.regularizers import REGULARIZERS, SELECTORS
 from rlnorm.sampling import SamplePlan
-from rlnorm.stages import Stage, check_options, named_entry, options_of, resolve_stage, suggest
+from rlnorm.stages import Stage, named_entry, resolve_stage
 
 SCORED = frozenset(
     {
@@ -51,13 +53,13 @@ LEARNER_COLUMNS = frozenset(
 CORRECTION_COLUMNS = frozenset({"old_logprobs", "rollout_index", "sampler_logprobs"})
 
 
-def overridden(slot: str, preset: Any, value: Any) -> Any:
-    """A preset's slot with a config's value laid over it."""
+def overridden(slot: str, named: Any, value: Any) -> Any:
+    """A named algorithm's slot with a config's value laid over it."""
     if slot == "sample_plan":
-        return {**preset, **value}
-    if isinstance(preset, list) or not isinstance(value, Mapping):
+        return {**named, **value}
+    if isinstance(named, list) or not isinstance(value, Mapping):
         return value
-    base = {"name": preset} if isinstance(preset, str) else dict(preset)
+    base = {"name": named} if isinstance(named, str) else dict(named)
     if value.get("name", base["name"]) != base["name"]:
         return value
     return {**base, **value}

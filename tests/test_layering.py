@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("rlnorm", "rewards", "trainers", "launch")
 """The four source folders; each may import those before it."""
-BASE = {"rlnorm.errors", "rlnorm.lookup"}
+BASE = {"rlnorm.errors", "rlnorm.lookup", "rlnorm.options"}
 """What rewards may import of rlnorm: everything else there may load torch."""
 TRAINERS = (
     "errors", "seeds", "files", "tasks", "config", "record", "models", "cluster", "rollout",

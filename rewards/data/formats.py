@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlnorm.errors import InputError
-from rlnorm.rewards.spec import suggest
+from rlnorm.lookup import choices
 
 Row = Mapping[str, Any]
 
@@ -148,5 +148,5 @@ def get_preset(name: str | None) -> Preset:
     if name is None:
         return Preset(verifier="")
     if name not in PRESETS:
-        raise InputError(f"preset = {name!r}: {suggest(name, list(PRESETS))}")
+        raise InputError(f"preset = {name!r}: {choices(name, PRESETS)}")
     return PRESETS[name]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlnorm.errors import InputError
+from rlnorm.lookup import choices
 from rlnorm.rewards.audit import AuditReport, audit_rows
 from rlnorm.rewards.data.conversation import read_messages, said
 from rlnorm.rewards.data.files import read_rows
 from rlnorm.rewards.data.formats import Preset, get_preset
 from rlnorm.rewards.json_values import plain_json
-from rlnorm.rewards.spec import suggest
 
 _NAMES = ("id", "question", "messages", "answer", "source", "level")
 _SHOWN = 5
@@ -106,7 +106,7 @@ def load_problems(
 def _with_fields(preset: Preset, fields: Mapping[str, str]) -> Preset:
     for name, column in fields.items():
         if name not in _NAMES:
-            raise InputError(f"fields.{name}: {suggest(name, list(_NAMES))}")
+            raise InputError(f"fields.{name}: {choices(name, _NAMES)}")
         if not column and name != "answer":
             raise InputError(f"fields.{name} = {column!r}: needs the name of a column")
     if "question" in fields and "messages" in fields:

@@ -4,13 +4,13 @@
 `roll_out_many` runs them.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from rlnorm.errors import InputError
-from rlnorm.rewards.calls import load_object
+from rlnorm.errors import InputError, code_of_user
+from rlnorm.lookup import choices, load_object
+from rlnorm.options import check_options
 from rlnorm.rewards.environments.runner import Job, roll_out, roll_out_many
 from rlnorm.rewards.environments.types import (
     Env,
@@ -20,7 +20,6 @@ from rlnorm.rewards.environments.types import (
     RolloutStatus,
     Step,
 )
-from rlnorm.rewards.spec import suggest
 
 ENVIRONMENTS: dict[str, str] = {
     "calculator": "rlnorm.rewards.environments.tools:CalculatorTask",
@@ -37,30 +36,35 @@ __all__ = [
     "RolloutLimits",
     "RolloutStatus",
     "Step",
+    "find_environment",
     "load_environment",
     "roll_out",
     "roll_out_many",
 ]
 
 
-def load_environment(name: str, options: Mapping[str, Any] | None = None) -> Callable[[], Env]:
-    """Name or "module:Class" and its keyword options, checked now; call the result once a rollout.
+def find_environment(name: str, where: str) -> Any:
+    """The class behind a built-in name, "module:Class" or "FILE.py:Class"."""
+    if ":" not in name and name not in ENVIRONMENTS:
+        raise InputError(
+            f"{where}.name = {name!r}: {choices(name, ENVIRONMENTS)}; for one of your own write "
+            "module:Class or FILE.py:Class"
+        )
+    return load_object(ENVIRONMENTS.get(name, name), f"{where}.name")
+
+
+def load_environment(
+    name: str, options: Mapping[str, Any] | None = None, where: str = "environment"
+) -> Callable[[], Env]:
+    """The environment of a name and its options, checked now; call the result once a rollout.
 
     An Env class is bound to the options; any other class is built once with them and its instance
     must make Envs when called (it may own connections, and then has an async close()).
+    where: opens the messages of InputError.
     """
-    where, options = f"environment = {name!r}", dict(options or {})
-    if ":" not in name and name not in ENVIRONMENTS:
-        raise InputError(f"{where}: {suggest(name, list(ENVIRONMENTS))} or module:Class")
-    target = load_object(ENVIRONMENTS.get(name, name), where)
-    parameters = inspect.signature(target).parameters.values()
-    allowed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    for option in options:
-        if option not in allowed:
-            raise InputError(f"{where}: option {option!r}: {suggest(option, allowed)}")
-    for p in parameters:
-        if p.name in allowed and p.default is p.empty and p.name not in options:
-            raise InputError(f"{where}: option {p.name!r} is needed")
-    made = target(**options)
+    target, options = find_environment(name, where), dict(options or {})
+    check_options(f"{where}.", name, target, options, positional=True)
+    with code_of_user(where):
+        made = target(**options)
     factory: Callable[[], Env] = partial(target, **options) if hasattr(target, "step") else made
     return factory

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rlnorm.errors import InputError
+from rlnorm.lookup import choices
 from rlnorm.rewards.math.budget import (
     MAX_ANSWER_CHARS,
     OverBudget,
@@ -25,7 +26,6 @@ from rlnorm.rewards.math.extract import Extraction, extract, extract_gold
 from rlnorm.rewards.math.normalize import normalize
 from rlnorm.rewards.math.parse import Node, parse
 from rlnorm.rewards.math.structure import equal
-from rlnorm.rewards.spec import suggest
 from rlnorm.rewards.text import after_reasoning, find_boxes
 from rlnorm.rewards.types import Status
 
@@ -215,7 +215,7 @@ def check_policy(table: Mapping[str, object], where: str) -> Policy:
     known = Policy.__dataclass_fields__
     for name, value in table.items():
         if name not in known:
-            raise InputError(f"{where}.{name}: {suggest(name, list(known))}")
+            raise InputError(f"{where}.{name}: {choices(name, known)}")
         allowed = _POLICY_VALUES.get(name)
         if allowed is not None and value not in allowed:
             raise InputError(f"{where}.{name} = {value!r}: allowed {sorted(allowed)}")

@@ -28,7 +28,7 @@ def test_the_how_to_runs(tmp_path):
 
 
 def test_every_built_in_resolves_and_is_named_in_the_page():
-    from rlnorm.rewards.calls import load_object
+    from rlnorm.lookup import load_object
     from rlnorm.rewards.registry import BUILTINS
 
     page = PAGE.read_text() if PAGE.is_file() else ""

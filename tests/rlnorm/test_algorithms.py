@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlnorm.algorithms import resolve_algorithm
-from rlnorm.named_algorithms import PRESETS
+from rlnorm.named_algorithms import ALGORITHMS
 from rlnorm.types import LossDenominators
 
 NAN = float("nan")
@@ -49,7 +49,7 @@ def loss_in_parts(algorithm, data, parts):
 SOME = [{"name": "kl", "coef": 0.1}, {"name": "entropy", "coef": 0.1}]
 
 
-@pytest.mark.parametrize("name", [n for n in PRESETS if "@" not in n])
+@pytest.mark.parametrize("name", [n for n in ALGORITHMS if "@" not in n])
 def test_loss_gradient_and_metrics_add_up_over_any_split(name):
     algorithm = resolve_algorithm(name)
     if not algorithm.regularizers:

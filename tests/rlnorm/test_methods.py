@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlnorm.methods import STAGES, algorithms, methods
-from rlnorm.named_algorithms import PRESETS
+from rlnorm.named_algorithms import ALGORITHMS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -26,7 +26,7 @@ def test_the_committed_page_is_up_to_date(page):
 def test_every_stage_and_algorithm_is_listed():
     listed = {(m.slot, m.name) for m in methods()}
     assert listed == {(slot, name) for slot, table in STAGES.items() for name in table}
-    assert [a.name for a in algorithms()] == list(PRESETS)
+    assert [a.name for a in algorithms()] == list(ALGORITHMS)
 
 
 def test_a_row_says_what_a_reader_needs():

@@ -1,6 +1,7 @@
 import pytest
 
-from rlnorm.stages import data_of, options_of, resolve_stage
+from rlnorm.options import options_of
+from rlnorm.stages import data_of, resolve_stage
 
 
 def double(rewards, group_index=None, *, factor: float = 2.0, mode: str = "a"):

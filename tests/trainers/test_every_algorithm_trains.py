@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from rlnorm.named_algorithms import PRESETS
+from rlnorm.named_algorithms import ALGORITHMS
 from rlnorm.trainers.config.resolve import model_path
 from rlnorm.trainers.config.schema import load_config
 from rlnorm.trainers.errors import RunError
@@ -48,7 +48,7 @@ def check(rows, weights):
     assert len(moved) == len(weights)
 
 
-@pytest.mark.parametrize("name", [n for n in PRESETS if n not in TURN_LEVEL])
+@pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in TURN_LEVEL])
 def test_single_turn_algorithms(name, tmp_path):
     # recomputed old logprobs exercise the learner's scoring pass too
     # rewards must sum to at most 1 for the estimators that read them as probabilities

@@ -15,10 +15,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Self
 
-from rlnorm.errors import InputError
+from rlnorm.errors import InputError, one_line, with_place
+from rlnorm.lookup import load_object
 from rlnorm.trainers.errors import RunError
 
 Bundle = Mapping[str, float]
@@ -69,9 +69,8 @@ class Host:
 
     def build(self, **more: Any) -> None:
         """Import and construct. more: options known only by now."""
-        module, _, name = self._target.partition(":")
         with _as_text():
-            self._object = getattr(import_module(module), name)(**self._options, **more)
+            self._object = load_object(self._target, "actor")(**self._options, **more)
 
     def pid(self) -> int:
         """Process id, for diagnosis."""
@@ -297,19 +296,14 @@ def resource_table(bundles: Sequence[Bundle], nodes: Mapping[str, Bundle]) -> st
     )
 
 
-def one_line(error: BaseException) -> str:
-    """Type and message of an error without line breaks, at most 400 characters."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:400] if text else type(error).__name__
-
-
 @contextmanager
 def _as_text() -> Iterator[None]:
     try:
         yield
     except Exception as error:
         traceback.print_exc()  # into the actor's own log
-        raise RemoteError(one_line(error)) from None
+        told = one_line(error) if isinstance(error, InputError) else with_place(error)
+        raise RemoteError(told) from None
 
 
 def _holds(node: Bundle, bundle: Bundle) -> bool:

@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlnorm.errors import InputError
-from rlnorm.rewards.calls import load_object
+from rlnorm.lookup import load_object
 from rlnorm.rewards.errors import RewardError
 from rlnorm.rewards.pool import Outcome, WorkerPool
 from rlnorm.rewards.registry import default_workers
-from rlnorm.trainers.cluster.ray import ClusterError, EventSink, Host, one_line, wait_for
+from rlnorm.trainers.cluster.ray import ClusterError, EventSink, Host, wait_for
 
 SLOTS = 2
 """Parts a node holds at once, so that its workers never wait for the next."""
@@ -39,7 +38,7 @@ class NodeWorkers:
         self._pool = WorkerPool(default_workers() if workers is None else workers)
         for function, options in pickle.loads(definitions):
             if isinstance(function, str):
-                _check_import(function)
+                load_object(function, "function")
             self._pool.register(function, options)
 
     def workers(self) -> int:
@@ -253,12 +252,3 @@ def _spawn(node_id: str, options: Mapping[str, Any]) -> Any:
         num_cpus=0, scheduling_strategy=strategy, max_concurrency=2 * SLOTS + 2
     )
     return made.remote("rlnorm.trainers.cluster.reward_nodes:NodeWorkers", dict(options))
-
-
-def _check_import(function: str) -> None:
-    try:
-        load_object(function, "function")
-    except InputError:
-        raise
-    except Exception as error:  # a module's own code runs here
-        raise InputError(f"function = {function!r}: importing it: {one_line(error)}") from error

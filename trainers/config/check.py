@@ -5,8 +5,7 @@ from pathlib import Path
 from rlnorm.errors import InputError
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.hub import HubName
-from rlnorm.rewards.environments import ENVIRONMENTS
-from rlnorm.rewards.spec import suggest
+from rlnorm.rewards.environments import find_environment
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer, local_or_hub
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import check_source, data_sources, of_key, parse_hub_source
@@ -55,10 +54,7 @@ def _check_inputs(config: Config) -> None:
     for key, source in data_sources(config).items():
         of_key(key, source, check_source, source, environment is not None)
     if environment is not None:
-        name = str(environment.get("name", ""))
-        if ":" not in name and name not in ENVIRONMENTS:
-            allowed = f"{suggest(name, list(ENVIRONMENTS))} or module:Class"
-            raise InputError(f"rollout.environment.name = {name!r}: {allowed}")
+        find_environment(str(environment.get("name", "")), "rollout.environment")
     build_scorer(config)
 
 

@@ -1,6 +1,5 @@
 """Where a config's keys come from: a YAML file, and `key=value` on the command line."""
 
-import difflib
 import re
 from importlib import resources
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import yaml
 
 from rlnorm.errors import InputError
+from rlnorm.lookup import suggest
 
 
 class _Loader(yaml.SafeLoader):
@@ -63,10 +63,9 @@ def find_preset(source: str) -> Path:
     shipped, name = shipped_presets(), path.name.removesuffix(".yaml")
     if name in shipped and path.parent.name in ("", "configs"):
         return shipped[name]
-    near = difflib.get_close_matches(name, shipped, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
-        f"config {source!r}: no such file; shipped presets: {', '.join(shipped)}{hint}"
+        f"config {source!r}: no such file; shipped presets: {', '.join(shipped)}"
+        f"{suggest(name, shipped)}"
     )
 
 

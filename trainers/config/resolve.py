@@ -1,9 +1,6 @@
 """From names in a config to the things they name: model folder, rewards, algorithm."""
 
 import logging
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,24 +56,6 @@ def local_or_hub(path: str) -> str | HubName:
     return name
 
 
-@contextmanager
-def code_of_user(key: str, ours: type[ValueError] = InputError) -> Iterator[None]:
-    """A module or class of the user's that raises while it is loaded, told in one line.
-
-    ours: what our own checks raise, which passes.
-    """
-    try:
-        yield
-    except ours:
-        raise
-    except (Exception, SystemExit) as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        # a SyntaxError names its own place
-        place = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{key}: raised while it was loaded: {told}{place}") from error
-
-
 def build_scorer(config: Config) -> Scorer:
     """The rewards, with their workers not yet started; each kind of alarm is told once."""
     told: set[tuple[str, str]] = set()
@@ -86,22 +65,18 @@ def build_scorer(config: Config) -> Scorer:
             told.add((alarm.component, alarm.kind))
             log.warning("reward %s: %s", alarm.component, alarm.message)
 
-    with code_of_user("rewards"):
-        return load_rewards(
-            [r.model_dump(exclude_none=True) for r in config.rewards], on_alarm=tell_once
-        )
+    return load_rewards(
+        [r.model_dump(exclude_none=True) for r in config.rewards], on_alarm=tell_once
+    )
 
 
 def algorithm_slots(config: Config) -> tuple[str, dict[str, Any]]:
     """The algorithm's name and the slots the config sets; InputError for an unknown name."""
-    from rlnorm.named_algorithms import named_preset
+    from rlnorm.named_algorithms import named_algorithm
 
     table = config.algorithm if isinstance(config.algorithm, dict) else {"name": config.algorithm}
     name = str(table.get("name", "grpo"))
-    try:
-        named_preset(name)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    named_algorithm(name)
     slots = {key: value for key, value in table.items() if key != "name"}
     return name, slots
 
@@ -110,11 +85,10 @@ def build_algorithm(config: Config) -> "Algorithm":
     """The five stages; a wrong name or option is told as bad input."""
     name, slots = algorithm_slots(config)
     from rlnorm.algorithms import resolve_algorithm
-    from rlnorm.stages import options_of
+    from rlnorm.options import options_of
 
     try:
-        with code_of_user("a function of it", ValueError):
-            algorithm = resolve_algorithm(name, slots)
+        algorithm = resolve_algorithm(name, slots)
         options = options_of(algorithm.estimator.function)
         if "weights" in options and "weights" not in algorithm.estimator.options:
             weights = list(build_scorer(config).weights.values())

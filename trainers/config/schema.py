@@ -4,7 +4,6 @@ Torch is not imported here: a wrong key must be told in a blink. Stage options, 
 estimators' signatures, are checked right after by `rlnorm.algorithms`, before anything starts.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +20,7 @@ from pydantic import (
 )
 
 from rlnorm.errors import InputError
+from rlnorm.lookup import suggest
 from rlnorm.trainers.config.file import find_preset, override, read_table
 
 
@@ -349,5 +349,4 @@ def _nearest(loc: Sequence[int | str], allowed: Sequence[str]) -> str:
     """A hint at the key that was meant: of this section by spelling, or of another by name."""
     name = str(loc[-1])
     near = [key for key in all_keys() if key.rpartition(".")[2] == name]
-    near = near or difflib.get_close_matches(name, allowed, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f", did you mean {near[0]!r}?" if near else suggest(name, allowed)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlnorm.errors import InputError
-from rlnorm.rewards.calls import load_object
-from rlnorm.rewards.environments import ENVIRONMENTS, load_environment
+from rlnorm.options import check_options
+from rlnorm.rewards.environments import find_environment, load_environment
 from rlnorm.rewards.environments.types import RolloutLimits
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.models import context_length, load_model_config
@@ -42,18 +42,17 @@ def resolve_environment(config: Config) -> Environment:
     table = dict(config.rollout.environment or {})
     where, name = "rollout.environment", str(table.pop("name", ""))
     limits = {key: table.pop(key) for key in RolloutLimits.__slots__ if key in table}
+    check_options(f"{where}.", "a rollout", RolloutLimits, limits)
     limits.setdefault("tokens_per_turn", config.rollout.max_tokens)
     contexts = [*_contexts(config), *filter(None, [limits.pop("context_tokens", None)])]
+    parameters = inspect.signature(find_environment(name, where)).parameters
+    # an environment that tells its splits apart gets the split's name
+    own = {s: {"split": s} if "split" in parameters else {} for s in ("train", "test")}
+    factories = {s: load_environment(name, {**own[s], **table}, where) for s in own}
     try:
-        parameters = inspect.signature(load_object(ENVIRONMENTS.get(name, name), where)).parameters
-        # an environment that tells its splits apart is told which
-        own = {s: {"split": s} if "split" in parameters else {} for s in ("train", "test")}
-        factories = {s: load_environment(name, {**own[s], **table}) for s in own}
-        context = min(contexts, default=None)
-        return Environment(
-            factories=factories, limits=RolloutLimits(**limits, context_tokens=context)
-        )
-    except (TypeError, ValueError) as error:
+        limits["context_tokens"] = min(contexts, default=None)
+        return Environment(factories=factories, limits=RolloutLimits(**limits))
+    except ValueError as error:
         raise InputError(f"{where}: {error}") from None
 
 

@@ -1,0 +1,88 @@
+"""What a name in a config stands for: an object in a user's module or file, or a near spelling."""
+
+import difflib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterable
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from types import ModuleType
+from typing import Any
+
+from rlnorm.errors import InputError, code_of_user
+
+_PREFIX = "rlnorm_user_file"
+
+
+def suggest(got: object, allowed: Iterable[object]) -> str:
+    """`, did you mean 'x'?` where something allowed is spelt like what was given, else nothing."""
+    near = difflib.get_close_matches(str(got), map(str, allowed), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def choices(got: object, allowed: Iterable[str]) -> str:
+    """`allowed [...]`, with a suggestion: the end of an error message."""
+    names = sorted(map(str, allowed))
+    return f"allowed {names}{suggest(got, names)}"
+
+
+def load_object(reference: str, where: str) -> Any:
+    """The object of `module:name` or `FILE.py:NAME`; a name may have dots.
+
+    A file is loaded once per process, and what it defines can be pickled by reference.
+    where: opens the message. Raises InputError, with the error and line where the code raised one.
+    """
+    source, _, path = reference.rpartition(":")
+    if not source or not path:
+        raise InputError(f"{where} = {reference!r}: needs module:name or FILE.py:NAME")
+    found: Any = _load_module(source, f"{where} = {reference!r}")
+    for part in path.split("."):
+        if not hasattr(found, part):
+            names = [n for n, v in vars(found).items() if callable(v) and not n.startswith("_")]
+            raise InputError(f"{where} = {reference!r}: no {part!r} there; {choices(part, names)}")
+        found = getattr(found, part)
+    return found
+
+
+def absolute_reference(reference: str) -> str:
+    """The same, with the full path of a FILE.py: for a process that may run in another folder."""
+    source, _, path = reference.rpartition(":")
+    return f"{_full_path(source)}:{path}" if source.endswith(".py") else reference
+
+
+def _full_path(file: str) -> str:
+    return os.path.abspath(os.path.expanduser(file))
+
+
+def _load_module(source: str, where: str) -> ModuleType:
+    name = source
+    if source.endswith(".py"):
+        if not os.path.isfile(_full_path(source)):
+            raise InputError(f"{where}: no such file {_full_path(source)}")
+        # the path is spelt out in the name, so that any process can find the module again
+        name = _PREFIX + re.sub(r"\W|_", lambda m: f"_{ord(m[0]):x}_", _full_path(source))
+    with code_of_user(f"{where}: importing it"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if source != name or not f"{name}.".startswith(f"{error.name}."):
+                raise
+            raise InputError(
+                f"{where}: no module named {error.name!r} in this folder or installed"
+            ) from error
+
+
+class _UserFiles:
+    """Finds the modules of files by name, also where pickle asks for one in another process."""
+
+    @staticmethod
+    def find_spec(name: str, path: object, target: object = None, /) -> ModuleSpec | None:
+        if not name.startswith(_PREFIX):
+            return None
+        file = re.sub(r"_([0-9a-f]+)_", lambda m: chr(int(m[1], 16)), name.removeprefix(_PREFIX))
+        return spec_from_file_location(name, file)
+
+
+sys.meta_path.append(_UserFiles)
