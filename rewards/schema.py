@@ -1,153 +1,68 @@
-"""JSON-schema match with a small validator of our own: no dependency, unknown keywords refused."""
+"""JSON Schema as a reward: the standard's vocabulary (`jsonschema`), nothing fetched for a $ref."""
 
 import json
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from jsonschema_specifications import REGISTRY as SPECIFICATIONS
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import specification_with
+
 from rlnorm.errors import InputError
-from rlnorm.rewards.json_values import same_json
+from rlnorm.rewards.json_values import plain_json
 from rlnorm.rewards.match import no_answer, verdict
-from rlnorm.rewards.spec import suggest
 from rlnorm.rewards.text import after_reasoning
 from rlnorm.rewards.types import Sample, Score, Status
 
-_TYPES: dict[str, Callable[[Any], bool]] = {
-    "object": lambda v: isinstance(v, dict),
-    "array": lambda v: isinstance(v, list),
-    "string": lambda v: isinstance(v, str),
-    "boolean": lambda v: isinstance(v, bool),
-    "null": lambda v: v is None,
-    "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
-    "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
-}
-
-
-def _type(value: Any, rule: Any) -> bool:
-    return any(_TYPES[name](value) for name in ([rule] if isinstance(rule, str) else rule))
-
-
-def _object(value: Any, schema: Mapping[str, Any]) -> bool:
-    if not isinstance(value, dict):
-        return True
-    properties = schema.get("properties", {})
-    extra = schema.get("additionalProperties", True)
-    if not all(name in value for name in schema.get("required", ())):
-        return False
-    if not all(matches(value[n], s) for n, s in properties.items() if n in value):
-        return False
-    others = [v for n, v in value.items() if n not in properties]
-    return not others if extra is False else extra is True or all(matches(v, extra) for v in others)
-
-
-_NUMBER_RULES: dict[str, Callable[[Any, Any], bool]] = {
-    "minimum": lambda v, n: v >= n,
-    "maximum": lambda v, n: v <= n,
-    "exclusiveMinimum": lambda v, n: v > n,
-    "exclusiveMaximum": lambda v, n: v < n,
-    "multipleOf": lambda v, n: v % n == 0,
-}
-_STRING_RULES: dict[str, Callable[[Any, Any], bool]] = {
-    "minLength": lambda v, n: len(v) >= n,
-    "maxLength": lambda v, n: len(v) <= n,
-    "pattern": lambda v, p: re.search(p, v) is not None,
-}
-_ARRAY_RULES: dict[str, Callable[[Any, Any], bool]] = {
-    "minItems": lambda v, n: len(v) >= n,
-    "maxItems": lambda v, n: len(v) <= n,
-    "items": lambda v, s: all(matches(item, s) for item in v),
-    "uniqueItems": lambda v, on: (
-        not on or not any(same_json(a, b) for i, a in enumerate(v) for b in v[:i])
-    ),
-}
-_ANY_RULES: dict[str, Callable[[Any, Any], bool]] = {
-    "type": _type,
-    "enum": lambda v, options: any(same_json(v, o) for o in options),
-    "const": same_json,
-    "anyOf": lambda v, schemas: any(matches(v, s) for s in schemas),
-    "allOf": lambda v, schemas: all(matches(v, s) for s in schemas),
-    "oneOf": lambda v, schemas: sum(matches(v, s) for s in schemas) == 1,
-    "not": lambda v, schema: not matches(v, schema),
-}
-_OBJECT_RULES = ("properties", "required", "additionalProperties")
-_NOTES = ("title", "description", "default", "examples", "$schema", "$id")
-_BY_TYPE = (("number", _NUMBER_RULES), ("string", _STRING_RULES), ("array", _ARRAY_RULES))
-KEYWORDS = [*_ANY_RULES, *_NUMBER_RULES, *_STRING_RULES, *_ARRAY_RULES, *_OBJECT_RULES, *_NOTES]
-
-
-def _is_pattern(value: Any) -> bool:
-    try:
-        re.compile(value)
-    except (TypeError, re.error):
-        return False
-    return isinstance(value, str)
-
-
-def _lists(value: Any, of: Collection[str] | None = None) -> bool:
-    """A list of names, of these where some are given."""
-    return isinstance(value, list | tuple) and all(
-        isinstance(name, str) and (of is None or name in of) for name in value
-    )
-
-
-_NUMBER = ("a number", _TYPES["number"])
-_COUNT = ("a whole number from 0", lambda v: _TYPES["integer"](v) and v >= 0)
-_SCHEMAS = ("a list of schemas", lambda v: isinstance(v, list | tuple))
-_NEEDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _NUMBER),
-    "multipleOf": ("a number above 0", lambda v: _TYPES["number"](v) and v > 0),
-    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), _COUNT),
-    "pattern": ("a regular expression", _is_pattern),
-    "uniqueItems": ("true or false", _TYPES["boolean"]),
-    "properties": ("a table", lambda v: isinstance(v, Mapping)),
-    "required": ("a list of names", _lists),
-    "type": (
-        f"one or a list of {sorted(_TYPES)}",
-        lambda v: _lists([v] if isinstance(v, str) else v, _TYPES),
-    ),
-    "enum": ("a list", lambda v: isinstance(v, list | tuple)),
-    **dict.fromkeys(("anyOf", "allOf", "oneOf"), _SCHEMAS),
-}
-
-
-def matches(value: Any, schema: Any) -> bool:
-    """True when the value satisfies the schema (a table, or true / false)."""
-    if isinstance(schema, bool):
-        return schema
-    for keyword, rule in _ANY_RULES.items():
-        if keyword in schema and not rule(value, schema[keyword]):
-            return False
-    for type_name, rules in _BY_TYPE:
-        if _TYPES[type_name](value):
-            for keyword, rule in rules.items():
-                if keyword in schema and not rule(value, schema[keyword]):
-                    return False
-    return _object(value, schema)
-
-
-def check_schema(schema: Any, where: str) -> None:
-    """Refuse keywords this validator would silently ignore, and values it cannot use."""
-    if isinstance(schema, bool):
-        return
-    if not isinstance(schema, Mapping):
-        raise InputError(f"{where} = {schema!r}: needs a table or a boolean")
-    for keyword, value in schema.items():
-        if keyword not in KEYWORDS:
-            raise InputError(f"{where}.{keyword}: {suggest(str(keyword), KEYWORDS)}")
-        needs, fits = _NEEDS.get(keyword, ("", None))
-        if fits is not None and not fits(value):
-            raise InputError(f"{where}.{keyword} = {value!r}: needs {needs}")
-        if keyword == "properties":
-            for name, part in value.items():
-                check_schema(part, f"{where}.properties.{name}")
-        if keyword in ("items", "not", "additionalProperties"):
-            check_schema(value, f"{where}.{keyword}")
-        if keyword in ("anyOf", "allOf", "oneOf"):
-            for i, part in enumerate(value):
-                check_schema(part, f"{where}.{keyword}[{i}]")
-
-
 _FENCE = "```"
+
+
+def make_validator(schema: Any, where: str) -> Validator:
+    """A validator of the draft that `$schema` names, Draft 2020-12 where it names none.
+
+    schema: a table or a boolean. where: opens the messages of InputError: for what is no schema of
+    that draft, and for a $ref that does not lie within it.
+    """
+    if not isinstance(schema, Mapping | bool):
+        raise InputError(f"{where} = {schema!r}: needs a table or a boolean")
+    return _make_validator(json.dumps(plain_json(schema)), where)
+
+
+@lru_cache(maxsize=256)
+def _make_validator(text: str, where: str) -> Validator:
+    """Kept, since a row's own schema comes once for each rollout of its group."""
+    schema = json.loads(text)
+    draft = schema.get("$schema", "") if isinstance(schema, dict) else ""
+    kind = validator_for(schema, default=None if draft else Draft202012Validator)
+    if kind is None:
+        raise InputError(f"{where}.$schema = {draft!r}: no draft of JSON Schema")
+    meta = kind(kind.META_SCHEMA, registry=SPECIFICATIONS, format_checker=kind.FORMAT_CHECKER)
+    if worst := best_match(meta.iter_errors(schema)):
+        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in worst.absolute_path)
+        raise InputError(f"{where}{path} = {worst.instance!r}: {worst.message}")
+    _check_refs(schema, kind.META_SCHEMA["$schema"], where)
+    return kind(schema, registry=SPECIFICATIONS)
+
+
+def _check_refs(schema: Any, draft: str, where: str) -> None:
+    resource = specification_with(draft).create_resource(schema)
+    todo = [(resource, SPECIFICATIONS.resolver_with_root(resource))]
+    while todo:
+        part, resolver = todo.pop()
+        ref = part.contents.get("$ref") if isinstance(part.contents, dict) else None
+        try:
+            if isinstance(ref, str):
+                resolver.lookup(ref)
+        except Unresolvable:
+            raise InputError(
+                f"{where}: $ref = {ref!r}: not within this schema, and nothing is fetched"
+            ) from None
+        todo += [(inner, resolver.in_subresource(inner)) for inner in part.subresources()]
 
 
 def _json_text(text: str) -> str:
@@ -162,23 +77,23 @@ def _json_text(text: str) -> str:
 class JsonSchema:
     """1.0 when the answer (its last fenced block, if any) is JSON that satisfies the schema.
 
-    schema: a table; a row's meta["schema"] is used when none is given. Runs in a worker.
+    schema: a table; a row's meta["schema"] is used when none is given. Runs in a worker, whose
+    deadline bounds what a pattern may cost.
     """
 
-    def __init__(self, schema: Mapping[str, Any] | None = None) -> None:
-        if schema is not None:
-            check_schema(schema, "json_schema.schema")
-        self._schema = schema
+    def __init__(self, schema: Mapping[str, Any] | bool | None = None) -> None:
+        self._own = None if schema is None else make_validator(schema, "json_schema.schema")
 
     def __call__(self, sample: Sample) -> Score:
         """Score one sample."""
-        schema = self._schema if self._schema is not None else sample.meta.get("schema")
-        check_schema(schema, "schema")
+        validator = self._own or make_validator(sample.meta.get("schema"), "schema")
         text = after_reasoning(sample.completion)
         if text is None or not text.strip():
             return no_answer("nothing after the reasoning")
         try:
-            return verdict(matches(json.loads(_json_text(text.strip())), schema))
+            return verdict(validator.is_valid(json.loads(_json_text(text.strip()))))
+        except Unresolvable as error:  # by $dynamicRef
+            raise InputError(f"schema: {error}: nothing is fetched") from None
         except (ValueError, RecursionError, OverflowError) as error:
             # no JSON, nested too deep to compare, or a number too large to divide
             why = {"why": str(error)}

@@ -40,8 +40,11 @@ def load_object(reference: str, where: str) -> Any:
     found: Any = _load_module(source, f"{where} = {reference!r}")
     for part in path.split("."):
         if not hasattr(found, part):
-            names = [n for n, v in vars(found).items() if callable(v) and not n.startswith("_")]
-            raise InputError(f"{where} = {reference!r}: no {part!r} there; {choices(part, names)}")
+            own = {found.__name__} if isinstance(found, ModuleType) else {found.__module__}
+            names = [n for n, v in vars(found).items() if getattr(v, "__module__", "") in own]
+            raise InputError(
+                f"{where} = {reference!r}: no {part!r} in it, only {names}{suggest(part, names)}"
+            )
         found = getattr(found, part)
     return found
 

@@ -34,9 +34,11 @@ def check_options(
     position count as options too. Without a type hint the default's type is what is allowed.
     """
     parameters = inspect.signature(function).parameters
-    kinds = {inspect.Parameter.KEYWORD_ONLY}
-    kinds |= {inspect.Parameter.POSITIONAL_OR_KEYWORD} if positional else set()
-    known = {key: p for key, p in parameters.items() if p.kind in kinds}
+    known = {
+        key: p
+        for key, p in parameters.items()
+        if p.kind is p.KEYWORD_ONLY or (positional and p.kind is p.POSITIONAL_OR_KEYWORD)
+    }
     if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
         for option, value in options.items():
             if option not in known:

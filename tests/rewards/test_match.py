@@ -3,7 +3,7 @@ import pytest
 from rlnorm.errors import InputError
 from rlnorm.rewards.json_values import same_json
 from rlnorm.rewards.match import Regex, boxed_exact, exact
-from rlnorm.rewards.schema import JsonSchema, matches
+from rlnorm.rewards.schema import JsonSchema, make_validator
 from rlnorm.rewards.types import Sample, Status
 
 
@@ -52,6 +52,10 @@ def test_regex():
     assert Regex(pattern=r"(?P<answer>\d)$")(sample).status is Status.WRONG
     with pytest.raises(ValueError, match=r"regex.pattern = '\('"):
         Regex(pattern="(")
+
+
+def matches(value, schema):
+    return make_validator(schema, "schema").is_valid(value)
 
 
 SCHEMA = {
@@ -115,35 +119,64 @@ def test_json_schema_reward(text, status):
     assert JsonSchema(schema=SCHEMA)(sample).status == status
 
 
-def test_json_schema_refuses_what_it_would_ignore():
-    with pytest.raises(InputError, match="did you mean 'properties'"):
-        JsonSchema(schema={"propertys": {}})
-    with pytest.raises(InputError, match=r"schema.properties.a.type = 'int'"):
-        JsonSchema(schema={"properties": {"a": {"type": "int"}}})
-
-
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ({"minimum": "x"}, r"minimum = 'x': needs a number"),
-        ({"maximum": True}, r"maximum = True: needs a number"),
-        ({"multipleOf": 0}, r"multipleOf = 0: needs a number above 0"),
-        ({"minLength": -1}, r"minLength = -1: needs a whole number from 0"),
-        ({"pattern": "("}, r"pattern = '\(': needs a regular expression"),
-        ({"pattern": 3}, r"pattern = 3: needs a regular expression"),
-        ({"uniqueItems": "no"}, r"uniqueItems = 'no': needs true or false"),
-        ({"items": {"required": 3}}, r"items\.required = 3: needs a list of names"),
-        ({"required": "name"}, r"required = 'name': needs a list of names"),
-        ({"enum": "ab"}, r"enum = 'ab': needs a list"),
-        ({"anyOf": {"type": "null"}}, r"anyOf = .*: needs a list of schemas"),
-        ({"properties": ["a"]}, r"properties = \['a'\]: needs a table"),
-        ({"type": 3}, r"type = 3: needs one or a list of \['array'"),
-        ({3: 1}, r"schema\.3: allowed"),
+        (
+            {"properties": {"a": {"type": "int"}}},
+            r"schema\.properties\.a\.type = 'int': 'int' is not",
+        ),
+        ({"anyOf": [True, {"minimum": "x"}]}, r"schema\.anyOf\[1\]\.minimum = 'x': .* 'number'"),
+        ({"maximum": True}, r"maximum = True: True is not of type 'number'"),
+        ({"multipleOf": 0}, r"multipleOf = 0: 0 is less than or equal to"),
+        ({"minLength": -1}, r"minLength = -1: -1 is less than the minimum"),
+        ({"pattern": "("}, r"pattern = '\(': '\(' is not a 'regex'"),
+        ({"required": "name"}, r"required = 'name': 'name' is not of type 'array'"),
+        ({"anyOf": {"type": "null"}}, r"anyOf = .*: .* is not of type 'array'"),
+        (["a"], r"schema = \['a'\]: needs a table or a boolean"),
+        ({"$schema": "http://json-schema.org/draft-99/schema#"}, r"\$schema = .*: no draft"),
+        (
+            {"items": {"$ref": "http://127.0.0.1:9/a.json"}},
+            r"ref = 'http://127.*nothing is fetched",
+        ),
+        ({"$ref": "other.json"}, r"ref = 'other.json': not within this schema"),
+        ({"$ref": "#/$defs/none"}, r"ref = '#/\$defs/none': not within this schema"),
     ],
 )
-def test_json_schema_refuses_values_of_the_wrong_kind(schema, message):
+def test_what_is_no_schema_is_refused_with_its_path(schema, message):
     with pytest.raises(InputError, match=message):
         JsonSchema(schema=schema)
+
+
+def test_local_references_and_unknown_keywords_as_the_standard_has_them():
+    tree = {
+        "$defs": {"node": {"type": "object", "additionalProperties": {"$ref": "#/$defs/node"}}},
+        "$ref": "#/$defs/node",
+        "x-note": "ignored",
+        "enum-like": {"$ref": "nowhere.json"},
+    }
+    assert matches({"a": {"b": {}}}, tree)
+    assert not matches({"a": {"b": 1}}, tree)
+
+
+def test_a_schema_may_name_another_draft():
+    # in Draft 4 exclusiveMinimum is a flag beside minimum, since Draft 6 it is a number
+    draft4 = "http://json-schema.org/draft-04/schema#"
+    flag = {"$schema": draft4, "minimum": 0, "exclusiveMinimum": True}
+    assert matches(1, flag)
+    assert not matches(0, flag)
+    with pytest.raises(InputError, match="exclusiveMinimum = True"):
+        JsonSchema(schema={"minimum": 0, "exclusiveMinimum": True})
+    assert matches(1.0, {"type": "integer"})
+
+
+def test_a_row_may_carry_the_schema():
+    meta = {"schema": {"type": "array", "prefixItems": [{"type": "integer"}], "items": False}}
+    good = Sample(id="1", group="g", completion="[1]", meta=meta)
+    assert JsonSchema()(good).status is Status.CORRECT
+    assert JsonSchema()(Sample(id="1", group="g", completion="[1, 2]", meta=meta)).status == "wrong"
+    with pytest.raises(InputError, match="schema = None: needs a table"):
+        JsonSchema()(Sample(id="1", group="g", completion="[1]"))
 
 
 @pytest.mark.parametrize(

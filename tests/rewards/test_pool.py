@@ -63,9 +63,9 @@ def test_what_is_no_exception_to_python_is_one_to_the_pool():
     first, interrupted, exited, last = use_pool(texts, workers=1)
     assert (interrupted.kind, exited.kind) == ("error", "error")
     assert re.fullmatch(
-        r"KeyboardInterrupt: of its own \(\S+my_rewards\.py:\d+\)", interrupted.value
+        r"KeyboardInterrupt: of its own \(\S+my_rewards\.py, line \d+\)", interrupted.value
     )
-    assert re.fullmatch(r"SystemExit: gives up \(\S+my_rewards\.py:\d+\)", exited.value)
+    assert re.fullmatch(r"SystemExit: gives up \(\S+my_rewards\.py, line \d+\)", exited.value)
     assert first.value == last.value  # the same worker goes on
 
 

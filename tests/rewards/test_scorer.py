@@ -184,7 +184,10 @@ def test_constant_scores_raise_an_alarm():
         ([{"name": "x", "function": "exact", "wieght": 1}], "did you mean 'weight'"),
         ([{"name": "x", "function": "exact", "weight": math.nan}], "finite number"),
         ([{"name": "x", "function": "my_rewards:length", "options": {"scal": 1}}], "'scale'"),
-        ([{"name": "x", "function": "regex"}], "pattern: is needed"),
+        (
+            [{"name": "x", "function": "regex"}],
+            r"rewards\.x\.options\.pattern: Regex needs a value",
+        ),
         ([{"name": "x", "function": "exact"}] * 2, "appears 2 times"),
         ([{"name": "x", "function": "exact", "gate": "y"}], "gate = 'y'"),
         ([{"name": "x", "function": "exact", "deadline_s": 0}], "above 0"),

@@ -159,7 +159,7 @@ async def test_through_the_runner_and_the_registry():
     [
         ("chains", {}, "did you mean 'chain'"),
         ("chain", {"turn": 3}, "did you mean 'turns'"),
-        ("dialogue", {}, "option 'scenarios' is needed"),
+        ("dialogue", {}, "environment.scenarios: dialogue needs a value"),
         ("no.such:Env", {}, "no module named"),
     ],
 )
@@ -170,5 +170,5 @@ def test_environments_are_checked_by_name_and_option(name, options, message):
 
 @pytest.mark.parametrize("options", [{"turns": ()}, {"operations": 0}, {"split": "dev"}])
 def test_option_values_are_checked(options):
-    with pytest.raises(ValueError, match=r"chain\."):
+    with pytest.raises(ValueError, match="chain"):
         load_environment("chain", options)

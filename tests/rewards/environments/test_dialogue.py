@@ -142,5 +142,5 @@ async def test_a_failing_server_masks_the_rollout(scripted_server, reply, broken
 def test_options_are_checked(options, message):
     server = {"base_url": "http://127.0.0.1:9", "model": "m"}
     whole = {"scenarios": SCENARIOS, "user": server, "judge": server} | options
-    with pytest.raises(ValueError, match=f"dialogue.{message}"):
+    with pytest.raises(ValueError, match=f"(dialogue|environment).{message}"):
         load_environment("dialogue", whole)
