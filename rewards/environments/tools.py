@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from rlnorm.rewards import sandbox
-from rlnorm.rewards.environments.calculator import CalculationError, calculate, show
+from rlnorm.rewards.arithmetic import CalculationError, calculate, show
 from rlnorm.rewards.environments.types import EnvError, Message, Step
 from rlnorm.rewards.text import after_reasoning, find_boxes
 from rlnorm.rewards.tool_calls import ToolCall, parse_calls
@@ -30,7 +30,7 @@ class Tool(Protocol):
 
 
 class Calculator:
-    """Exact arithmetic; see calculator.py."""
+    """Exact arithmetic; see rlnorm.rewards.arithmetic."""
 
     name = "calculator"
     description = 'calculator: {"expression": text with + - * / ** and parentheses}'

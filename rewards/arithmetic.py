@@ -16,11 +16,13 @@ def calculate(expression: str) -> Fraction:
     """The value of + - * / ** ^ and parentheses over decimal numbers; ** binds to the right."""
     if len(expression) > MAX_CHARACTERS:
         raise CalculationError(f"expression of {len(expression)} characters: at most 400")
-    parser = _Parser(expression)
-    value = parser.sum(0)
-    if parser.token is not None:
-        raise CalculationError(f"unexpected {parser.token!r}")
-    return value
+    return _Parser(expression).value()
+
+
+def calculate_plain(expression: str) -> tuple[Fraction, list[Fraction]]:
+    """The value of + - * / and parentheses, without signs and powers, and the numbers used."""
+    parser = _Parser(expression, plain=True)
+    return parser.value(), parser.numbers
 
 
 def show(value: Fraction) -> str:
@@ -36,9 +38,17 @@ def show(value: Fraction) -> str:
 class _Parser:
     """Recursive descent with one token of look-ahead; depth counts nested calls."""
 
-    def __init__(self, text: str) -> None:
-        self._tokens = self._scan(text)
-        self.token: str | None = next(self._tokens, None)
+    def __init__(self, text: str, *, plain: bool = False) -> None:
+        self._tokens, self._plain = self._scan(text), plain
+        self._token: str | None = next(self._tokens, None)
+        self.numbers: list[Fraction] = []
+
+    def value(self) -> Fraction:
+        """Of the whole text."""
+        value = self._sum(0)
+        if self._token is not None:
+            raise CalculationError(f"unexpected {self._token!r}")
+        return value
 
     @staticmethod
     def _scan(text: str) -> Iterator[str]:
@@ -51,16 +61,16 @@ class _Parser:
             yield match.group(1) or match.group(2)
 
     def _take(self) -> str:
-        token = self.token
+        token = self._token
         if token is None:
             raise CalculationError("the expression ends too early")
-        self.token = next(self._tokens, None)
+        self._token = next(self._tokens, None)
         return token
 
-    def sum(self, depth: int) -> Fraction:
+    def _sum(self, depth: int) -> Fraction:
         """term (+|- term)*"""
         value = self._product(depth)
-        while self.token in ("+", "-"):
+        while self._token in ("+", "-"):
             value = _bounded(
                 value + self._product(depth)
                 if self._take() == "+"
@@ -70,7 +80,7 @@ class _Parser:
 
     def _product(self, depth: int) -> Fraction:
         value = self._signed(depth)
-        while self.token in ("*", "/"):
+        while self._token in ("*", "/"):
             operator, factor = self._take(), self._signed(depth)
             if operator == "/" and factor == 0:
                 raise CalculationError("division by zero")
@@ -80,14 +90,14 @@ class _Parser:
     def _signed(self, depth: int) -> Fraction:
         if depth > MAX_DEPTH:
             raise CalculationError(f"nested deeper than {MAX_DEPTH}")
-        if self.token in ("+", "-"):
+        if self._token in ("+", "-") and not self._plain:
             sign = -1 if self._take() == "-" else 1
             return sign * self._signed(depth + 1)
         return self._power(depth)
 
     def _power(self, depth: int) -> Fraction:
         base = self._atom(depth)
-        if self.token not in ("**", "^"):
+        if self._token not in ("**", "^") or self._plain:
             return base
         self._take()
         return _power(base, self._signed(depth + 1))
@@ -95,13 +105,14 @@ class _Parser:
     def _atom(self, depth: int) -> Fraction:
         token = self._take()
         if token == "(":
-            value = self.sum(depth + 1)
-            if self.token != ")":
+            value = self._sum(depth + 1)
+            if self._token != ")":
                 raise CalculationError("a parenthesis is not closed")
             self._take()
             return value
         if token[0].isdigit() or token[0] == ".":
-            return Fraction(token)
+            self.numbers.append(Fraction(token))
+            return self.numbers[-1]
         raise CalculationError(f"unexpected {token!r}")
 
 
