@@ -177,7 +177,7 @@ def grade(
     Example: rlnorm grade cases.jsonl --out verdicts.jsonl --workers 4
     """
     if audit is not None:
-        from rlnorm.rewards.audit import audit as run_audit
+        from rlnorm.rewards.grade import audit as run_audit
 
         if cases is not None or out is not None:
             raise InputError("grade --audit DATA takes neither CASES nor --out")

@@ -5,13 +5,12 @@ from rlnorm.rewards.errors import RewardError
 from rlnorm.rewards.registry import load_rewards
 from rlnorm.rewards.results import ComponentScore
 from rlnorm.rewards.scorer import Alarm, Scorer
-from rlnorm.rewards.types import Reward, Sample, Score, Status
+from rlnorm.rewards.types import Sample, Score, Status
 
 __all__ = [
     "Alarm",
     "ComponentScore",
     "InputError",
-    "Reward",
     "RewardError",
     "Sample",
     "Score",

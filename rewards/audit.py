@@ -1,6 +1,5 @@
 """The gold audit: a gold that does not verify against itself cannot be rewarded."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,42 +54,3 @@ def audit_rows(rows: Sequence[tuple[str, Any, Mapping[str, Any]]]) -> AuditRepor
             why[id_] = found
     structured = tuple(id_ for id_, answer, _ in rows if not isinstance(answer, str))
     return AuditReport(len(judged), tuple(why), why, tuple(text_only), structured)
-
-
-def audit(
-    data: str | os.PathLike[str],
-    *,
-    preset: str | None = None,
-    fields: Mapping[str, str] | None = None,
-    split: str | None = None,
-    show: bool = True,
-) -> AuditReport:
-    """`rlnorm grade --audit`: audit every gold of a data set and show what fails."""
-    from rlnorm.rewards.data.problems import load_problems
-
-    rows, _ = load_problems(
-        data, preset=preset, fields=fields, split=split, audit=False, on_bad="drop"
-    )
-    report = audit_rows([(r.id, r.answer, r.meta) for r in rows])
-    if show:
-        _print(report)
-    return report
-
-
-def _print(report: AuditReport) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    good = report.total - len(report.failed)
-    title = f"{good} of {report.total} golds verify; {len(report.text_only)} only as text"
-    if report.structured:
-        title += f"; {len(report.structured)} are structured or missing and were not judged"
-    table = Table(title=title)
-    for column in ("id", "finding"):
-        table.add_column(column)
-    for id_ in report.failed:
-        table.add_row(escape(id_), escape(report.why[id_][:120]))
-    for id_ in report.text_only[:20]:
-        table.add_row(escape(id_), "not readable as mathematics: compared as text")
-    Console().print(table)

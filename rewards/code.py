@@ -58,7 +58,6 @@ class CodeReward:
 
     name = "code"
     components = ("code",)
-    kind: Literal["cpu", "io"] = "io"
 
     def __init__(
         self,

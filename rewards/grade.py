@@ -9,14 +9,15 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlnorm.errors import InputError
-from rlnorm.rewards.audit import audit
+from rlnorm.rewards.audit import AuditReport, audit_rows
+from rlnorm.rewards.data.problems import load_problems
 from rlnorm.rewards.math.compare import Policy
 from rlnorm.rewards.math.reward import MathVerifier
 from rlnorm.rewards.math.verify import check_policy
@@ -269,3 +270,40 @@ def print_report(report: GradeReport) -> None:
         for name, (count, positive, negative) in report.by_category.items():
             checked.add_row(name, str(count), str(positive), str(negative))
         console.print(checked)
+
+
+def audit(
+    data: str | os.PathLike[str],
+    *,
+    preset: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    split: str | None = None,
+    show: bool = True,
+) -> AuditReport:
+    """`rlnorm grade --audit`: audit every gold of a data set and show what fails."""
+    rows, _ = load_problems(
+        data, preset=preset, fields=fields, split=split, audit=False, on_bad="drop"
+    )
+    report = audit_rows([(r.id, r.answer, r.meta) for r in rows])
+    if show:
+        print_audit(report)
+    return report
+
+
+def print_audit(report: AuditReport) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    good = report.total - len(report.failed)
+    title = f"{good} of {report.total} golds verify; {len(report.text_only)} only as text"
+    if report.structured:
+        title += f"; {len(report.structured)} are structured or missing and were not judged"
+    table = Table(title=title)
+    for column in ("id", "finding"):
+        table.add_column(column)
+    for id_ in report.failed:
+        table.add_row(escape(id_), escape(report.why[id_][:120]))
+    for id_ in report.text_only[:20]:
+        table.add_row(escape(id_), "not readable as mathematics: compared as text")
+    Console().print(table)

@@ -117,7 +117,6 @@ class ToolCallReward:
 
     name = "tool_calls"
     components = ("format", "correctness")
-    kind: Literal["cpu", "io"] = "cpu"
     runs_inline = True
 
     def __init__(self, *, needless_calls: Literal["ignore", "penalise"] = "ignore") -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 
 class Status(StrEnum):
@@ -56,16 +56,3 @@ class Score:
     detail: Mapping[str, Any] = field(default_factory=dict)
     per_turn: Sequence[float] | None = None
     """One number a turn of the assistant, NaN for a turn without; for turn-level estimators."""
-
-
-class Reward(Protocol):
-    """The full interface; most users write a plain function `f(sample) -> float | dict` instead."""
-
-    name: str
-    components: tuple[str, ...]
-    kind: Literal["cpu", "io"]
-    """cpu: runs in a killable worker process; io: a coroutine on the caller's loop."""
-
-    async def score(self, batch: Sequence[Sample]) -> list[Score]:
-        """One Score a sample, in order."""
-        ...

@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from rlnorm.rewards.json_values import as_text
 from rlnorm.rewards.judges.chat import ChatModel
@@ -102,7 +102,6 @@ class JudgeReward:
 
     name = "judge"
     components = ("judge",)
-    kind: Literal["cpu", "io"] = "io"
 
     def __init__(
         self,

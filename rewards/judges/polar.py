@@ -96,7 +96,6 @@ class PolarReward:
 
     name = "polar"
     components = ("polar",)
-    kind: Literal["cpu", "io"] = "io"
 
     def __init__(
         self,

@@ -1,13 +1,10 @@
 """The leaves of the grammar: literals, symbols, fences, fractions, matrices."""
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from rlnorm.rewards.math.budget import OverBudget, UnknownCommand, Unparsable, words
+from rlnorm.rewards.math.node import Grammar, Node
 from rlnorm.rewards.math.tokens import GREEK, Token
-
-if TYPE_CHECKING:
-    from rlnorm.rewards.math.parse import Node, Parser
 
 _MATRICES = words("matrix pmatrix bmatrix Bmatrix smallmatrix array vmatrix cases")
 _FENCES = {"\\lfloor": ("\\rfloor", "floor"), "\\lceil": ("\\rceil", "ceil")}
@@ -27,7 +24,7 @@ def parse_number(text: str) -> Fraction:
     return Fraction(mantissa.rstrip(".") + (f"e{scale}" if scale else ""))
 
 
-def parse_atom(parser: "Parser") -> "Node":
+def parse_atom(parser: Grammar) -> Node:
     """One literal, symbol, bracket or command."""
     token = parser.peek()
     if token.kind == "num":
@@ -56,7 +53,7 @@ def parse_atom(parser: "Parser") -> "Node":
     raise Unparsable(f"unexpected {token.text!r}")
 
 
-def _number(parser: "Parser", token: Token) -> "Node":
+def _number(parser: Grammar, token: Token) -> Node:
     value = parse_number(token.text)
     if parser.peek().text == "_" and token.text.isdigit():
         parser.take()
@@ -67,7 +64,7 @@ def _number(parser: "Parser", token: Token) -> "Node":
     return ("num", value, "." in token.text)
 
 
-def _subscript(parser: "Parser") -> str:
+def _subscript(parser: Grammar) -> str:
     if not parser.accept("{"):
         return parser.take().text
     parts, depth = [], 1
@@ -81,7 +78,7 @@ def _subscript(parser: "Parser") -> str:
         parts.append(token.text)
 
 
-def _symbol(parser: "Parser", name: str) -> "Node":
+def _symbol(parser: Grammar, name: str) -> Node:
     while True:
         if parser.accept("_"):
             name += "_" + _subscript(parser)
@@ -91,7 +88,7 @@ def _symbol(parser: "Parser", name: str) -> "Node":
             return _LETTERS.get(name, ("sym", name))
 
 
-def _absolute(parser: "Parser") -> "Node":
+def _absolute(parser: Grammar) -> Node:
     bar = parser.take().text
     parser.bars += 1
     inside = parser.sum()
@@ -100,7 +97,7 @@ def _absolute(parser: "Parser") -> "Node":
     return ("call", "abs", (inside,))
 
 
-def _command(parser: "Parser", name: str) -> "Node":
+def _command(parser: Grammar, name: str) -> Node:
     if name in CONSTANTS:
         return CONSTANTS[name]
     if name == "\\frac":
@@ -125,7 +122,7 @@ def _command(parser: "Parser", name: str) -> "Node":
     raise UnknownCommand(f"command {name}")
 
 
-def _name_in_braces(parser: "Parser") -> str:
+def _name_in_braces(parser: Grammar) -> str:
     parser.expect("{")
     letters = []
     while not parser.accept("}"):
@@ -136,7 +133,7 @@ def _name_in_braces(parser: "Parser") -> str:
     return "".join(letters)
 
 
-def _environment(parser: "Parser") -> "Node":
+def _environment(parser: Grammar) -> Node:
     name = _name_in_braces(parser)
     if name not in _MATRICES:
         raise Unparsable(f"environment {name}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from rlnorm.rewards.math.budget import MAX_ITEMS, OverBudget, Undefined, words
 from rlnorm.rewards.math.evaluate import DIGITS, Numeric, exact, has_kind, symbols
-from rlnorm.rewards.math.parse import Node
+from rlnorm.rewards.math.node import Node
 
 _POINTS = ("0.7390851332", "2.2360679774", "-1.3247179572", "0.2886751345", "-0.5671432904")
 _SIX_PLACES = Fraction(1, 2 * 10**6)

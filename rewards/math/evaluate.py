@@ -18,7 +18,7 @@ from rlnorm.rewards.math.budget import (
     Undefined,
     spend,
 )
-from rlnorm.rewards.math.parse import Node
+from rlnorm.rewards.math.node import Node
 
 DIGITS = 40
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlnorm.rewards.math.budget import Undefined
 from rlnorm.rewards.math.evaluate import Numeric, symbols
-from rlnorm.rewards.math.parse import Node
+from rlnorm.rewards.math.node import Node
 
 _INF: Node = ("inf",)
 _NEG_INF: Node = ("neginf",)

@@ -7,14 +7,12 @@ items), set, rel(operators, sides), union, inter, minus, matrix(rows), cases, ra
 """
 
 from fractions import Fraction
-from typing import Any
 
 from rlnorm.rewards.math.atoms import CONSTANTS, parse_atom
 from rlnorm.rewards.math.budget import MAX_DEPTH, OverBudget, UnknownCommand, Unparsable
+from rlnorm.rewards.math.node import Node
 from rlnorm.rewards.math.tokens import GREEK, Token, tokenize
 from rlnorm.rewards.math.units import is_void
-
-Node = tuple[Any, ...]
 
 _RELATIONS = {
     "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "\\ne": "!=", "\\neq": "!=",

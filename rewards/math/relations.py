@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rlnorm.rewards.math.budget import Undefined
 from rlnorm.rewards.math.compare import has_sign_choice, is_plain
 from rlnorm.rewards.math.evaluate import Numeric, symbols
-from rlnorm.rewards.math.parse import Node
+from rlnorm.rewards.math.node import Node
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 Equal = Callable[[Node, Node], bool]

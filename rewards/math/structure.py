@@ -13,7 +13,7 @@ from rlnorm.rewards.math.compare import (
 )
 from rlnorm.rewards.math.evaluate import exact, has_kind, symbols
 from rlnorm.rewards.math.intervals import REALS, as_region, pieces
-from rlnorm.rewards.math.parse import Node
+from rlnorm.rewards.math.node import Node
 from rlnorm.rewards.math.relations import labelled_value, relations_equal
 from rlnorm.rewards.math.units import is_void, unit_key
 

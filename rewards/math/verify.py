@@ -23,8 +23,9 @@ from rlnorm.rewards.math.budget import (
 from rlnorm.rewards.math.choice import choice_letter, labelled_letter, stated_letter
 from rlnorm.rewards.math.compare import Policy, rationals_equal
 from rlnorm.rewards.math.extract import Extraction, extract, extract_gold
+from rlnorm.rewards.math.node import Node
 from rlnorm.rewards.math.normalize import normalize
-from rlnorm.rewards.math.parse import Node, parse
+from rlnorm.rewards.math.parse import parse
 from rlnorm.rewards.math.structure import equal
 from rlnorm.rewards.text import after_reasoning, find_boxes
 from rlnorm.rewards.types import Status

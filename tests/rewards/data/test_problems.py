@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from rlnorm.errors import InputError
-from rlnorm.rewards.audit import audit, audit_rows
+from rlnorm.rewards.audit import audit_rows
 from rlnorm.rewards.code_tests import CallTest, StreamTest, parse_tests
 from rlnorm.rewards.data.formats import PRESETS
 from rlnorm.rewards.data.problems import load_problems, question_key
+from rlnorm.rewards.grade import audit
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
