@@ -168,8 +168,8 @@ def grade(
         Path | None,
         typer.Option(help="Check every gold of a data file against itself instead."),
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="With --audit: the data set's preset, such as gsm8k.")
+    format: Annotated[
+        str | None, typer.Option(help="With --audit: the data set's format, such as gsm8k.")
     ] = None,
 ) -> None:
     """Grade answers against golds, or audit the golds of a data set.
@@ -181,7 +181,7 @@ def grade(
 
         if cases is not None or out is not None:
             raise InputError("grade --audit DATA takes neither CASES nor --out")
-        run_audit(audit, preset=preset)
+        run_audit(audit, format=format)
         return
     if cases is None or out is None:
         raise InputError("grade: needs CASES and --out VERDICTS, or --audit DATA")

@@ -40,8 +40,8 @@ def check_gold(answer: str, meta: Mapping[str, Any]) -> str:
 def audit_rows(rows: Sequence[tuple[str, Any, Mapping[str, Any]]]) -> AuditReport:
     """Audit (id, answer, meta) rows.
 
-    A text that cannot be read as mathematics fails only where a preset says (meta["verifier"]) that
-    the answers are mathematics: it may as well be a sentence for `exact` or code for a test.
+    A text that cannot be read as mathematics fails only where a data format (meta["verifier"]) says
+    that the answers are mathematics: it may as well be a sentence for `exact` or code for a test.
     """
     why, text_only = {}, []
     judged = [row for row in rows if isinstance(row[1], str)]

@@ -275,14 +275,14 @@ def print_report(report: GradeReport) -> None:
 def audit(
     data: str | os.PathLike[str],
     *,
-    preset: str | None = None,
+    format: str | None = None,
     fields: Mapping[str, str] | None = None,
     split: str | None = None,
     show: bool = True,
 ) -> AuditReport:
     """`rlnorm grade --audit`: audit every gold of a data set and show what fails."""
     rows, _ = load_problems(
-        data, preset=preset, fields=fields, split=split, audit=False, on_bad="drop"
+        data, format=format, fields=fields, split=split, audit=False, on_bad="drop"
     )
     report = audit_rows([(r.id, r.answer, r.meta) for r in rows])
     if show:

@@ -39,19 +39,19 @@ def load_prompts(
 def load_rows(
     source: str, fields: Mapping[str, str], *, key: str = "data source"
 ) -> list[ProblemRow]:
-    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet, `hf:...` or `PRESET=FILE`."""
+    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet, `hf:...` or `FORMAT=FILE`."""
     of_key(key, source, check_source, source, False)
     if source.startswith("task:"):
         return _task_rows(source)
     hub = of_key(key, source, parse_hub_source, source)
-    preset, equals, path = source.partition("=")
+    data_format, equals, path = source.partition("=")
     if hub is not None:
-        options = {"preset": hub.preset, "subset": hub.subset, "split": hub.split}
+        options = {"format": hub.format, "subset": hub.subset, "split": hub.split}
         load = partial(load_problems, str(hub.name), fields=fields, **options)
         rows, report = of_key(key, source, load)
     else:
         rows, report = load_problems(
-            path if equals else source, preset=preset if equals else None, fields=fields
+            path if equals else source, format=data_format if equals else None, fields=fields
         )
     if report.dropped:
         log.warning("%s: %s", source, report.summary())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlnorm.errors import InputError
-from rlnorm.rewards.data.formats import Preset
+from rlnorm.rewards.data.formats import DataFormat
 from rlnorm.rewards.data.hub import HubName, dataset_rows, parse_name
 
 _SUFFIXES = (".jsonl", ".json", ".parquet")
@@ -14,7 +14,7 @@ _ONE_A_LINE = "needs one whole JSON object on each line, no list around them"
 
 
 def read_rows(
-    where: str, preset: Preset, subset: str | None, split: str | None
+    where: str, data_format: DataFormat, subset: str | None, split: str | None
 ) -> Iterator[Mapping[str, Any]]:
     """The rows of a file, of a folder's files in order, or of a hub data set."""
     path = Path(where)
@@ -29,7 +29,7 @@ def read_rows(
     elif path.is_file():
         yield from _read_file(path)
     elif path.suffix not in _SUFFIXES and (name := parse_name(where, "dataset")):
-        yield from _read_hub(name, preset, subset, split)
+        yield from _read_hub(name, data_format, subset, split)
     else:
         raise InputError(f"{where}: no such file, folder or hub id (owner/name)")
 
@@ -60,11 +60,11 @@ def _read_file(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _read_hub(
-    name: HubName, preset: Preset, subset: str | None, split: str | None
+    name: HubName, data_format: DataFormat, subset: str | None, split: str | None
 ) -> Iterator[Mapping[str, Any]]:
-    known = name.repo == preset.hub
-    subset = subset or (preset.subset if known else None)
-    wanted = split or (preset.split if known else "train")
+    known = name.repo == data_format.hub
+    subset = subset or (data_format.subset if known else None)
+    wanted = split or (data_format.split if known else "train")
     try:
         yield from dataset_rows(name, subset, wanted)
     except InputError as error:

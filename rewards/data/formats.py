@@ -1,6 +1,6 @@
 """Where each known data set keeps its question and answer, and how its answers compare.
 
-Nothing is shipped: a preset reads the user's own copy or the hub. Facts about the columns are from
+Nothing is shipped: a format reads the user's own copy or the hub. Facts about the columns are from
 each data set's page on the hub; sets that exist in several shapes list all of them. The hub itself
 was out of reach when this was written: the tests serve files of these shapes.
 """
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Preset:
+class DataFormat:
     """Columns are tried in order; a dot goes into tables and lists (`prompt.0.content`)."""
 
     hub: str = ""
@@ -103,35 +103,35 @@ def _countdown(row: Row) -> Row:
 
 
 _AIME = {"question": ("problem", "Problem", "question"), "answer": ("answer", "Answer")}
-PRESETS: dict[str, Preset] = {
-    "gsm8k": Preset(hub="openai/gsm8k", subset="main", convert=_gsm8k),
-    "svamp": Preset(hub="ChilleD/SVAMP", convert=_svamp),
-    "gsm_hard": Preset(
+FORMATS: dict[str, DataFormat] = {
+    "gsm8k": DataFormat(hub="openai/gsm8k", subset="main", convert=_gsm8k),
+    "svamp": DataFormat(hub="ChilleD/SVAMP", convert=_svamp),
+    "gsm_hard": DataFormat(
         hub="reasoning-machines/gsm-hard",
         split="train",
         convert=_gsm_hard,
         policy={"relative_tolerance": 1e-4},
     ),
-    "aqua": Preset(hub="deepmind/aqua_rat", subset="raw", convert=_aqua, verifier="choice"),
-    "olympiadbench": Preset(
+    "aqua": DataFormat(hub="deepmind/aqua_rat", subset="raw", convert=_aqua, verifier="choice"),
+    "olympiadbench": DataFormat(
         hub="Hothan/OlympiadBench",
         subset="OE_TO_maths_en_COMP",
         split="train",
         convert=_olympiadbench,
         policy={"units": "ignore"},
     ),
-    "countdown": Preset(
+    "countdown": DataFormat(
         hub="Jiayi-Pan/Countdown-Tasks-3to4",
         split="train",
         convert=_countdown,
         verifier="countdown",
     ),
-    "math500": Preset(hub="HuggingFaceH4/MATH-500", question=("problem",), answer=("answer",)),
-    "aime24": Preset(hub="HuggingFaceH4/aime_2024", split="train", **_AIME),  # type: ignore[arg-type]
-    "aime25": Preset(hub="math-ai/aime25", **_AIME),  # type: ignore[arg-type]
-    "amc23": Preset(hub="math-ai/amc23"),
-    "minerva": Preset(hub="math-ai/minervamath", policy={"relative_tolerance": 0.01}),
-    "dapo_math_17k": Preset(
+    "math500": DataFormat(hub="HuggingFaceH4/MATH-500", question=("problem",), answer=("answer",)),
+    "aime24": DataFormat(hub="HuggingFaceH4/aime_2024", split="train", **_AIME),  # type: ignore[arg-type]
+    "aime25": DataFormat(hub="math-ai/aime25", **_AIME),  # type: ignore[arg-type]
+    "amc23": DataFormat(hub="math-ai/amc23"),
+    "minerva": DataFormat(hub="math-ai/minervamath", policy={"relative_tolerance": 0.01}),
+    "dapo_math_17k": DataFormat(
         hub="BytedTsinghua-SIA/DAPO-Math-17k",
         split="train",
         question=("prompt.0.content", "question"),
@@ -142,11 +142,11 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def get_preset(name: str | None) -> Preset:
-    """The preset, or the plain columns id, question (or messages), answer, source, level when none
+def get_format(name: str | None) -> DataFormat:
+    """The format, or the plain columns id, question (or messages), answer, source, level when none
     is named."""
     if name is None:
-        return Preset(verifier="")
-    if name not in PRESETS:
-        raise InputError(f"preset = {name!r}: {choices(name, PRESETS)}")
-    return PRESETS[name]
+        return DataFormat(verifier="")
+    if name not in FORMATS:
+        raise InputError(f"format = {name!r}: {choices(name, FORMATS)}")
+    return FORMATS[name]

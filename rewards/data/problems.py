@@ -13,7 +13,7 @@ from rlnorm.lookup import choices
 from rlnorm.rewards.audit import AuditReport, audit_rows
 from rlnorm.rewards.data.conversation import read_messages, said
 from rlnorm.rewards.data.files import read_rows
-from rlnorm.rewards.data.formats import Preset, get_preset
+from rlnorm.rewards.data.formats import DataFormat, get_format
 from rlnorm.rewards.json_values import plain_json
 
 _NAMES = ("id", "question", "messages", "answer", "source", "level")
@@ -62,7 +62,7 @@ class LoadReport:
 def load_problems(
     data: str | os.PathLike[str],
     *,
-    preset: str | None = None,
+    format: str | None = None,
     fields: Mapping[str, str] | None = None,
     subset: str | None = None,
     split: str | None = None,
@@ -74,14 +74,14 @@ def load_problems(
     """Rows and what was dropped. Golds that do not verify against themselves are dropped.
 
     data: a .jsonl or .parquet file, a folder of them, or a hub id (OWNER/NAME[@REVISION]); "" takes
-    the preset's hub id. subset: of a hub data set that has several.
+    the format's hub id. subset: of a hub data set that has several.
     fields: {question: prompt, answer: gold, id: uid}, or {messages: conversation}; {answer: ""} for
     data without golds. keep_out: rows of the held-out split; a question of theirs in this data is
     an error, or dropped with on_bad="drop", as are empty answers and duplicate ids. Of rows without
     an id that ask the same, the first is kept. Raises InputError with the file, the row and what is
     allowed.
     """
-    chosen = _with_fields(get_preset(preset), fields or {})
+    chosen = _with_fields(get_format(format), fields or {})
     where = str(data) or chosen.hub
     if not where:
         raise InputError("data = '': needs a file or a hub id")
@@ -103,7 +103,7 @@ def load_problems(
     return rows, LoadReport(len(raw), len(rows), left_out, report)
 
 
-def _with_fields(preset: Preset, fields: Mapping[str, str]) -> Preset:
+def _with_fields(data_format: DataFormat, fields: Mapping[str, str]) -> DataFormat:
     for name, column in fields.items():
         if name not in _NAMES:
             raise InputError(f"fields.{name}: {choices(name, _NAMES)}")
@@ -114,7 +114,7 @@ def _with_fields(preset: Preset, fields: Mapping[str, str]) -> Preset:
     columns = {name: (column,) if column else () for name, column in fields.items()}
     if "messages" in columns:
         columns["question"] = ()
-    return replace(preset, **columns)  # type: ignore[arg-type]
+    return replace(data_format, **columns)  # type: ignore[arg-type]
 
 
 def _get(row: Mapping[str, Any], column: str) -> Any:
@@ -151,42 +151,54 @@ def _needed(row: Mapping[str, Any], columns: Sequence[str], name: str, where: st
 
 
 def _problem(
-    raw: Mapping[str, Any], index: int, where: str, preset: Preset, policy: Mapping[str, Any]
+    raw: Mapping[str, Any],
+    index: int,
+    where: str,
+    data_format: DataFormat,
+    policy: Mapping[str, Any],
 ) -> ProblemRow:
     at = f"{where} row {index + 1}"
     try:
-        row = preset.convert(raw) if preset.convert else raw
+        row = data_format.convert(raw) if data_format.convert else raw
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{at}: {error}") from error
-    messages = _conversation(row, preset, at)
+    messages = _conversation(row, data_format, at)
     question = messages[-1]["content"] if messages else ""
-    if not messages and preset.question:
-        question = _needed(row, preset.question, "question", at)
-    answer = _needed(row, preset.answer, "answer", at) if preset.answer else None
-    known = _first(row, preset.id, at)
-    read = (preset.question, preset.answer, preset.id, preset.level, preset.source)
-    used = {"source", "policy"}.union(*read, preset.messages if messages else ())
-    merged = {**preset.policy, **(row.get("policy") or {}), **policy}
-    meta = {k: v for k, v in row.items() if k not in used} | {"verifier": preset.verifier}
+    if not messages and data_format.question:
+        question = _needed(row, data_format.question, "question", at)
+    answer = _needed(row, data_format.answer, "answer", at) if data_format.answer else None
+    known = _first(row, data_format.id, at)
+    read = (
+        data_format.question,
+        data_format.answer,
+        data_format.id,
+        data_format.level,
+        data_format.source,
+    )
+    used = {"source", "policy"}.union(*read, data_format.messages if messages else ())
+    merged = {**data_format.policy, **(row.get("policy") or {}), **policy}
+    meta = {k: v for k, v in row.items() if k not in used} | {"verifier": data_format.verifier}
     return ProblemRow(
         id=f"{Path(where).stem}-{index}" if known is None else str(known),
         question="" if question is None else str(question),
         answer=_gold(answer),
         messages=messages,
-        source=str(_first(row, preset.source, at) or where),
-        level=_level(_first(row, preset.level, at)),
+        source=str(_first(row, data_format.source, at) or where),
+        level=_level(_first(row, data_format.level, at)),
         meta=meta | ({"policy": merged} if merged else {}),
         own_id=known is not None,
     )
 
 
-def _conversation(row: Mapping[str, Any], preset: Preset, at: str) -> tuple[Mapping[str, str], ...]:
+def _conversation(
+    row: Mapping[str, Any], data_format: DataFormat, at: str
+) -> tuple[Mapping[str, str], ...]:
     """The row's messages, where no question stands beside them."""
-    if _first(row, preset.question, at) is not None:
+    if _first(row, data_format.question, at) is not None:
         return ()
-    column = next((c for c in preset.messages if _get(row, c) is not None), None)
-    if column is None and not preset.question:
-        _needed(row, preset.messages, "messages", at)
+    column = next((c for c in data_format.messages if _get(row, c) is not None), None)
+    if column is None and not data_format.question:
+        _needed(row, data_format.messages, "messages", at)
     return () if column is None else read_messages(_get(row, column), f"{at}: {column}")
 
 
@@ -221,7 +233,7 @@ def _asked(row: ProblemRow) -> str:
 def _without_bad(
     rows: list[ProblemRow],
     where: str,
-    preset: Preset,
+    data_format: DataFormat,
     keep_out: Sequence[ProblemRow],
     on_bad: str,
     dropped: dict[str, list[str]],
@@ -234,7 +246,7 @@ def _without_bad(
         reason, asked = "", _asked(row)
         if row.id in ids:
             reason = "duplicate"
-        elif not row.question.strip() or (preset.answer and _is_blank(row.answer)):
+        elif not row.question.strip() or (data_format.answer and _is_blank(row.answer)):
             reason = "empty"
         elif question_key(asked) in held_out:
             reason = "leaked"
@@ -247,7 +259,9 @@ def _without_bad(
         else:
             kept.append(row)
     for reason, found in dropped.items():
-        excused = reason == "repeated" or (reason == "duplicate" and preset.on_duplicate == "drop")
+        excused = reason == "repeated" or (
+            reason == "duplicate" and data_format.on_duplicate == "drop"
+        )
         if on_bad == "error" and not excused:
             what = reasons.get(reason, "questions that are also in the held-out data")
             shown = ", ".join(found[:_SHOWN])

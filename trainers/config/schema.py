@@ -63,7 +63,7 @@ class ModelConfig(Section):
 
 class DataConfig(Section):
     train: str
-    """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `PRESET=FILE`."""
+    """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `FORMAT=FILE`."""
     eval: dict[FileName, str] = {}
     """Benchmarks by name, each a source like `train`."""
     fields: dict[str, str] = {}

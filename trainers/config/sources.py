@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.data import hub
-from rlnorm.rewards.data.formats import get_preset
+from rlnorm.rewards.data.formats import get_format
 from rlnorm.rewards.data.hub import HubName
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.tasks import TASKS
@@ -25,10 +25,10 @@ FILES = (".jsonl", ".json", ".parquet")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubSource:
-    """`[PRESET=]hf:OWNER/NAME[@REVISION][/SUBSET][:SPLIT]` or `hf:PRESET[:SPLIT]`, taken apart."""
+    """`[FORMAT=]hf:OWNER/NAME[@REVISION][/SUBSET][:SPLIT]` or `hf:FORMAT[:SPLIT]`, taken apart."""
 
     name: HubName
-    preset: str | None
+    format: str | None
     subset: str | None
     split: str | None
 
@@ -41,18 +41,18 @@ def parse_hub_source(source: str) -> HubSource | None:
     match = _HUB_SOURCE.fullmatch(source)
     if match is None:
         return None
-    preset, path, split = match.groups()
-    if preset is None and "/" not in path:
-        preset, path = path, get_preset(path).hub
-    get_preset(preset)  # a misspelt one is told here
+    data_format, path, split = match.groups()
+    if data_format is None and "/" not in path:
+        data_format, path = path, get_format(path).hub
+    get_format(data_format)  # a misspelt one is told here
     repo, subset = (["/".join(path.split("/")[:2]), *path.split("/")[2:], ""])[:2]
     name = hub.parse_name(repo, "dataset")
     if name is None or path.count("/") > 2:
         raise InputError(
-            "needs hf:OWNER/NAME[@REVISION][/SUBSET][:SPLIT], or hf:PRESET[:SPLIT] with the name "
+            "needs hf:OWNER/NAME[@REVISION][/SUBSET][:SPLIT], or hf:FORMAT[:SPLIT] with the name "
             "of a known data set"
         )
-    return HubSource(name=name, preset=preset, subset=subset or None, split=split or None)
+    return HubSource(name=name, format=data_format, subset=subset or None, split=split or None)
 
 
 def of_key(key: str, value: str, call: Callable[..., T], *args: Any) -> T:
@@ -70,7 +70,7 @@ def data_sources(config: Config) -> dict[str, str]:
 
 
 def check_source(source: str, turns: bool) -> None:
-    """That a data source names something: a task, a split, a preset, a file that is there.
+    """That a data source names something: a task, a split, a data format, a file that is there.
 
     turns: True with rollout.environment, which has problems of its own.
     """
@@ -87,9 +87,9 @@ def check_source(source: str, turns: bool) -> None:
         if split and split not in TASK_SIZES:
             raise InputError(f"choose a split from {', '.join(TASK_SIZES)}")
     elif parse_hub_source(source) is None:
-        preset, equals, path = source.partition("=")
+        data_format, equals, path = source.partition("=")
         if equals:
-            get_preset(preset)
+            get_format(data_format)
         _check_file(path if equals else source)
 
 

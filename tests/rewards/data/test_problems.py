@@ -6,7 +6,7 @@ import pytest
 from rlnorm.errors import InputError
 from rlnorm.rewards.audit import audit_rows
 from rlnorm.rewards.code_tests import CallTest, StreamTest, parse_tests
-from rlnorm.rewards.data.formats import PRESETS
+from rlnorm.rewards.data.formats import FORMATS
 from rlnorm.rewards.data.problems import load_problems, question_key
 from rlnorm.rewards.grade import audit
 
@@ -48,9 +48,9 @@ HUB_SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", sorted(FORMATS))
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_presets_read_the_shape_of_the_hub(name, suffix, tmp_path):
+def test_formats_read_the_shape_of_the_hub(name, suffix, tmp_path):
     row, answer = HUB_SHAPES[name]
     path = tmp_path / f"data{suffix}"
     if suffix == ".jsonl":
@@ -60,15 +60,15 @@ def test_presets_read_the_shape_of_the_hub(name, suffix, tmp_path):
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
-    [problem], report = load_problems(path, preset=name)
+    [problem], report = load_problems(path, format=name)
     assert problem.answer == answer
     assert problem.question
     assert report.summary() == "1 of 1 rows kept"
 
 
-def test_preset_details(tmp_path):
+def test_format_details(tmp_path):
     def load(name):
-        return load_problems(write(tmp_path / "d.jsonl", [HUB_SHAPES[name][0]]), preset=name)[0][0]
+        return load_problems(write(tmp_path / "d.jsonl", [HUB_SHAPES[name][0]]), format=name)[0][0]
 
     assert load("svamp").question == "Two dogs. How many?"
     assert load("aqua").question == "q?\nAnswer choices:\nA)1\nB)2"
@@ -158,12 +158,12 @@ def test_golds_that_hold_nothing_are_empty(gold, tmp_path):
         load_problems(write(tmp_path / "d.jsonl", [good(), good(1, answer=gold)]))
 
 
-def test_a_text_that_is_no_mathematics_fails_only_where_a_preset_says_it_should_be(tmp_path):
+def test_a_text_that_is_no_mathematics_fails_only_where_a_format_says_it_should_be(tmp_path):
     path = write(tmp_path / "d.jsonl", [good(), good(1, answer="a } b")])
     _, report = load_problems(path)
     assert report.dropped == {}
     assert report.audit.text_only == ("r1",)
-    _, report = load_problems(path, preset="math500", fields={"question": "question"})
+    _, report = load_problems(path, format="math500", fields={"question": "question"})
     assert report.dropped == {"gold_error": ("r1",)}
 
 
@@ -276,7 +276,7 @@ def test_missing_files_and_names(tmp_path):
     with pytest.raises(InputError, match="no such file, folder or hub id"):
         load_problems(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="did you mean 'gsm8k'"):
-        load_problems(tmp_path, preset="gsm8")
+        load_problems(tmp_path, format="gsm8")
     with pytest.raises(InputError, match=r"fields.anwser: .*did you mean 'answer'"):
         load_problems(write(tmp_path / "d.jsonl", [good()]), fields={"anwser": "x"})
     with pytest.raises(InputError, match=r"has no test.jsonl or .parquet"):
@@ -335,10 +335,10 @@ def test_golds_that_do_not_verify_are_dropped_and_named(tmp_path):
         {"id": "bad", "question": "b", "answer": "3 + 6", "nums": [3, 5], "target": 8},
     ]
     path = write(tmp_path / "d.jsonl", rows)
-    kept, report = load_problems(path, preset="countdown")
+    kept, report = load_problems(path, format="countdown")
     assert [r.id for r in kept] == ["good"]
     assert report.dropped == {"gold_error": ("bad",)}
-    found = audit(path, preset="countdown", show=False)
+    found = audit(path, format="countdown", show=False)
     assert found.failed == ("bad",)
     assert "uses [3, 6]" in found.why["bad"]
 
@@ -358,7 +358,7 @@ def test_question_key_ignores_spelling():
 
 
 @pytest.mark.parametrize(
-    ("file", "preset", "rows"),
+    ("file", "format", "rows"),
     [
         ("gsm8k/train.jsonl", "gsm8k", 7473),
         ("gsm8k/test.jsonl", "gsm8k", 1319),
@@ -370,10 +370,10 @@ def test_question_key_ignores_spelling():
         ("countdown/test.jsonl", "countdown", 512),
     ],
 )
-def test_every_gold_of_the_real_sets_verifies(file, preset, rows):
+def test_every_gold_of_the_real_sets_verifies(file, format, rows):
     if not (SHARED / file).is_file():
         pytest.skip(f"{SHARED / file} is not here")
-    kept, report = load_problems(SHARED / file, preset=preset)
+    kept, report = load_problems(SHARED / file, format=format)
     assert (len(kept), report.read) == (rows, rows)
     assert report.audit is not None
     assert len(report.audit.text_only) <= 0.005 * rows
@@ -382,6 +382,6 @@ def test_every_gold_of_the_real_sets_verifies(file, preset, rows):
 def test_the_real_splits_are_apart():
     if not (SHARED / "gsm8k").is_dir():
         pytest.skip(f"{SHARED} is not here")
-    held_out, _ = load_problems(SHARED / "gsm8k" / "test.jsonl", preset="gsm8k")
-    rows, _ = load_problems(SHARED / "gsm8k", split="train", preset="gsm8k", keep_out=held_out)
+    held_out, _ = load_problems(SHARED / "gsm8k" / "test.jsonl", format="gsm8k")
+    rows, _ = load_problems(SHARED / "gsm8k", split="train", format="gsm8k", keep_out=held_out)
     assert len(rows) == 7473

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from rlnorm.errors import InputError
-from rlnorm.rewards.data.formats import get_preset
+from rlnorm.rewards.data.formats import get_format
 from rlnorm.trainers.config.check import precheck
 from rlnorm.trainers.config.file import find_preset
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer
@@ -257,9 +257,9 @@ def test_every_shipped_preset_is_found_by_its_name_and_names_known_data(path):
     assert find_preset(name).samefile(path)
     config = load_config(name)
     for source in (config.data.train, *config.data.eval.values()):
-        preset, equals, _ = source.partition("=")
+        data_format, equals, _ = source.partition("=")
         if equals:
-            assert get_preset(preset) is not None
+            assert get_format(data_format) is not None
 
 
 def test_bfloat16_weights_need_a_learner_that_keeps_a_float32_copy():

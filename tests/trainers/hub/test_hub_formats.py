@@ -1,4 +1,4 @@
-"""Every preset by name from a hub: repository, subset, split and columns as its page has them."""
+"""Every data format by name from a hub: repository, subset, split and columns as on its page."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from rlnorm.rewards.data.formats import PRESETS
+from rlnorm.rewards.data.formats import FORMATS
 
 LOAD = """
 import dataclasses, json, sys
@@ -129,11 +129,11 @@ def content(shape):
 
 
 @pytest.mark.slow
-def test_every_preset_reads_the_shape_of_its_page_from_the_hub(hub, tmp_path):
-    assert SHAPES.keys() == PRESETS.keys()
+def test_every_format_reads_the_shape_of_its_page_from_the_hub(hub, tmp_path):
+    assert SHAPES.keys() == FORMATS.keys()
     for name, shape in SHAPES.items():
-        hub.add("dataset", PRESETS[name].hub, {shape.file: content(shape)})
-        hub.add("dataset", PRESETS[name].hub, {"README.md": shape.readme or "# a data set"})
+        hub.add("dataset", FORMATS[name].hub, {shape.file: content(shape)})
+        hub.add("dataset", FORMATS[name].hub, {"README.md": shape.readme or "# a data set"})
     environment = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
     result = subprocess.run(
         [sys.executable, "-c", LOAD, *SHAPES],
