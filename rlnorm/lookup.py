@@ -11,7 +11,7 @@ from importlib.util import spec_from_file_location
 from types import ModuleType
 from typing import Any
 
-from rlnorm.errors import InputError, code_of_user
+from rlnorm.errors import InputError, with_place
 
 _PREFIX = "rlnorm_user_file"
 
@@ -40,13 +40,19 @@ def load_object(reference: str, where: str) -> Any:
     found: Any = _load_module(source, f"{where} = {reference!r}")
     for part in path.split("."):
         if not hasattr(found, part):
-            own = {found.__name__} if isinstance(found, ModuleType) else {found.__module__}
-            names = [n for n, v in vars(found).items() if getattr(v, "__module__", "") in own]
+            names = _defined_in(found)
             raise InputError(
                 f"{where} = {reference!r}: no {part!r} in it, only {names}{suggest(part, names)}"
             )
         found = getattr(found, part)
     return found
+
+
+def _defined_in(found: Any) -> list[str]:
+    """What a module or class defines itself, without what it imports."""
+    own = found.__name__ if isinstance(found, ModuleType) else getattr(found, "__module__", "")
+    held = getattr(found, "__dict__", {})
+    return [name for name, value in held.items() if getattr(value, "__module__", None) == own]
 
 
 def absolute_reference(reference: str) -> str:
@@ -66,15 +72,15 @@ def _load_module(source: str, where: str) -> ModuleType:
             raise InputError(f"{where}: no such file {_full_path(source)}")
         # the path is spelt out in the name, so that any process can find the module again
         name = _PREFIX + re.sub(r"\W|_", lambda m: f"_{ord(m[0]):x}_", _full_path(source))
-    with code_of_user(f"{where}: importing it"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if source != name or not f"{name}.".startswith(f"{error.name}."):
-                raise
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) and source == name else None
+        if missing and f"{name}.".startswith(f"{missing}."):
             raise InputError(
-                f"{where}: no module named {error.name!r} in this folder or installed"
+                f"{where}: no module named {missing!r} in this folder or installed"
             ) from error
+        raise InputError(f"{where}: importing it: {with_place(error)}") from error
 
 
 class _UserFiles:

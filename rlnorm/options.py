@@ -118,7 +118,7 @@ def _hint(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
         return Any
     if isinstance(default, int | float) and not isinstance(default, bool):
         return float  # 1 may well stand for 1.0
-    return next((t for t in (bool, str, list, Mapping) if isinstance(default, t)), Any)
+    return next((t for t in (bool, str, Mapping, Sequence) if isinstance(default, t)), Any)
 
 
 def _describe(hint: Any) -> str:

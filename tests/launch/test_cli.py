@@ -46,7 +46,7 @@ def test_the_help_of_train_names_presets_and_the_page_of_keys():
         (("trian",), "No such command 'trian'"),
         (("train",), "Missing argument"),
         (("train", "quickstart", "--resume", "--overwrite"), "exclude each other"),
-        (("train", "quickstart", "learner.lrr=1"), "did you mean lr?"),
+        (("train", "quickstart", "learner.lrr=1"), "did you mean 'lr'?"),
         (("grade",), "needs CASES and --out"),
         (("grade", "missing.jsonl", "--out", "x.jsonl"), "missing.jsonl"),
         (("estimators", "gropo"), "did you mean 'grpo'?"),

@@ -1,10 +1,13 @@
 import asyncio
 import math
+import sys
 from pathlib import Path
 
 import pytest
 
+from rlnorm.lookup import load_object
 from rlnorm.rewards import InputError, RewardError, Sample, Status, load_rewards
+from rlnorm.rewards.pool import WorkerPool
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +188,15 @@ def test_constant_scores_raise_an_alarm():
         ([{"name": "x", "function": "exact", "weight": math.nan}], "finite number"),
         ([{"name": "x", "function": "my_rewards:length", "options": {"scal": 1}}], "'scale'"),
         (
+            [{"name": "x", "function": "my_rewards:length", "options": {"scale": "big"}}],
+            r"^rewards\.x\.options\.scale = 'big' \(str\): length takes float",
+        ),
+        (
+            [{"name": "x", "function": "tool_calls", "options": {"needless_calls": "no"}}],
+            r"^rewards\.x\.options\.needless_calls = 'no' .*one of \['ignore', 'penalise'\]",
+        ),
+        ([{"name": "x", "function": "./none.py:f"}], r"\.function = '\./none\.py:f': no such file"),
+        (
             [{"name": "x", "function": "regex"}],
             r"rewards\.x\.options\.pattern: Regex needs a value",
         ),
@@ -243,3 +255,79 @@ def test_a_reward_that_fails_to_close_keeps_no_worker_alive():
 
     before, after = asyncio.run(run())
     assert (len(before), after) == (1, [])
+
+
+IN_A_FILE = """
+class Grade(float):
+    "Comes back from the worker as this very class."
+
+def length(sample, *, scale=1.0):
+    return Grade(scale * len(sample.completion))
+
+def fails(sample):
+    return 1 / 0
+
+class FailsInAWorker:
+    def __init__(self):
+        import os
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+            raise RuntimeError("not\\nhere")
+
+    def __call__(self, sample):
+        return 1.0
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    (tmp_path / "rewards.py").write_text(IN_A_FILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "rewards.py"
+
+
+def test_a_file_of_rewards_works_in_workers_wherever_they_run(file, tmp_path_factory, monkeypatch):
+    async def run():
+        scorer = load_rewards([{"name": "n", "function": "./rewards.py:length"}], workers=1)
+        monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        try:
+            return await scorer.score(samples("a", "bbb"))
+        finally:
+            await scorer.close()
+
+    assert [row["n"].value for row in asyncio.run(run())] == [1.0, 3.0]
+
+
+def test_the_users_rewards_module_is_theirs_in_a_worker_too(file, monkeypatch):
+    monkeypatch.syspath_prepend(file.parent)
+    monkeypatch.delitem(sys.modules, "rewards", raising=False)
+    rows, _ = score([{"name": "n", "function": "rewards:length"}], samples("abc"))
+    assert rows[0]["n"].value == 3.0
+
+
+def test_an_object_of_a_class_in_a_file_comes_back_as_that_class(file):
+    reference = f"{file}:length"
+    grade = load_object(reference, "w").__globals__["Grade"]
+
+    async def run():
+        pool = WorkerPool(1)
+        try:
+            return await pool.map(pool.register(reference), samples("abc"))
+        finally:
+            pool.close()
+
+    [outcome] = asyncio.run(run())
+    assert (outcome.kind, type(outcome.value)) == ("ok", grade)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "line"),
+    [
+        ("fails", "ZeroDivisionError: division by zero", 9),
+        ("FailsInAWorker", "RuntimeError: not here", 15),
+    ],
+)
+def test_code_in_a_file_that_fails_in_a_worker_is_told_in_one_line(file, name, error, line):
+    with pytest.raises(RewardError) as told:
+        score([{"name": "n", "function": f"rewards.py:{name}"}], samples("abc"))
+    assert str(told.value).endswith(f"{error} ({file}, line {line})")
+    assert "\n" not in str(told.value)

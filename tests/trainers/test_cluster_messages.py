@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from rlnorm.errors import InputError
-from rlnorm.trainers.cluster.ray import Cluster, one_line, resource_table
+from rlnorm.errors import InputError, one_line
+from rlnorm.trainers.cluster.ray import Cluster, resource_table
 
 
 def test_the_table_sets_asked_beside_present():
@@ -35,4 +35,4 @@ def test_nothing_answers():
 
 def test_errors_become_one_line():
     assert one_line(ValueError("first\n   second")) == "ValueError: first second"
-    assert len(one_line(ValueError("x" * 1000))) == 400
+    assert one_line(ValueError("x" * 1000)) == "ValueError: " + "x" * 1000

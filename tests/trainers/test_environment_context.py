@@ -84,3 +84,44 @@ def test_the_smallest_stated_context_counts(model):
     engines = ["rollout.backend=vllm", "rollout.engine_options={max_model_len: 40}"]
     config = load_config("multi_turn", [path, *engines])
     assert resolve_environment(config).limits.context_tokens == 40
+
+
+OWN = """
+from rlnorm.rewards.environments.chain import ChainEnv
+
+class Mine(ChainEnv):
+    def __init__(self, *, turns=(2, 3), pace=2):
+        super().__init__(turns=turns)
+"""
+
+
+def test_an_environment_in_a_file_of_its_own(model, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    path = f"model.path={model(48)}"
+    asked = "rollout.environment={name: 'mine.py:Mine', pace: 3}"
+    environment = resolve_environment(load_config("multi_turn", [path, asked]))
+    assert type(environment.make("train")).__name__ == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("{name: chain, operations: two}", r"operations = 'two' \(str\): chain takes int"),
+        ("{name: chain, turns: 3}", r"turns = 3 \(int\): chain takes Sequence\[int\]"),
+        ("{name: 'mine.py:Mine', pace: fast}", r"pace = 'fast' \(str\): mine.py:Mine takes float"),
+        ("{name: chain, max_turns: four}", r"max_turns = 'four' \(str\): a rollout takes int"),
+        ("{name: chain, context_tokens: [8]}", r"context_tokens = \[8\] \(list\): a rollout takes"),
+        ("{name: chain, max_turns: 0}", r"max_turns = 0: must be > 0"),
+        ("{name: chian}", r"name = 'chian': allowed .*did you mean 'chain'"),
+        ("{name: 'none.py:Mine'}", r"name = 'none.py:Mine': no such file"),
+    ],
+)
+def test_a_wrong_environment_is_refused_in_one_line(model, tmp_path, monkeypatch, table, message):
+    (tmp_path / "mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    config = load_config("multi_turn", [f"model.path={model(48)}", f"rollout.environment={table}"])
+    with pytest.raises(InputError, match=message) as told:
+        resolve_environment(config)
+    assert str(told.value).startswith("rollout.environment")
+    assert "\n" not in str(told.value)

@@ -138,9 +138,9 @@ class Cluster:
         except Exception as error:
             if address is None:
                 ray.shutdown()  # ends what a failed start has left
-                raise ClusterError(f"Ray: cannot start here: {one_line(error)}") from error
+                raise ClusterError(f"Ray: cannot start here: {_first_words(error)}") from error
             raise ClusterError(
-                f"Ray: cannot use {address}: {one_line(error)}; this must be a node of that "
+                f"Ray: cannot use {address}: {_first_words(error)}; this must be a node of that "
                 "cluster, with the head's RAY_AUTH_MODE and RAY_AUTH_TOKEN in its environment"
             ) from error
         return cls(str(context.address_info["address"]), owned=address is None)
@@ -271,10 +271,10 @@ async def wait_for(refs: Sequence[Any], *, deadline_s: float, what: str) -> list
     except ray.exceptions.RayActorError as error:
         spent = time.monotonic() - started
         raise ActorLost(
-            f"{what}: its process died after {spent:.0f} s: {one_line(error)}"
+            f"{what}: its process died after {spent:.0f} s: {_first_words(error)}"
         ) from error
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"{what}: {one_line(error)}") from error
+        raise ClusterError(f"{what}: {_first_words(error)}") from error
     finally:
         for task in waiting:
             task.cancel()
@@ -294,6 +294,11 @@ def resource_table(bundles: Sequence[Bundle], nodes: Mapping[str, Bundle]) -> st
         f"  {name:<{width}}  " + "  ".join(f"{k} {v:g}" for k, v in zip(kinds, key, strict=True))
         for name, key in rows
     )
+
+
+def _first_words(error: BaseException) -> str:
+    """An error of Ray's own, which may run over pages: at most 400 characters."""
+    return one_line(error)[:400]
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class RewardConfig(Section):
     name: Annotated[FileName, AfterValidator(_component_name)]
     """Name of the component (or of the group of components) in metrics and weights."""
     function: str
-    """A shipped reward's name or `module:function`."""
+    """A shipped reward's name, `module:function` or `FILE.py:function`."""
     weight: float | dict[str, float] = 1.0
     """Weight in the estimator, or one for each component; components stay apart until then."""
     gate: str | None = None
@@ -118,7 +118,7 @@ class RolloutConfig(Section):
     stop: list[Annotated[str, Field(min_length=1)]] = []
     """Strings that end a completion."""
     environment: dict[str, Any] | None = None
-    """Multi-turn environment: {name: chain or module:Class, its options, its limits}."""
+    """Multi-turn environment: {name: chain, or module:Class or FILE.py:Class, options, limits}."""
     engines: int = Field(1, ge=1)
     """Number of vLLM engines."""
     tensor_parallel_size: int = Field(1, ge=1)

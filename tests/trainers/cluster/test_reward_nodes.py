@@ -128,8 +128,8 @@ def test_an_actor_that_keeps_silent_is_given_up_at_its_deadline(pools, run, monk
     ("function", "message"),
     [
         ("no_such_module:f", "no module named 'no_such_module'"),
-        ("my_rewards:lenth", "no 'lenth'; allowed"),
-        ("needs_what_is_missing:f", "ModuleNotFoundError: No module named 'not_installed'"),
+        ("my_rewards:lenth", "no 'lenth' in it, only"),
+        ("needs_what_is_missing:f", "ModuleNotFoundError: No module named 'not_installed' ("),
     ],
 )
 def test_what_cannot_be_imported_on_a_node_is_told_at_the_start_in_one_line(
@@ -143,9 +143,17 @@ def test_what_cannot_be_imported_on_a_node_is_told_at_the_start_in_one_line(
     assert "\n" not in text
 
 
+def test_a_file_of_rewards_works_on_a_node(pools, run):
+    started = pools(f"{USER_CODE}/my_rewards.py:length")
+    assert [o.value for o in run(started.map(0, [sample("abc")]))] == [3.0]
+
+
 def test_a_reward_that_fails_to_load_in_a_worker_names_the_node(pools, run):
     started = pools("my_rewards:BrokenImport")
-    with pytest.raises(RewardError, match=r"(?s)rewards on node .*only fails inside a worker"):
+    with pytest.raises(
+        RewardError,
+        match=r"^rewards on node .*only fails inside a worker \(.*my_rewards.py, line \d+\)$",
+    ):
         run(started.map(0, [sample("a")]))
 
 

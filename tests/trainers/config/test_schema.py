@@ -217,6 +217,38 @@ def test_an_estimators_file_that_raises_or_ends_the_process_is_told(tmp_path):
             build_algorithm(config)
 
 
+MINE = """
+def hinted(rewards, group_index, *, k: int = 2):
+    return rewards
+
+def bare(rewards, group_index, *, k=2, powers=(1.0, 2.0)):
+    return rewards
+"""
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        ({"estimator": {"name": "mine.py:hinted", "k": "three"}}, r"k = 'three' \(str\): .* int"),
+        ({"estimator": {"name": "mine.py:bare", "k": "three"}}, r"k = 'three' \(str\): .* float"),
+        ({"estimator": {"name": "mine.py:bare", "powers": "two"}}, r"powers = 'two'"),
+        ({"name": "pass_at_k", "estimator": {"eps": "three"}}, r"eps = 'three' \(str\): pass_at_k"),
+        ({"estimator": {"name": "grpo", "weights": ["a"]}}, r"weights = \['a'\] \(list\): grpo"),
+        ({"loss": {"name": "ppo_clip", "clip_low": "x"}}, r"loss\.clip_low = 'x'"),
+        ({"aggregate": {"name": "token-mean", "eps": "x"}}, r"aggregate\.eps = 'x'"),
+        ({"regularizers": [{"name": "kl", "coef": [1]}]}, r"regularizers\[0\]\.coef = \[1\]"),
+        ({"sample_plan": {"max_rounds": "x"}}, r"sample_plan\.max_rounds = 'x'"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_refused_before_anything_starts(
+    tmp_path, monkeypatch, algorithm, message
+):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"^algorithm: .*{message}"):
+        build_algorithm(validate_config(with_change(algorithm=algorithm)))
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
