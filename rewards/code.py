@@ -56,7 +56,6 @@ class CodeReward:
     or on the machines of the workers where the scorer has its workers elsewhere.
     """
 
-    name = "code"
     components = ("code",)
 
     def __init__(
@@ -72,10 +71,6 @@ class CodeReward:
         tolerance: float = 0.0,
         concurrency: int | None = None,
     ) -> None:
-        if aggregate not in ("fraction", "all"):
-            raise ValueError(f"code.aggregate = {aggregate!r}: allowed 'all', 'fraction'")
-        if level not in (0, 1, 2):
-            raise ValueError(f"code.level = {level!r}: allowed 0, 1, 2")
         if (level == 2) != (url is not None):
             raise ValueError(f"code.url = {url!r} with level {level}: exactly level 2 needs one")
         if level == 1:

@@ -115,13 +115,10 @@ class ToolCallReward:
     without `response` a reply is expected to carry one exactly when it has no call.
     """
 
-    name = "tool_calls"
     components = ("format", "correctness")
     runs_inline = True
 
     def __init__(self, *, needless_calls: Literal["ignore", "penalise"] = "ignore") -> None:
-        if needless_calls not in ("ignore", "penalise"):
-            raise ValueError(f"needless_calls = {needless_calls!r}: allowed 'ignore', 'penalise'")
         self._penalise = needless_calls == "penalise"
 
     def __call__(self, completion: str, gold: Any) -> Score:

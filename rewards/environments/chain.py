@@ -100,8 +100,6 @@ class ChainEnv:
             raise ValueError(
                 f"chain.turns = {turns!r}, chain.operations = {operations!r}: need numbers above 0"
             )
-        if split not in ("train", "test"):
-            raise ValueError(f"chain.split = {split!r}: allowed 'test', 'train'")
         self._lengths = tuple(turn * operations for turn in turns)
         self._operations, self._carry, self._split = operations, carry, split
         self._right: list[bool] = []

@@ -114,8 +114,6 @@ class DialogueTask:
             raise ValueError("dialogue.scenarios: needs rows, each with persona and goal")
         if turns < 1:
             raise ValueError(f"dialogue.turns = {turns!r}: must be at least 1")
-        if reward not in ("increment", "score"):
-            raise ValueError(f"dialogue.reward = {reward!r}: allowed 'increment', 'score'")
         self.scenarios, self.turns, self.reward = list(scenarios), turns, reward
         self.user = ChatModel(**user)
         self.judge = Judge(ChatModel(**judge), rubric=rubric, scale=scale)

@@ -190,8 +190,6 @@ class CalculatorTask:
                 f"calculator.operations = {operations!r}, calculator.digits = {digits!r}: "
                 "allowed 1 to 20 and 1 to 9"
             )
-        if split not in ("train", "test"):
-            raise ValueError(f"calculator.split = {split!r}: allowed 'test', 'train'")
         self._problem = {"operations": operations, "digits": digits, "split": split}
         self._tools: list[Tool] = [Calculator(), *([PythonTool()] if python else [])]
         self._call_reward, self._tool_role = call_reward, tool_role

@@ -100,7 +100,6 @@ class JudgeReward:
     An answer that never left its reasoning, or is empty, scores 0 without a request.
     """
 
-    name = "judge"
     components = ("judge",)
 
     def __init__(

@@ -94,7 +94,6 @@ class PolarReward:
     Status `correct` only says that there is a score.
     """
 
-    name = "polar"
     components = ("polar",)
 
     def __init__(

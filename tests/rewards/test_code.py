@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from rlnorm.rewards import InputError, load_rewards
 from rlnorm.rewards.code import CodeReward, extract_code
 from rlnorm.rewards.code_tests import CallTest, StreamTest, parse_tests, plain
 from rlnorm.rewards.json_values import same_json
@@ -202,5 +203,5 @@ async def test_tolerance_of_printed_numbers():
      ({"url": "http://x"}, "url")],
 )  # fmt: skip
 def test_options_are_checked(options, message):
-    with pytest.raises(ValueError, match=f"code.{message}"):
-        CodeReward(**options)
+    with pytest.raises(InputError, match=rf"^rewards\.c(\.options|: code)\.{message} = "):
+        load_rewards([{"name": "c", "function": "code", "options": options}])
