@@ -3,10 +3,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK ?= cpu
 TORCH := 2.13.0
-# the first Python that runs and is 3.11 or 3.12
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
-	&& echo $$p && break; done)
+# the first Python that runs and is one of 3.11 to 3.13
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 # spinning OpenMP threads slow a shared machine by up to 30 times
 export OMP_WAIT_POLICY := passive
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
@@ -22,7 +22,8 @@ there a network, is the disk full? Then repeat the command; it goes on where it 
 setup: $(VENV)/.installed-$(LOCK)
 
 $(VENV)/.made:
-	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 on PATH, or PYTHON=/path/to/it"; exit 2; }
+	@$(or $(PYTHON),false) -c '$(SUPPORTED)' 2>/dev/null || { echo "make: rlnorm needs Python 3.11, 3.12 \
+or 3.13; found $$($(or $(PYTHON),python3) -V 2>&1 | tail -1). Install one, or give PYTHON=/path/to/python3.13"; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || \
 	{ echo "make: $(PYTHON) cannot make an environment: Debian has that in python3-venv"; exit 2; }
 	@touch $@
