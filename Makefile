@@ -1,4 +1,5 @@
-# make quickstart: install and train.  make test: install and test.  make lint.  make setup.
+# make quickstart: install and train.  make test: install and test.  make nightly: the long tests.
+# make lint.  make setup.
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK ?= cpu
@@ -16,7 +17,7 @@ LOG := $(VENV)/pip.log
 failed = { echo "make: cannot install $(1): $$(grep ERROR $(LOG) | tail -1) (all of it: $(LOG)). Is \
 there a network, is the disk full? Then repeat the command; it goes on where it stopped"; exit 2; }
 
-.PHONY: setup quickstart test lint docs clean
+.PHONY: setup quickstart test nightly lint docs clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.installed-$(LOCK)
@@ -57,8 +58,12 @@ quickstart: setup
 
 # two processes; then, one after another, the tests that start clusters of their own
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster and not nightly"
+	$(BIN)/python -m pytest -m "cluster and not nightly"
+
+# what takes minutes; the outcome goes to benchmarks/results/nightly.json
+nightly: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/nightly.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
