@@ -1,12 +1,13 @@
-# make quickstart: install and train.  make test: install and test.  make lint.  make setup.
+# make quickstart: install and train.  make test: install and test.  make nightly: the long tests.
+# make lint.  make setup.
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK ?= cpu
 TORCH := 2.13.0
-# the first Python that runs and is 3.11 or 3.12
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
-	&& echo $$p && break; done)
+# the first Python that runs and is one of 3.11 to 3.13
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 # spinning OpenMP threads slow a shared machine by up to 30 times
 export OMP_WAIT_POLICY := passive
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
@@ -16,13 +17,14 @@ LOG := $(VENV)/pip.log
 failed = { echo "make: cannot install $(1): $$(grep ERROR $(LOG) | tail -1) (all of it: $(LOG)). Is \
 there a network, is the disk full? Then repeat the command; it goes on where it stopped"; exit 2; }
 
-.PHONY: setup quickstart test lint docs clean
+.PHONY: setup quickstart test nightly lint docs clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.installed-$(LOCK)
 
 $(VENV)/.made:
-	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 on PATH, or PYTHON=/path/to/it"; exit 2; }
+	@$(or $(PYTHON),false) -c '$(SUPPORTED)' 2>/dev/null || { echo "make: rlnorm needs Python 3.11, 3.12 \
+or 3.13; found $$($(or $(PYTHON),python3) -V 2>&1 | tail -1). Install one, or give PYTHON=/path/to/python3.13"; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || \
 	{ echo "make: $(PYTHON) cannot make an environment: Debian has that in python3-venv"; exit 2; }
 	@touch $@
@@ -56,8 +58,12 @@ quickstart: setup
 
 # two processes; then, one after another, the tests that start clusters of their own
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster and not nightly"
+	$(BIN)/python -m pytest -m "cluster and not nightly"
+
+# what takes minutes; the outcome goes to benchmarks/results/nightly.json
+nightly: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/nightly.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.methods import STAGES, algorithms, methods
-from rlnorm.trainers.config.schema import Config, RewardConfig
+from rlnorm.trainers.config.schema import sections
 from rlnorm.trainers.record.metrics import METRICS
 
 DOCS = Path(__file__).parent
@@ -104,7 +104,8 @@ def configuration_page() -> str:
         "takes the default. On the command line: `section.key=value`; items of a list by name"
     ]
     lines += ["(`rewards.format.weight=0.2`). Unknown keys are errors.\n"]
-    for title, section in config_sections().items():
+    for title, section in sections().items():
+        title = {"": "Top level", "rewards": "rewards (a list of these)"}.get(title, title)
         lines += [f"\n## {title}\n", "| key | allowed | default | meaning |", "|---|---|---|---|"]
         for name, field in section.model_fields.items():
             if field.description:
@@ -150,17 +151,9 @@ def type_name(annotation: Any) -> str:
         return " | ".join(map(type_name, inner))
     if inner:
         return f"{origin.__name__}[{', '.join(map(type_name, inner))}]"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
     return "None" if annotation is NoneType else str(annotation.__name__)
-
-
-def config_sections() -> dict[str, type[BaseModel]]:
-    """Title -> section, the top level first."""
-    nested = {
-        name: field.annotation
-        for name, field in Config.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
-    return {"Top level": Config, **nested, "rewards (a list of these)": RewardConfig}
 
 
 def options(table: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
+from rlnorm import __version__
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.file import shipped_presets
 
@@ -43,6 +44,24 @@ Overrides = Annotated[
         help="Overrides, such as learner.lr=1e-6; all keys: docs/configuration.md.",
     ),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rlnorm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What holds for every command; the help text is the app's own."""
 
 
 @app.command()

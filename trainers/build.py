@@ -111,7 +111,7 @@ async def _systems(
     learner = await start_embedded_learner(
         config, prepared.algorithm, tokenizer, run_dir.path / "faults", stack
     )
-    copies = config.model.lora_rank > 0
+    copies = config.model.lora is not None
     source = load_model(plain_model(config.model)).to(learner.device) if copies else learner.model
     pool = LocalPool(source, tokenizer=tokenizer, deadline_s=config.rollout.deadline_s)
     stack.push_async_callback(pool.close)

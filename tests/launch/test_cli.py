@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -24,6 +25,16 @@ def test_help_names_every_command():
     assert result.returncode == 0
     for command in ("train", "eval", "compare", "grade", "doctor", "estimators"):
         assert command in result.stdout
+
+
+def test_version_is_the_package_s_and_needs_nothing_heavy():
+    code = (
+        "import sys\nfor name in ('torch', 'numpy', 'pydantic'): sys.modules[name] = None\n"
+        "sys.argv = ['rlnorm', '--version']\nimport rlnorm.launch.cli as c; c.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"rlnorm {metadata.version('rlnorm')}\n"
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "compare", "grade", "estimators"])

@@ -159,6 +159,20 @@ def test_minibatches_hold_whole_groups_once_with_their_own_denominators():
     assert len(twice) == 4
 
 
+def test_groups_are_dealt_anew_in_each_step_and_epoch():
+    # groups of 2, 3, 4 and 5 rollouts, one a minibatch: its size says which group it is
+    groups = [scored_group(str(n), [1.0] + [0.0] * n) for n in range(1, 5)]
+    advantages = credit_of(groups)
+    settings = config(minibatches=4, epochs=2)
+    orders = [
+        [len(part.cu_seqlens) - 1 for part in minibatches(advantages, settings, step)]
+        for step in range(5)
+    ]
+    assert all(sorted(order[:4]) == sorted(order[4:]) == [2, 3, 4, 5] for order in orders)
+    assert any(order[:4] != order[4:] for order in orders)
+    assert len({tuple(order[:4]) for order in orders}) > 1
+
+
 def test_fewer_groups_than_minibatches_make_fewer_steps():
     # as when resampling finds too few informative prompts
     credit = credit_of([scored_group("a", [1.0, 0.0]), scored_group("b", [0.0, 1.0])])

@@ -19,7 +19,7 @@ from transformers import (
 
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.resolve import model_path
-from rlnorm.trainers.config.schema import ModelConfig, load_config
+from rlnorm.trainers.config.schema import LoraConfig, ModelConfig, load_config
 from rlnorm.trainers.learner.model import load_model
 from rlnorm.trainers.models import (
     load_model_config,
@@ -72,7 +72,7 @@ def test_an_exported_model_loads_in_plain_transformers_with_the_same_logits(fold
 
 
 def test_merged_lora_equals_the_adapted_model_and_leaves_it_alone(folder):
-    model = load_model(ModelConfig(path=str(folder), lora_rank=4, lora_alpha=8), seed=1)
+    model = load_model(ModelConfig(path=str(folder), lora=LoraConfig(rank=4, alpha=8)), seed=1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -88,7 +88,7 @@ def test_merged_lora_equals_the_adapted_model_and_leaves_it_alone(folder):
 
 def test_adapters_start_from_the_seed():
     def first(seed):
-        model = load_model(ModelConfig(path="shipped:quick", lora_rank=2), seed=seed)
+        model = load_model(ModelConfig(path="shipped:quick", lora=LoraConfig(rank=2)), seed=seed)
         return next(p for n, p in model.named_parameters() if "lora_A" in n)
 
     assert torch.equal(first(3), first(3))

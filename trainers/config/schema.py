@@ -50,15 +50,20 @@ class Section(BaseModel):
         return value
 
 
+class LoraConfig(Section):
+    rank: int = Field(ge=1)
+    """Rank of the adapters."""
+    alpha: float = Field(32.0, gt=0)
+    """Numerator of their scale: adapters are multiplied by alpha / rank."""
+
+
 class ModelConfig(Section):
     path: str
     """Hugging Face folder or id, or `shipped:quick`, `shipped:graded`, `shipped:turns`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights that train and sample."""
-    lora_rank: int = Field(0, ge=0)
-    """Rank of LoRA adapters (peft) on all linear layers; 0 trains every weight."""
-    lora_alpha: float = Field(32.0, gt=0)
-    """LoRA scale numerator: adapters are multiplied by lora_alpha / lora_rank."""
+    lora: LoraConfig | None = None
+    """LoRA adapters (peft) on all linear layers; None trains every weight."""
 
 
 class DataConfig(Section):
@@ -291,13 +296,23 @@ def validate_config(table: Mapping[str, Any]) -> Config:
         raise InputError(_one_line(error)) from None
 
 
+def sections(section: type[BaseModel] = Config, at: str = "") -> dict[str, type[BaseModel]]:
+    """Every section by its dotted key, each before those that it holds; Config itself is at ""."""
+    found = {at: section}
+    for name, field in section.model_fields.items():
+        if inner := _section(field.annotation):
+            found |= sections(inner, f"{at}.{name}".lstrip("."))
+    return found
+
+
 def all_keys() -> list[str]:
-    """Every key a user can set, dotted; their number is kept small on purpose."""
-    keys: list[str] = []
-    for name, field in Config.model_fields.items():
-        section = _section(field.annotation)
-        keys += [f"{name}.{key}" for key in section.model_fields] if section else [name]
-    return keys
+    """Every key that holds a value, dotted; their number is kept small on purpose."""
+    return [
+        f"{at}.{name}".lstrip(".")
+        for at, section in sections().items()
+        for name, field in section.model_fields.items()
+        if _section(field.annotation) is None
+    ]
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
@@ -307,7 +322,9 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
+    errors = error.errors()
+    # a misspelt key may be missing and unknown at once
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     kind, loc = first["type"], [part for part in first["loc"] if part not in _UNION_BRANCHES]
     where = ".".join(map(str, loc))
     if kind == "extra_forbidden":
@@ -348,5 +365,8 @@ def _keys_at(loc: Sequence[int | str]) -> list[str]:
 def _nearest(loc: Sequence[int | str], allowed: Sequence[str]) -> str:
     """A hint at the key that was meant: of this section by spelling, or of another by name."""
     name = str(loc[-1])
-    near = [key for key in all_keys() if key.rpartition(".")[2] == name]
-    return f", did you mean {near[0]!r}?" if near else suggest(name, allowed)
+    close = suggest(name, allowed, cutoff=0.8)
+    # lora_rank may mean lora.rank
+    ends = f".{name}", f".{name.replace('_', '.')}"
+    near = [key for key in all_keys() if f".{key}".endswith(ends)]
+    return close or (f", did you mean {near[0]!r}?" if near else suggest(name, allowed))

@@ -76,7 +76,7 @@ class Rank:
         # transformers then shards the weights while it loads them; it holds this object weakly
         self._shard_on_load = HfDeepSpeedConfig(config) if self._zero3 else None
         self._tokenizer_path = model.path
-        needs, lora = algorithm.needs, bool(model.lora_rank)
+        needs, lora = algorithm.needs, model.lora is not None
         self._engine = self._trained_engine(model, config, seed)
         self._model = self._engine.module.model
         self._reference = None
@@ -85,7 +85,7 @@ class Rank:
         self._proximal, self._proximal_weight = None, 1.0
         if "proximal_logprobs" in needs:
             if lora:
-                raise ValueError("proximal_logprobs with model.lora_rank > 0: train full weights")
+                raise ValueError("proximal_logprobs with model.lora: train full weights")
             self._proximal = self._frozen_copy(model, config)
         self._sampled: dict[str, str] = {}
 

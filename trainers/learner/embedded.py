@@ -51,7 +51,7 @@ class EmbeddedLearner:
         if self._config.gradient_checkpointing:
             enable_checkpointing(self.model)
         self._optimizer = build_optimizer(self.model, self._config)
-        needs, lora = self._algorithm.needs, bool(self._model_config.lora_rank)
+        needs, lora = self._algorithm.needs, self._model_config.lora is not None
         if "ref_logprobs" in needs and not lora:
             self._reference = copy.deepcopy(self.model).requires_grad_(False)
         if "proximal_logprobs" in needs:

@@ -7,7 +7,7 @@ import torch
 
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.resolve import model_path
-from rlnorm.trainers.config.schema import ModelConfig
+from rlnorm.trainers.config.schema import LoraConfig, ModelConfig
 from rlnorm.trainers.learner.attention import NAME as ATTENTION
 from rlnorm.trainers.models import DTYPES, first_line
 
@@ -32,7 +32,7 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
         raise InputError(f"model.path = {source!r}: cannot load: {first_line(error)}") from None
     _check_complete(source, report)
     model.eval()  # dropout would make the learner's logprobs differ from the sampler's
-    return add_lora(model, config, seed) if config.lora_rank else model
+    return add_lora(model, config.lora, seed) if config.lora else model
 
 
 def _check_complete(source: str, report: Mapping[str, Any]) -> None:
@@ -52,23 +52,21 @@ def _check_complete(source: str, report: Mapping[str, Any]) -> None:
 
 def plain_model(config: ModelConfig) -> ModelConfig:
     """The same model without adapters: what a pool holds of a LoRA run."""
-    return config.model_copy(update={"lora_rank": 0})
+    return config.model_copy(update={"lora": None})
 
 
-def add_lora(model: Any, config: ModelConfig, seed: int) -> Any:
+def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
     """Wrap with peft adapters on every linear layer of the body; the rest is frozen."""
-    from peft import LoraConfig, get_peft_model
+    import peft
 
     torch.manual_seed(seed)  # adapters start from seeded noise, the same on every rank
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_alpha,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
+    adapters = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
+    return peft.get_peft_model(model, adapters)
 
 
 def enable_checkpointing(model: Any) -> None:

@@ -51,7 +51,7 @@ def make_learner(ray_cluster, run, tmp_path_factory) -> Iterator[object]:
 
     def make(*, lora_rank: int = 0, **options: object) -> DeepSpeedLearner:
         learner = DeepSpeedLearner(
-            ModelConfig(path="shipped:quick", lora_rank=lora_rank),
+            ModelConfig(path="shipped:quick", lora={"rank": lora_rank} if lora_rank else None),
             LearnerConfig(lr=1e-3, weight_decay=0.1, **options),
             resolve_algorithm(
                 "grpo", {"regularizers": [{"name": "kl", "kind": "k3", "coef": 0.04}]}

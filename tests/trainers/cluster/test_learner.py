@@ -25,7 +25,7 @@ WANT = frozenset({"old_logprobs", "entropy", "ref_logprobs"})
 
 def embedded(lora_rank: int, tmp_path, **options) -> EmbeddedLearner:
     learner = EmbeddedLearner(
-        ModelConfig(path="shipped:quick", lora_rank=lora_rank),
+        ModelConfig(path="shipped:quick", lora={"rank": lora_rank} if lora_rank else None),
         LearnerConfig(lr=1e-3, weight_decay=0.1, **options),
         resolve_algorithm("grpo", {"regularizers": [{"name": "kl", "kind": "k3", "coef": 0.04}]}),
         None,

@@ -26,7 +26,7 @@ FEW = ["eval_samples=2", "rollout.max_tokens=8", "data.eval={c: 'task:chain:held
 
 async def test_a_lora_config_is_measured_by_its_plain_model(tmp_path):
     quiet, measured = Console(file=io.StringIO()), []
-    for name, options in (("plain", []), ("lora", ["model.lora_rank=4"])):
+    for name, options in (("plain", []), ("lora", ["model.lora.rank=4"])):
         config = load_config("quickstart", [*FEW, *options])
         measured.append(await run_evaluation(config, None, tmp_path / name, quiet))
     # adapters start at zero, so an untrained LoRA model is the plain one

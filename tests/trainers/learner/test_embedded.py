@@ -35,7 +35,7 @@ def batch() -> TokenBatch:
 
 async def started(tmp_path, *, lora_rank: int = 0, **options) -> EmbeddedLearner:
     learner = EmbeddedLearner(
-        ModelConfig(path="shipped:quick", lora_rank=lora_rank),
+        ModelConfig(path="shipped:quick", lora={"rank": lora_rank} if lora_rank else None),
         LearnerConfig(**options),
         resolve_algorithm("grpo", {"regularizers": [{"name": "kl", "coef": 0.04}]}),
         None,

@@ -1,0 +1,44 @@
+"""The mutation runner breaks what the tests import, and says so when they see nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKING = "trainers/learner/packing.py"
+
+
+def mutate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tests" / "mutate.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=3000)
+
+
+def test_a_mutation_of_code_that_runs_in_a_child_process_is_caught():
+    result = mutate("rewards/worker.py")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 caught, 0 missed" in result.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_every_mutation_is_caught():
+    result = mutate()
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_mutation_that_no_test_sees_is_missed():
+    result = mutate(PACKING, "no padding.", "no padding!", "learner/test_packing.py")
+    assert result.returncode == 1, result.stderr
+    assert f"MISSED {PACKING}" in result.stdout
+
+
+def test_a_module_from_outside_the_copy_ends_the_run():
+    result = mutate(
+        PACKING, "import torch", "import torch; __file__ = '/x.py'", "learner/test_packing.py"
+    )
+    assert result.returncode == 1
+    assert "imported from outside the copy" in result.stderr
+    assert "does not test the copy" in result.stderr
+    assert "caught" not in result.stdout
