@@ -80,23 +80,18 @@ def train(
 
     Example: rlnorm train quickstart algorithm=dr_grpo learner.lr=1e-4 run_name=mine
     """
+    from rlnorm import trainers
     from rlnorm.trainers.config.schema import load_config
-    from rlnorm.trainers.record.run_dir import RunDir
 
-    if resume and overwrite:
-        raise InputError("--resume and --overwrite exclude each other")
     settings = load_config(config, overrides or [])
-    RunDir(settings.run_dir).check(settings, resume=resume, overwrite=overwrite)
 
     def run() -> None:
-        from rlnorm.trainers.config.check import precheck
+        result = trainers.train(settings, resume=resume, overwrite=overwrite)
+        if result.ended == "stopped early":
+            from rlnorm.trainers.errors import Interrupted
+            from rlnorm.trainers.run import stopped_early
 
-        precheck(settings)
-        from rlnorm.trainers.record.display import Display
-        from rlnorm.trainers.run import run_training
-
-        display = Display(settings.steps)
-        asyncio.run(run_training(settings, display, resume=resume, overwrite=overwrite))
+            raise Interrupted(stopped_early(settings, int(result.metrics["step"] or 0)))
         print(_next_steps(settings))
 
     _quietly(run)

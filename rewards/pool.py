@@ -52,8 +52,8 @@ class Pool(Protocol):
     remote: bool
     """True when the workers are elsewhere, so that even what keeps this process idle is theirs."""
 
-    def register(self, function: Any, options: Mapping[str, Any] | None = None) -> int:
-        """Make a function ("module:name" or picklable) known; the id goes to map()."""
+    def register(self, function: str | bytes, options: Mapping[str, Any] | None = None) -> int:
+        """Make a function ("module:name" or pickled) known; the id goes to map()."""
         ...
 
     async def map(
@@ -119,7 +119,7 @@ class WorkerPool:
         self._memory_bytes = memory_mb << 20
         self._recycle_items, self._recycle_rss = recycle_items, recycle_rss_mb << 20
         self._start_deadline_s = start_deadline_s
-        self._definitions: list[tuple[Any, dict[str, Any]]] = []
+        self._definitions: list[tuple[str | bytes, dict[str, Any]]] = []
         self._queue: deque[_Chunk] = deque()
         self._pool: list[_Worker] = []
         self._lock = threading.Lock()
@@ -129,8 +129,8 @@ class WorkerPool:
         self.killed = 0
         """Workers killed at a deadline so far."""
 
-    def register(self, function: Any, options: Mapping[str, Any] | None = None) -> int:
-        """Make a function ("module:name" or picklable) known; the id goes to map()."""
+    def register(self, function: str | bytes, options: Mapping[str, Any] | None = None) -> int:
+        """Make a function ("module:name" or pickled) known; the id goes to map()."""
         self._definitions.append((function, dict(options or {})))
         return len(self._definitions) - 1
 

@@ -1,11 +1,11 @@
 """Rewards by name. To add one: write the function, add a line here."""
 
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlnorm.errors import InputError
+from rlnorm.from_python import pickled
 from rlnorm.lookup import absolute_reference, choices, load_object
 from rlnorm.rewards.calls import build_call, declared_components
 from rlnorm.rewards.pool import WorkerPool
@@ -57,21 +57,15 @@ def _bind(spec: RewardSpec) -> BoundReward:
     where = f"rewards.{spec.name}.function"
     call = build_call(resolve(spec.function, where), spec.options, f"rewards.{spec.name}")
     components = declared_components(call, spec.components, spec.name)
-    shipped = _shipped(spec, where) if call.where == "pool" else None
+    shipped = _shipped(spec) if call.where == "pool" else None
     return BoundReward(spec, call, components, shipped)
 
 
-def _shipped(spec: RewardSpec, where: str) -> Any:
-    """What a worker gets: a reference to import, or an object that must survive pickling."""
+def _shipped(spec: RewardSpec) -> str | bytes:
+    """What a worker gets: a reference to import, or a pickled object."""
     if isinstance(spec.function, str):
         return absolute_reference(BUILTINS.get(spec.function, spec.function))
-    try:
-        pickle.dumps(spec.function)
-    except Exception as error:  # pickle runs the object's own code
-        raise InputError(f"{where}: does not pickle, so no worker can run it: {error}") from error
-    if getattr(spec.function, "__module__", None) == "__main__":
-        raise InputError(f"{where}: is defined in __main__; put it in a module workers can import")
-    return spec.function
+    return pickled(spec.function, f"reward {spec.name!r}")
 
 
 def _check_names(bound: Sequence[BoundReward]) -> None:

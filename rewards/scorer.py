@@ -34,7 +34,7 @@ class BoundReward:
     spec: RewardSpec
     call: Call
     components: tuple[str, ...]
-    shipped: Any = None
+    shipped: str | bytes | None = None
     """What workers import or unpickle, where the call runs in them."""
     pool_call: int | None = None
     """Its id in the scorer's pool."""

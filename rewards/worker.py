@@ -35,11 +35,17 @@ def _rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _load(function: Any, options: dict[str, Any]) -> Callable[[Any], Any]:
+def load_function(function: str | bytes) -> Any:
+    """A reward from what the pool was given: "module:name", or a pickled object."""
+    if isinstance(function, bytes):
+        return pickle.loads(function)
+    return load_object(function, "function")
+
+
+def _load(function: str | bytes, options: dict[str, Any]) -> Callable[[Any], Any]:
     from rlnorm.rewards.calls import build_call
 
-    target = load_object(function, "function") if isinstance(function, str) else function
-    call = build_call(target, options, "reward")
+    call = build_call(load_function(function), options, "reward")
     warm = getattr(call.target, "warm", None)
     if warm is not None:
         warm()

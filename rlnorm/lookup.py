@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from rlnorm.errors import InputError, with_place
+from rlnorm.from_python import refuse_name_from_python
 
 _PREFIX = "rlnorm_user_file"
 
@@ -34,6 +35,7 @@ def load_object(reference: str, where: str) -> Any:
     A file is loaded once per process, and what it defines can be pickled by reference.
     where: opens the message. Raises InputError, with the error and line where the code raised one.
     """
+    refuse_name_from_python(reference, where)
     source, _, path = reference.rpartition(":")
     if not source or not path:
         raise InputError(f"{where} = {reference!r}: needs module:name or FILE.py:NAME")

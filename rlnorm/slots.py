@@ -67,7 +67,7 @@ def overridden(slot: str, named: Any, value: Any) -> Any:
 
 def entries(value: Any) -> list[Any]:
     """A list slot may be given as its only entry."""
-    return [value] if isinstance(value, (str, Mapping)) else list(value)
+    return [value] if isinstance(value, (str, Mapping)) or callable(value) else list(value)
 
 
 def stages(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlnorm.from_python import name_from_python
 from rlnorm.lookup import load_object, suggest
 from rlnorm.options import check_options
 
@@ -36,18 +37,19 @@ class Stage:
 
 def resolve_stage(
     slot: str,
-    spec: str | Mapping[str, Any],
+    spec: str | Callable[..., Any] | Mapping[str, Any],
     table: Mapping[str, Callable[..., Any]],
     columns: Iterable[str],
 ) -> Stage:
     """The stage that a config entry names: "grpo" or {"name": "grpo", "eps": 1e-4}.
 
-    A name of the form pkg.mod:fn or path/to/file.py:fn is imported. Raises ValueError for an
-    unknown name, option, option value or data parameter.
+    A name of the form pkg.mod:fn or path/to/file.py:fn is imported; in place of a name the function
+    itself may stand. Raises ValueError for an unknown name, option, option value or data parameter.
     """
     entry = named_entry(slot, spec, table)
     name = entry.pop("name")
     function = find_function(slot, name, table)
+    name = name_from_python(name) if callable(name) else name
     check_options(f"{slot}.", name, function, entry)
     data, optional = data_of(function)
     known = set(columns)
@@ -62,7 +64,7 @@ def resolve_stage(
 
 def named_entry(slot: str, spec: Any, table: Iterable[str]) -> dict[str, Any]:
     """A config entry as a table with its name in it."""
-    entry = {"name": spec} if isinstance(spec, str) else spec
+    entry = {"name": spec} if isinstance(spec, str) or callable(spec) else spec
     if not isinstance(entry, Mapping) or "name" not in entry:
         raise ValueError(
             f"{slot} = {spec!r}: needs one of {sorted(table)}, or a table with that as its 'name'"
@@ -73,7 +75,9 @@ def named_entry(slot: str, spec: Any, table: Iterable[str]) -> dict[str, Any]:
 def find_function(
     slot: str, name: Any, table: Mapping[str, Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """A function of the table, or one imported from pkg.mod:fn or file.py:fn."""
+    """A function of the table, one imported from pkg.mod:fn or file.py:fn, or the one given."""
+    if callable(name):
+        return name  # type: ignore[no-any-return]
     if isinstance(name, str) and name in table:
         return table[name]
     if isinstance(name, str) and ":" in name:

@@ -1,1 +1,5 @@
 """The loop and its parts: config, rollout pools, learners, weight sync, checkpoints, evaluation."""
+
+from rlnorm.trainers.api import RunResult, train
+
+__all__ = ["RunResult", "train"]

@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,7 +38,6 @@ from rlnorm.trainers.buffer import GroupBuffer
 from rlnorm.trainers.checkpoint import LoopState, save_checkpoint
 from rlnorm.trainers.collect import Collection, Collector
 from rlnorm.trainers.config.schema import Config
-from rlnorm.trainers.errors import Interrupted
 from rlnorm.trainers.evaluate.benchmarks import Problem, evaluate_all
 from rlnorm.trainers.learner.optimizer import lr_schedule
 from rlnorm.trainers.learner.types import Learner
@@ -121,19 +119,6 @@ async def train(run: RunContext, state: LoopState) -> LoopState:
                 run.run_dir.checkpoints, run.learner, state, keep=config.keep_checkpoints
             )
     return state
-
-
-def stopped_early(step: int, steps: int, run_dir: Path) -> Interrupted:
-    """What a run that ends before its last step has kept, and how to go on."""
-    again = f"rlnorm train {run_dir}/config.yaml"
-    if step == 0:
-        return Interrupted(
-            f"stopped before step 1 of {steps}: nothing was trained, so there is nothing to save; "
-            f"to start again: {again} --overwrite"
-        )
-    return Interrupted(
-        f"stopped and saved after step {step} of {steps}; to go on: {again} --resume"
-    )
 
 
 async def _start(run: RunContext) -> None:

@@ -10,10 +10,10 @@ import torch
 from rlnorm.rewards.errors import RewardError
 from rlnorm.trainers.build import build_run
 from rlnorm.trainers.checkpoint import latest_checkpoint
-from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.config.schema import Config, given_functions
 from rlnorm.trainers.errors import Interrupted, RunError
 from rlnorm.trainers.files import alone_in, read_jsonl
-from rlnorm.trainers.loop import stopped_early, train
+from rlnorm.trainers.loop import train
 from rlnorm.trainers.prepare import Prepared, prepare
 from rlnorm.trainers.record.display import Display, sparkline
 from rlnorm.trainers.record.gains import benchmark_gains
@@ -47,18 +47,16 @@ async def _train_in(
             state = await train(run, state)
             report = write_report(run_dir, f"rlnorm run {config.run_name}")
     except asyncio.CancelledError:  # a Ctrl-C before training began, or a second one
-        raise _stopped_at_once(run_dir) from None
+        raise _stopped_at_once(config, run_dir) from None
     except (OSError, RewardError, RunError, FloatingPointError, MemoryError) as error:
-        raise RunError(_advice(error, run_dir)) from error
+        raise RunError(_advice(error, config, run_dir)) from error
     finally:
         torch.use_deterministic_algorithms(False)
         run_dir.discard_if_empty()
-    stopped = state.step < config.steps
     lines = summary_lines(run_dir, config, time.perf_counter() - started)
     lines += [("report", str(report)), ("loggers", "; ".join(run.loggers.failures))]
-    display.summary("stopped early" if stopped else "done", [line for line in lines if line[1]])
-    if stopped:
-        raise stopped_early(state.step, config.steps, run_dir.path)
+    ended = "done" if state.step >= config.steps else "stopped early"
+    display.summary(ended, [line for line in lines if line[1]])
     return run_dir
 
 
@@ -82,21 +80,39 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
     return lines
 
 
-def _advice(error: Exception, run_dir: RunDir) -> str:
+def stopped_early(config: Config, step: int) -> str:
+    """What a run that ended before its last step has kept, and how to go on."""
+    if step == 0:
+        return (
+            f"stopped before step 1 of {config.steps}: nothing was trained, so there is nothing to "
+            f"save; to start again: {_again(config, 'overwrite')}"
+        )
+    return (
+        f"stopped and saved after step {step} of {config.steps}; to go on: "
+        f"{_again(config, 'resume')}"
+    )
+
+
+def _advice(error: Exception, config: Config, run_dir: RunDir) -> str:
     """The cause and how to go on, for as long as there is a run to go on with."""
-    resume = f"then: rlnorm train {run_dir.path}/config.yaml --resume"
-    if not run_dir.metrics.exists():
-        resume = "then start again"
+    resume = f"then: {_again(config, 'resume')}" if run_dir.metrics.exists() else "then start again"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"no space left on the disk of {run_dir.path}: free some, {resume}"
     kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
     return f"{kind}{error}; correct it, {resume}"
 
 
-def _stopped_at_once(run_dir: RunDir) -> Interrupted:
+def _stopped_at_once(config: Config, run_dir: RunDir) -> Interrupted:
     if not run_dir.metrics.exists():
         return Interrupted("stopped before training began: nothing of it is kept; start again")
     return Interrupted(
         "stopped at once: steps after the last checkpoint are lost; to go on: "
-        f"rlnorm train {run_dir.path}/config.yaml --resume"
+        f"{_again(config, 'resume')}"
     )
+
+
+def _again(config: Config, flag: str) -> str:
+    """The command, or the call where functions were given from Python, that takes this run up."""
+    if any(given_functions(config.model_dump())):
+        return f"rlnorm.trainers.train(..., {flag}=True) with the same functions"
+    return f"rlnorm train {config.run_dir}/config.yaml --{flag}"

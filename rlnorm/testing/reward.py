@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlnorm.from_python import pickled
+
 _BATCH_NAMES = ("samples", "batch")
 _FAILED = ("timeout", "gold_error", "infra_error")
 
@@ -70,11 +72,9 @@ def check_reward(
 def _picklability(reward: Any) -> list[str]:
     name = getattr(reward, "__qualname__", type(reward).__qualname__)
     try:
-        pickle.loads(pickle.dumps(reward))
+        pickle.loads(pickled(reward, name))
     except Exception as error:  # pickling runs the object's own code
-        return [f"{name} does not pickle, so no worker can run it: {error}"]
-    if getattr(reward, "__module__", None) == "__main__":
-        return [f"{name} is defined in __main__: put it in a module a worker can import"]
+        return [str(error)]
     return []
 
 

@@ -1,6 +1,7 @@
 import asyncio
 import math
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -211,9 +212,40 @@ def test_bad_specs_are_named_before_anything_starts(specs, message):
         load_rewards(specs)
 
 
-def test_a_local_function_is_refused_since_no_worker_can_import_it():
-    with pytest.raises(InputError, match="does not pickle"):
-        load_rewards([{"name": "x", "function": lambda sample: 1.0}])
+def test_what_no_worker_can_import_is_sent_by_value():
+    bonus = 0.5
+
+    def f(completion):
+        return len(completion) + bonus
+
+    class Counts:
+        def __init__(self, letter):
+            self.letter = letter
+
+        def __call__(self, completion):
+            return completion.count(self.letter)
+
+    rewards = {"f": f, "twice": lambda sample: 2 * f(sample.completion), "made": Counts("a")}
+    specs = [{"name": name, "function": function} for name, function in rewards.items()]
+    specs.append({"name": "class", "function": Counts, "options": {"letter": "b"}})
+    rows, _ = score(specs, samples("aa", "abb"))
+    values = [{name: score.value for name, score in row.items()} for row in rows]
+    assert values == [
+        {"f": 2.5, "twice": 5.0, "made": 2.0, "class": 0.0},
+        {"f": 3.5, "twice": 7.0, "made": 1.0, "class": 2.0},
+    ]
+
+
+def test_what_cannot_be_sent_to_a_worker_is_named():
+    lock = threading.Lock()
+
+    def mine(completion):
+        with lock:
+            return 1.0
+
+    message = r"^reward 'x' cannot be sent to another process: it holds lock \(a _thread.lock\)$"
+    with pytest.raises(InputError, match=message):
+        load_rewards([{"name": "x", "function": mine}])
 
 
 def test_environment_rewards_are_handed_on():

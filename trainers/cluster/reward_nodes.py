@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlnorm.lookup import load_object
 from rlnorm.rewards.errors import RewardError
 from rlnorm.rewards.pool import Outcome, WorkerPool
 from rlnorm.rewards.registry import default_workers
+from rlnorm.rewards.worker import load_function
 from rlnorm.trainers.cluster.ray import ClusterError, EventSink, Host, wait_for
 
 SLOTS = 2
@@ -37,8 +37,7 @@ class NodeWorkers:
         """
         self._pool = WorkerPool(default_workers() if workers is None else workers)
         for function, options in pickle.loads(definitions):
-            if isinstance(function, str):
-                load_object(function, "function")
+            load_function(function)
             self._pool.register(function, options)
 
     def workers(self) -> int:
@@ -111,7 +110,7 @@ class NodePools:
         """Scored so far, by node."""
         self._workers, self._deadline_s = workers, deadline_s
         self._start_deadline_s, self._on_event = start_deadline_s, on_event
-        self._definitions: list[tuple[Any, dict[str, Any]]] = []
+        self._definitions: list[tuple[str | bytes, dict[str, Any]]] = []
         self._nodes: list[_Node] = []
         self._gone = "the node pools are not started"
 
@@ -125,7 +124,7 @@ class NodePools:
         """Actor handles, by node."""
         return {node.address: node.actor for node in self._nodes}
 
-    def register(self, function: Any, options: Mapping[str, Any] | None = None) -> int:
+    def register(self, function: str | bytes, options: Mapping[str, Any] | None = None) -> int:
         """See `Pool.register`; the nodes import it when they start."""
         self._definitions.append((function, dict(options or {})))
         return len(self._definitions) - 1

@@ -1,15 +1,17 @@
 """From names in a config to the things they name: model folder, rewards, algorithm."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlnorm.errors import InputError
+from rlnorm.from_python import name_from_python, pickled
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.hub import HubName
 from rlnorm.rewards.registry import load_rewards
 from rlnorm.rewards.scorer import Alarm, Scorer
-from rlnorm.trainers.config.schema import Config, ModelConfig
+from rlnorm.trainers.config.schema import Config, ModelConfig, given_functions
 from rlnorm.trainers.config.sources import of_key
 from rlnorm.trainers.tasks import shipped_model
 
@@ -92,13 +94,14 @@ def build_algorithm(config: Config) -> "Algorithm":
         options = options_of(algorithm.estimator.function)
         if "weights" in options and "weights" not in algorithm.estimator.options:
             weights = list(build_scorer(config).weights.values())
-            chosen = {"name": algorithm.estimator.name, **algorithm.estimator.options}
-            algorithm = resolve_algorithm(
-                name, {**slots, "estimator": {**chosen, "weights": weights}}
-            )
+            chosen = {**algorithm.estimator.options, "weights": weights}
+            algorithm.estimator = replace(algorithm.estimator, options=chosen)
     except ValueError as error:
         raise InputError(f"algorithm: {error}") from None
     _check_group(config.rollout.group_size, algorithm)
+    if config.learner.backend == "deepspeed":
+        for slot, function in given_functions(slots):
+            pickled(function, f"algorithm.{slot}: {name_from_python(function)}")
     return algorithm
 
 

@@ -4,7 +4,7 @@ Torch is not imported here: a wrong key must be told in a blink. Stage options, 
 estimators' signatures, are checked right after by `rlnorm.algorithms`, before anything starts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,13 +13,16 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
 
 from rlnorm.errors import InputError
+from rlnorm.from_python import name_from_python
 from rlnorm.lookup import suggest
 from rlnorm.trainers.config.file import find_preset, override, read_table
 
@@ -86,10 +89,17 @@ def _component_name(name: str) -> str:
     return name
 
 
+NameOrFunction = Annotated[
+    str | Callable[..., Any],
+    PlainSerializer(lambda f: name_from_python(f) if callable(f) else f, when_used="json"),
+]
+"""A name in a file, or (from Python) the function itself."""
+
+
 class RewardConfig(Section):
     name: Annotated[FileName, AfterValidator(_component_name)]
     """Name of the component (or of the group of components) in metrics and weights."""
-    function: str
+    function: NameOrFunction
     """A shipped reward's name, `module:function` or `FILE.py:function`."""
     weight: float | dict[str, float] = 1.0
     """Weight in the estimator, or one for each component; components stay apart until then."""
@@ -217,6 +227,10 @@ class Config(Section):
     deterministic: bool = False
     """Bit-for-bit repeatable training, at some cost in speed."""
 
+    @field_serializer("algorithm", when_used="json")
+    def _functions_by_name(self, algorithm: Any) -> Any:
+        return _written(algorithm)
+
     @model_validator(mode="after")
     def _combinations(self) -> "Config":
         for key, needs in self._without_effect().items():
@@ -305,6 +319,25 @@ def sections(section: type[BaseModel] = Config, at: str = "") -> dict[str, type[
     return found
 
 
+def given_functions(table: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Functions given from Python in a part of a config, each with its dotted key."""
+    if callable(table):
+        yield key, table
+    elif isinstance(table, Mapping | list | tuple):
+        items = table.items() if isinstance(table, Mapping) else enumerate(table)
+        for name, part in items:
+            yield from given_functions(part, f"{key}.{name}".lstrip("."))
+
+
+def _written(value: Any) -> Any:
+    """A part of the algorithm's table as a file has it."""
+    if isinstance(value, Mapping):
+        return {key: _written(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(part) for part in value]
+    return name_from_python(value) if callable(value) else value
+
+
 def all_keys() -> list[str]:
     """Every key that holds a value, dotted; their number is kept small on purpose."""
     return [
@@ -341,7 +374,7 @@ def _one_line(error: ValidationError) -> str:
     return f"{where} = {first['input']!r}: {told}"
 
 
-_UNION_BRANCHES = ("str", "float", "dict[str,any]", "dict[str,float]", "[key]")
+_UNION_BRANCHES = ("str", "callable", "float", "dict[str,any]", "dict[str,float]", "[key]")
 """Parts of pydantic's locations that are no keys."""
 _PLAINER = {
     "model_type": "needs keys with values",

@@ -1,5 +1,6 @@
 import math
 import random
+import threading
 import time
 from types import SimpleNamespace
 
@@ -62,6 +63,14 @@ class Infra:
         return [SimpleNamespace(status="infra_error", components={"j": 0.0}) for _ in batch]
 
 
+class Connected:
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, sample):
+        return 1.0
+
+
 def test_good_rewards_pass_and_are_measured():
     report = check_reward(good, SAMPLES)
     assert [dict(v) for v in report.values] == [{"score": 1.0}, {"score": 0.0}]
@@ -83,7 +92,7 @@ def test_good_rewards_pass_and_are_measured():
         (good_async, r"\['a', 'b'\]: needs \['one number'\]"),
         (short_batch, "1 scores for 2 samples"),
         (Infra(), "a failure must be NaN"),
-        (lambda sample: 1.0, "does not pickle"),
+        (Connected(), r"cannot be sent to another process: it holds lock \(a _thread.lock\)"),
     ],
 )
 def test_each_broken_rule_is_named(reward, message):
