@@ -248,7 +248,8 @@ class WorkerPool:
         worker.chunk, worker.loading, worker.started = chunk, True, time.monotonic()
         rest = chunk.items[len(chunk.outcomes) :]
         try:
-            worker.conn.send(("run", chunk.call, definition, list(rest)))
+            # by value: send() would hand a tensor over as memory that the worker cannot open
+            worker.conn.send_bytes(pickle.dumps(("run", chunk.call, definition, list(rest))))
         except OSError as error:
             self._lost(worker, f"could not send to the worker: {error}")
         except Exception as error:  # pickle of a user's object can raise anything

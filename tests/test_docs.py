@@ -36,3 +36,22 @@ def test_the_estimator_of_the_docs_passes_the_kit_and_trains(tmp_path):
     command = [sys.executable, "-m", "rlnorm.launch.cli", "train", "quickstart", estimator, *small]
     result = subprocess.run(command, **options)
     assert result.returncode == 0, result.stderr
+
+
+def test_from_python_trains_with_functions_of_a_script_and_in_a_loop_of_its_own(tmp_path):
+    (tmp_path / "script.py").write_text("\n".join(blocks("from_python.md", "python")))
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    *_, ended, first, _, _, last = done.stdout.splitlines()
+    assert ended.startswith("done ")
+    assert ended.endswith("runs/from_python/checkpoints/step_000002")
+    shares = [float(re.search(r"'boxed_exact': ([\d.]+)", line)[1]) for line in (first, last)]
+    assert shares[0] < 0.25
+    assert shares[1] > 0.5

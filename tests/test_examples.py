@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,44 @@ def test_an_estimator_beside_the_command_trains(rlnorm):
     ]
     folder = rlnorm("own_estimator", *arguments)
     assert "above_median" in (folder / "runs/median/config.yaml").read_text()
+
+
+# a cell is compiled and run as the notebook's kernel does it: in __main__, on a running event loop
+KERNEL = """
+import ast, asyncio, inspect, json, sys
+
+async def run(cells):
+    for cell in cells:
+        source, flags = "".join(cell["source"]), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        made = eval(compile(source, cell["id"], "exec", flags=flags), vars(sys.modules["__main__"]))
+        if inspect.iscoroutine(made):
+            await made
+
+asyncio.run(run(c for c in json.load(open(sys.argv[1]))["cells"] if c["cell_type"] == "code"))
+"""
+
+
+def test_the_notebook_runs_cell_by_cell_in_a_running_event_loop(tmp_path):
+    notebook = json.loads((EXAMPLES / "from_python.ipynb").read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [(cell["outputs"], cell["execution_count"]) for cell in code] == [([], None)] * 2
+    page = (EXAMPLES.parent / "docs/from_python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)\n```", page, flags=re.DOTALL)
+    blocks[1] = blocks[1].removeprefix("import asyncio\n\n")
+    blocks[1] = re.sub(r"asyncio\.run\((.*)\)$", r"await \1", blocks[1])
+    assert ["".join(cell["source"]) for cell in code] == blocks
+    done = subprocess.run(
+        [sys.executable, "-c", KERNEL, EXAMPLES / "from_python.ipynb"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'boxed_exact'" in done.stdout.splitlines()[-1]
+    assert (tmp_path / "runs/from_python/report.html").is_file()
 
 
 def test_advantages_are_the_ones_worked_out_by_hand():
