@@ -1,5 +1,7 @@
 """The built wheel, installed apart from the source tree, is what users get."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -35,12 +37,16 @@ def installed(tmp_path_factory) -> Path:
     return target
 
 
-def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    installed: Path, *arguments: str, cwd: Path | None = None, input: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Python with the wheel on its path, in a folder that is not the source tree."""
     env = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=installed.parent,
+        cwd=cwd or installed.parent,
         env=env,
+        input=input,
         capture_output=True,
         text=True,
         timeout=300,
@@ -77,3 +83,77 @@ def test_two_steps_of_training_from_the_installed_wheel(installed, tmp_path):
     run_dir = tmp_path / "w"
     assert (run_dir / "report.html").stat().st_size > 1_000_000
     assert len((run_dir / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+SCRIPT = """
+from rlnorm.trainers import train
+
+UNIT = 0.25
+
+
+def lines(completion):
+    return UNIT * completion.count("\\n")
+
+
+small = ["steps=2", "eval_samples=1", "run_name=p", "data.train_limit=512"]
+result = train("quickstart", overrides=small, rewards=[lines], display=False)
+print(result.ended, result.metrics["reward/lines"] > 0, result.checkpoint)
+"""
+
+
+def test_the_wheel_trains_from_a_script_with_a_reward_of_its_own(installed, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    result = run(installed, "script.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "done True runs/p/checkpoints/step_000002\n"
+
+
+@pytest.fixture
+def theirs(tmp_path) -> Path:
+    """A folder whose files are named as rlnorm's packages; only the reward is asked for."""
+    (tmp_path / "rewards.py").write_text("def f(completion):\n    return len(completion) / 64\n")
+    for name in ("trainers", "launch", "configs"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not of rlnorm')")
+    return tmp_path
+
+
+def test_every_public_module_imports_beside_files_of_the_same_names(installed, theirs):
+    [name] = {p.name for p in installed.iterdir() if not p.name.endswith(".dist-info")} - {"bin"}
+    assert name == "rlnorm"
+    homes = {"triton_backend": "triton", "deepspeed_rank": "deepspeed", "vllm_engine": "vllm"}
+    paths = [p.relative_to(installed).with_suffix("") for p in (installed / name).rglob("*.py")]
+    modules = sorted(
+        ".".join(path.parts).removesuffix(".__init__")
+        for path in paths
+        if "jail" not in path.parts  # started as a program, inside the sandbox
+        and (path.name not in homes or importlib.util.find_spec(homes[path.name]))
+    )
+    assert {"rlnorm.trainers.api", "rlnorm.rewards.registry", "rlnorm.configs"} <= set(modules)
+    code = (
+        "import importlib, json, sys\n"
+        "for name in json.load(sys.stdin): importlib.import_module(name)\n"
+        "print(sys.modules['rlnorm'].__file__)"
+    )
+    result = run(installed, "-c", code, cwd=theirs, input=json.dumps(modules))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == str(installed / "rlnorm/__init__.py")
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "quickstart",
+        pytest.param("cluster_cpu", marks=[pytest.mark.cluster, pytest.mark.slow]),
+    ],
+)
+def test_a_reward_in_a_file_named_rewards_is_the_users(installed, theirs, preset):
+    overrides = ["steps=2", "eval_samples=1", "run_name=r"]
+    overrides += ["rewards=[{name: f, function: 'rewards:f'}]"]
+    command = ["-m", "rlnorm.launch.cli", "train", preset, *overrides]
+    result = run(installed, *command, cwd=theirs)
+    assert result.returncode == 0, result.stderr
+    metrics = (theirs / "runs/r/metrics.jsonl").read_text()
+    rows = [json.loads(line) for line in metrics.splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    # completions have about 8 to 45 characters
+    assert 0.1 < rows[-1]["reward/f"] < 0.9
