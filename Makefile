@@ -53,6 +53,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed-$(LOCK) locks/dev.txt
 	@$(PIP) install --no-deps -r locks/dev.txt 2>>$(LOG) || $(call failed,locks/dev.txt)
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed-dev locks/docs.txt
+	@$(PIP) install --no-deps -r locks/docs.txt 2>>$(LOG) || $(call failed,locks/docs.txt)
+	@touch $@
+
 quickstart: setup
 	$(BIN)/rlnorm train quickstart --overwrite
 
@@ -70,8 +74,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.installed-dev
+# the generated pages, then the site in site/; a warning of mkdocs is an error
+docs: $(VENV)/.installed-docs
 	$(BIN)/python docs/generate.py
+	$(BIN)/python tests/link_tree.py build/links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from rlnorm.algorithms import resolve_algorithm
+from rlnorm.trainers.config.resolve import algorithm_slots
+from rlnorm.trainers.config.schema import validate_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/README.md"]
@@ -22,6 +27,48 @@ def test_relative_links_point_at_files(page):
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def pages_of(nav: object) -> set[str]:
+    if isinstance(nav, str):
+        return {nav}
+    inside = nav.values() if isinstance(nav, dict) else nav
+    return set().union(*map(pages_of, inside))
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    docs = ROOT / "docs"
+    nav = pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert {p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} - nav == set()
+
+
+@pytest.mark.parametrize("page", ["../README.md", "coming_from_trl.md", "coming_from_verl.md"])
+def test_the_configs_of_a_page_are_valid(page):
+    least = {
+        "model": {"path": "shipped:quick"},
+        "data": {"train": "task:chain"},
+        "rewards": [{"name": "correct", "function": "math"}],
+    }
+    found = blocks(page, "yaml")
+    assert found
+    for block in found:
+        resolve_algorithm(*algorithm_slots(validate_config(least | yaml.safe_load(block))))
+
+
+def test_troubleshooting_quotes_messages_that_the_code_has():
+    """What stands in the first column and reads like a message, "..." for what differs."""
+    sources = [
+        p for f in ("rlnorm", "rewards", "trainers", "launch") for p in (ROOT / f).rglob("*.py")
+    ]
+    code = "".join(p.read_text() for p in sources) + (ROOT / "Makefile").read_text()
+    code = re.sub(r'"\s*f?"', "", code)  # a text over several lines
+    rows = re.findall(
+        r"^\| (`[^|]+`[^|]*) \|", (ROOT / "docs/troubleshooting.md").read_text(), re.M
+    )
+    quoted = [q for row in rows for q in re.findall(r"`([^`]+)`", row) if " " in q]
+    parts = [part.strip() for q in quoted for part in q.split("...") if part.strip()]
+    assert len(parts) > 40
+    assert [part for part in parts if part not in code] == []
 
 
 def test_the_estimator_of_the_docs_passes_the_kit_and_trains(tmp_path):
