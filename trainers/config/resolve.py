@@ -130,7 +130,7 @@ def build_algorithm(config: Config) -> "Algorithm":
 
 def _check_group(size: int, algorithm: "Algorithm") -> None:
     """One rollout a prompt teaches an estimator that compares rollouts of a prompt nothing."""
-    from rlnorm.algorithms import GROUP_RELATIVE
+    from rlnorm.advantages import GROUP_RELATIVE
 
     stage, alone = algorithm.estimator, algorithm.sample_plan.extra_kind == "none" and size == 1
     if alone and stage.name in GROUP_RELATIVE and stage.options.get("singleton") != "reward":
