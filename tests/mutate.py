@@ -53,7 +53,7 @@ MUTATIONS = [
     ("advantages/shaping.py", "return -penalty", "return penalty", ADVANTAGES + "shaping.py"),
     ("advantages/grpo_compat.py", "correction=ddof", "correction=0", ADVANTAGES + "grpo_compat.py"),
     ("advantages/combinators.py", "count - ddof", "count", ADVANTAGES + "shaping.py"),
-    ("modulators/ace.py", "advantages < 0,", "advantages > 0,", MODULATORS),
+    ("modulators/ace.py", "values < 0,", "values > 0,", MODULATORS),
     ("modulators/ace.py", "old_logprobs.double() - ref", "ref_logprobs.double() - ref", MODULATORS),
     ("losses/surrogate.py", "1 + clip_high", "1 + clip_low", LOSSES),
     ("losses/surrogate.py", "torch.maximum(plain", "torch.minimum(plain", LOSSES),
@@ -81,7 +81,12 @@ MUTATIONS = [
     ("correction.py", "mean.where(mean > 1e-8, 1.0)", "mean", "test_correction.py"),
     ("sampling.py", ") > group_min", ") >= group_min", "test_sampling.py"),
     ("algorithms.py", "values * weights)", "values)", "test_algorithms.py"),
-    ("algorithms.py", "keep & result.keep", "keep", "test_algorithms.py"),
+    ("inputs.py", "repeat_interleave(size)", "repeat(size)", "test_inputs.py"),
+    ("inputs.py", "present & ~(alone & (values == 0))", "present", "test_inputs.py"),
+    ("advantages/run.py", "result.keep & changed.keep", "changed.keep", ADVANTAGES + "estimate.py"),
+    ("advantages/run.py", "rewarded & given.keep", "given.keep", ADVANTAGES + "estimate.py"),
+    ("advantages/__init__.py", "overridden(\"estimator\", slots[\"estimator\"], options)",
+     "slots[\"estimator\"]", ADVANTAGES + "estimate.py"),
 ]  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def check_estimator(
     columns: int = 1,
     **options: Any,
 ) -> Report:
-    """Check a function (rewards [n, r], group_index [n], ...) -> advantages [n], [n, u] or [t].
+    """Check a function of rewards [n, r], group_index [n], ... that returns a tensor or Advantages.
 
     coupling: "group" claims that a group's advantages depend on that group alone. constant,
     singleton: "zero" claims exactly 0 for equal rewards and for a group of one. shift, scale:
