@@ -17,14 +17,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from rlnorm.groups import (
-    Groups,
-    group_centred,
-    group_count,
-    group_std,
-    group_zscore,
-    one_group,
-)
+from rlnorm.groups import Groups, group_centred, group_count, group_std, group_zscore, one_group
 from rlnorm.inputs import Missing, group_relative, scalar_rewards
 from rlnorm.types import Advantages, GroupIndex, Rewards
 

@@ -34,7 +34,7 @@ class Report:
     gradient: GradientReport
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Traits:
     """What the estimator claims; see check_estimator."""
 
@@ -72,17 +72,8 @@ def check_estimator(
     rewards it accepts. columns: how many reward columns to give. options go to the estimator.
     Raises ConformanceError for the first property that fails.
     """
-    traits = Traits(
-        coupling=coupling,
-        constant=constant,
-        singleton=singleton,
-        shift=shift,
-        scale=scale,
-        gradient=gradient,
-        low=low,
-        high=high,
-        columns=columns,
-    )
+    claims = (coupling, constant, singleton, shift, scale, gradient, low, high, columns)
+    traits = Traits(*claims)
 
     def estimate(batch: Batch) -> list[Tensor]:
         return _by_rollout(estimator, batch, options)
