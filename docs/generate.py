@@ -153,7 +153,9 @@ def type_name(annotation: Any) -> str:
         return f"{origin.__name__}[{', '.join(map(type_name, inner))}]"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
-    return "None" if annotation is NoneType else str(annotation.__name__)
+    if annotation in (NoneType, Ellipsis):
+        return "None" if annotation is NoneType else "..."
+    return str(annotation.__name__)
 
 
 def options(table: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """A named algorithm with its slots filled and checked: what the driver and the learner call.
 
-The driver, once per step, with every rollout: advantages, token_advantages, correction_weights.
+The driver, once per step, with every rollout: advantages and correction_weights.
 The learner: select over all trained tokens of an optimizer step, then loss for each microbatch of
 whole rollouts; the parts add up to the same loss and metrics under any split.
 """
@@ -12,14 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rlnorm.advantages import ESTIMATORS, SHAPERS
-from rlnorm.advantages.types import Advantages
+from rlnorm.advantages import advantage_stages
+from rlnorm.advantages.run import run_stages
 from rlnorm.correction import CORRECTIONS
-from rlnorm.groups import group_count, make_groups
 from rlnorm.lookup import suggest
 from rlnorm.losses import AGGREGATES, LOSSES
 from rlnorm.losses.types import TokenLoss
-from rlnorm.modulators import MODULATORS
 from rlnorm.named_algorithms import DEFAULTS, named_algorithm
 from rlnorm.options import options_of
 from rlnorm.regularizers import TOKEN_MEAN
@@ -28,9 +26,7 @@ from rlnorm.regularizers.types import Replacement
 from rlnorm.sampling import SamplePlan
 from rlnorm.slots import (
     CORRECTION_COLUMNS,
-    DRIVER_COLUMNS,
     LEARNER_COLUMNS,
-    MODULATOR_COLUMNS,
     SCORED,
     entries,
     overridden,
@@ -39,17 +35,7 @@ from rlnorm.slots import (
     stages,
 )
 from rlnorm.stages import Stage, resolve_stage
-from rlnorm.tokens import rollout_sum
-from rlnorm.types import LossDenominators
-
-GROUP_RELATIVE = frozenset(ESTIMATORS) - {
-    "mapo",
-    "grpo_process",
-    "reinforce_pp",
-    "reinforce_pp_kl",
-    "remax",
-}
-"""Estimators for which a group of one says nothing, so that it does not train."""
+from rlnorm.types import Advantages, LossDenominators
 
 
 class Algorithm:
@@ -58,9 +44,7 @@ class Algorithm:
     def __init__(self, name: str, slots: Mapping[str, Any]) -> None:
         self.name = name
         self.sample_plan = sample_plan(slots["sample_plan"])
-        self.shaping = stages("shaping", slots["shaping"], SHAPERS, DRIVER_COLUMNS)
-        self.estimator = resolve_stage("estimator", slots["estimator"], ESTIMATORS, DRIVER_COLUMNS)
-        self.modulators = stages("modulators", slots["modulators"], MODULATORS, MODULATOR_COLUMNS)
+        self.shaping, self.estimator, self.modulators = advantage_stages(slots)
         self.loss_stage = resolve_stage("loss", slots["loss"], LOSSES, LEARNER_COLUMNS)
         self.aggregate = resolve_stage(
             "aggregate", slots["aggregate"], AGGREGATES, {"values", "rollout_index", "denominators"}
@@ -115,45 +99,7 @@ class Algorithm:
 
     def advantages(self, data: Mapping[str, Tensor]) -> Advantages:
         """Shape the rewards, estimate, modulate; over all rollouts of the step, in float64."""
-        columns = dict(data)
-        for shaper in self.shaping:
-            columns["rewards"] = shaper(columns)
-        values, keep = _estimated(self.estimator, columns)
-        per_token = _is_per_token(self.estimator, values, keep, columns.get("rollout_index"))
-        if per_token:
-            columns["advantage_index"] = columns["rollout_index"]
-        for modulator in self.modulators:
-            result = modulator({**columns, "advantages": values})
-            if isinstance(result, Advantages):
-                keep = keep & result.keep
-            values = result.values if isinstance(result, Advantages) else result
-        if not values.isfinite().all():
-            raise ValueError(
-                f"{self.estimator.name}: returned {int((~values.isfinite()).sum())} advantages "
-                "that are not finite: needs a finite one for every rollout, 0 where a reward is NaN"
-            )
-        kept = keep[columns["rollout_index"]] if per_token else keep
-        return Advantages(values.where(kept if values.dim() == 1 else kept[:, None], 0.0), keep)
-
-    def token_advantages(
-        self,
-        advantages: Advantages,
-        rollout_index: Int[Tensor, " t"],
-        turn_index: Int[Tensor, " t"],
-    ) -> Float[Tensor, " t"]:
-        """The advantage of each trained token. Raises ValueError for a turn without advantage."""
-        values = advantages.values
-        if values.dim() == 2:
-            turns = values.shape[1]
-            if turn_index.numel() and int(turn_index.max()) >= turns:
-                raise ValueError(
-                    f"turn_index has {int(turn_index.max())}, needs a turn in [0, {turns - 1}] as "
-                    "turn_rewards has"
-                )
-            return values[rollout_index, turn_index]
-        if _is_per_token(self.estimator, values, advantages.keep, rollout_index):
-            return values
-        return values[rollout_index]
+        return run_stages(self.shaping, self.estimator, self.modulators, data)
 
     def correction_weights(
         self,
@@ -312,48 +258,6 @@ def _entropy_controller(regularizers: tuple[Stage, ...]) -> EntropyController | 
         if "entropy_coef" in stage.data:
             return EntropyController({**options_of(stage.function), **stage.options}["coef"])
     return None
-
-
-def _estimated(stage: Stage, columns: Mapping[str, Tensor]) -> tuple[Tensor, Bool[Tensor, " n"]]:
-    result = stage(columns)
-    values = result.values if isinstance(result, Advantages) else result
-    source = "turn_rewards" if "turn_rewards" in stage.data else "rewards"
-    n = columns[source].shape[0]
-    keep = _rewarded(stage, columns[source])
-    per_token = _is_per_token(stage, values, keep, columns.get("rollout_index"))
-    if not (values.shape[0] == n and values.dim() in (1, 2)) and not per_token:
-        raise ValueError(
-            f"estimator.name = {stage.name!r}: returned shape {tuple(values.shape)}: needs [{n}] "
-            f"for the rollouts, [{n}, turns], or one number for each trained token"
-        )
-    if stage.name in GROUP_RELATIVE and "group_index" in columns:
-        groups = make_groups(columns["group_index"])
-        alone = group_count(torch.zeros(n).double().where(keep, torch.nan), groups) < 2
-        nonzero = values != 0 if values.dim() == 1 else (values != 0).any(dim=1)
-        if per_token:
-            nonzero = rollout_sum(nonzero.double(), columns["rollout_index"], n) > 0
-        keep = keep & ~(alone[groups.index] & ~nonzero)
-    if isinstance(result, Advantages):
-        keep = keep & result.keep
-    return values.double(), keep
-
-
-def _rewarded(stage: Stage, table: Float[Tensor, "n k"]) -> Bool[Tensor, " n"]:
-    options = {**options_of(stage.function), **stage.options}
-    if options.get("missing") != "drop":
-        return ~table.isnan().all(dim=1)
-    weights = options.get("weights") or [1.0] * table.shape[1]
-    counted = torch.tensor([w != 0 for w in weights], device=table.device)
-    return ~(table.isnan() & counted).any(dim=1)
-
-
-def _is_per_token(
-    stage: Stage, values: Tensor, keep: Bool[Tensor, " n"], rollout_index: Tensor | None
-) -> bool:
-    """Of as many tokens as rollouts, only an estimator that looks at tokens speaks of each."""
-    if rollout_index is None or values.shape != rollout_index.shape:
-        return False
-    return values.shape != keep.shape or "rollout_index" in stage.data
 
 
 def _described(stage: Stage) -> dict[str, Any]:

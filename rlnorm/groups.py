@@ -57,10 +57,7 @@ def group_max(values: Float[Tensor, "n ..."], groups: Groups) -> Float[Tensor, "
 
 
 def group_mean(
-    values: Float[Tensor, "n ..."],
-    groups: Groups,
-    *,
-    weights: Float[Tensor, " n"] | None = None,
+    values: Float[Tensor, "n ..."], groups: Groups, *, weights: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, "g ..."]:
     """Mean (or weighted mean) of the values that are there; NaN for a group without any."""
     lowest = group_min(values, groups)
@@ -69,10 +66,7 @@ def group_mean(
 
 
 def group_centred(
-    values: Float[Tensor, "n ..."],
-    groups: Groups,
-    *,
-    weights: Float[Tensor, " n"] | None = None,
+    values: Float[Tensor, "n ..."], groups: Groups, *, weights: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, "n ..."]:
     """Each value less its group's mean: exactly 0 in a constant group and for a group of one."""
     lowest = group_min(values, groups)

@@ -12,8 +12,8 @@ from typing import Literal
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rlnorm.advantages.inputs import Missing, scalar_rewards
 from rlnorm.groups import group_count, group_max, group_min
+from rlnorm.inputs import Missing, scalar_rewards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,46 +10,16 @@ from rlnorm.sampling import SamplePlan
 from rlnorm.stages import Stage, named_entry, resolve_stage
 
 SCORED = frozenset(
-    {
-        "entropy",
-        "old_logprobs",
-        "proximal_logprobs",
-        "proxy_logprobs",
-        "ref_logprobs",
-        "sum_p2",
-    }
+    {"entropy", "old_logprobs", "proximal_logprobs", "proxy_logprobs", "ref_logprobs", "sum_p2"}
 )
 """Token columns that a scoring pass computes."""
 
-ROLLOUT_COLUMNS = frozenset(
-    {"greedy_rewards", "group_index", "lengths", "rewards", "truncated", "turn_rewards"}
-)
-DRIVER_COLUMNS = ROLLOUT_COLUMNS | {
-    "entropy",
-    "old_logprobs",
-    "positions",
-    "proxy_logprobs",
-    "ref_logprobs",
-    "rollout_index",
-    "sampler_logprobs",
-    "sum_p2",
-    "token_rewards",
-    "turn_index",
-}
-MODULATOR_COLUMNS = DRIVER_COLUMNS | {"advantages", "advantage_index"}
-LEARNER_COLUMNS = frozenset(
-    {
-        "advantages",
-        "entropy",
-        "logprobs",
-        "old_logprobs",
-        "proximal_logprobs",
-        "proxy_logprobs",
-        "ref_logprobs",
-        "rollout_index",
-        "sampler_logprobs",
-    }
-)
+_OF_TOKENS = {"positions", "rollout_index", "sampler_logprobs", "token_rewards", "turn_index"}
+_OF_ROLLOUTS = {"greedy_rewards", "group_index", "lengths", "rewards", "truncated", "turn_rewards"}
+DRIVER_COLUMNS = (SCORED - {"proximal_logprobs"}) | _OF_TOKENS | _OF_ROLLOUTS
+MODULATOR_COLUMNS = DRIVER_COLUMNS | {"advantages"}
+_LOSS_COLUMNS = {"advantages", "logprobs", "rollout_index", "sampler_logprobs"}
+LEARNER_COLUMNS = (SCORED - {"sum_p2"}) | _LOSS_COLUMNS
 CORRECTION_COLUMNS = frozenset({"old_logprobs", "rollout_index", "sampler_logprobs"})
 
 

@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+
+Rewards = Float[Tensor, "n r"] | Float[Tensor, " n"]
+"""Every reward of every rollout, or one reward each; NaN where one is missing."""
+GroupIndex = Int[Tensor, " n"] | None
+"""Which rollouts share a prompt: any integers, in any order. None is refused, in one line."""
 
 
 class FinishReason(StrEnum):
@@ -109,12 +114,45 @@ class ScoredRollouts:
     rewards: Float[Tensor, "n r"]
     """float64; NaN exactly where status is not a verdict (timeout, error): masked, never 0."""
     status: tuple[tuple[str, ...], ...]
-    """One of each n x r: correct, wrong, no_answer, unparsable, timeout, gold_error, infra_error."""
+    """[n][r]: correct, wrong, no_answer, unparsable, timeout, gold_error or infra_error."""
     reward_names: tuple[str, ...]
     group_index: Int[Tensor, " n"]
     truncated: Bool[Tensor, " n"]
     turn_rewards: Float[Tensor, "n u"] | None = None
     """float64; NaN where a rollout has no such turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advantages:
+    """What every estimator and modulator returns; a rollout not kept has advantage 0."""
+
+    values: Float[Tensor, "..."]
+    """[n] per rollout, [n u] per turn or [t] per trained token; float64, never NaN."""
+    keep: Bool[Tensor, " n"]
+    """False where a rollout takes no part in the loss and in none of its denominators."""
+    rollout_index: Int[Tensor, " t"] | None = None
+    """The rollout of each value where they are per token, else None."""
+
+    def aligned(self, column: Shaped[Tensor, " n"]) -> Shaped[Tensor, "..."]:
+        """A number of each rollout, in a shape that goes with `values`."""
+        column = column if self.rollout_index is None else column[self.rollout_index]
+        return column.reshape(-1, *([1] * (self.values.dim() - 1)))
+
+    def per_token(
+        self, rollout_index: Int[Tensor, " t"], turn_index: Int[Tensor, " t"]
+    ) -> Float[Tensor, " t"]:
+        """The advantage of each trained token. Raises ValueError for a turn without advantage."""
+        if self.rollout_index is not None:
+            return self.values
+        if self.values.dim() == 1:
+            return self.values[rollout_index]
+        turns = self.values.shape[1]
+        if turn_index.numel() and int(turn_index.max()) >= turns:
+            raise ValueError(
+                f"turn_index has {int(turn_index.max())}, needs a turn in [0, {turns - 1}] as "
+                "turn_rewards has"
+            )
+        return self.values[rollout_index, turn_index]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

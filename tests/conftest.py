@@ -11,6 +11,7 @@ CHECKED = (
     "algorithms",
     "correction",
     "groups",
+    "inputs",
     "kernels",
     "losses",
     "methods",

@@ -1,6 +1,5 @@
 """Adapters of the advantage methods: golden inputs and params to estimator calls."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from golden_common import (
     Case,
     Result,
     consecutive,
+    estimated,
     labels,
     layout,
     numbers,
@@ -18,7 +18,7 @@ from golden_common import (
 )
 from torch import Tensor
 
-from rlnorm.advantages import ESTIMATORS
+from rlnorm.advantages import ESTIMATORS, Advantages
 from rlnorm.advantages.bnpo import fit_beta
 from rlnorm.advantages.mapo import turn_returns
 from rlnorm.advantages.mapo_certainty import certainty_weight
@@ -38,7 +38,7 @@ def _rows(case: Case, name: str, **options: Any) -> Result:
 
     def call(rows: Tensor) -> Tensor:
         lengths = {"lengths": frame.lengths[rows]} if name == "opo" else {}
-        values = ESTIMATORS[name](rewards[rows, None], groups[rows], **lengths, **options)
+        values = estimated(name, rewards[rows, None], groups[rows], **lengths, **options)
         return values[:, None] * frame.mask[rows]
 
     got, want, reasons = with_departures(
@@ -54,19 +54,19 @@ def _rows(case: Case, name: str, **options: Any) -> Result:
     )
 
 
-def _trl(case: Case, estimator: Callable[..., Tensor], **options: Any) -> Result:
+def _trl(case: Case, name: str, **options: Any) -> Result:
     """An estimator in TRL's layout: reward columns of consecutive groups in, rows out."""
     rewards = case.tensor("rewards_per_func")
     groups = consecutive(len(rewards), case.inputs["group_size"])
     weights = case.params["reward_weights"]
-    got = estimator(rewards, groups, weights=weights, **options)
+    got = estimated(name, rewards, groups, weights=weights, **options)
     return Result({"advantages": got}, {"advantages": case.expected["advantages"]})
 
 
 def grpo(case: Case) -> Result:
     if "rewards_per_func" in case.inputs:
         options = {"eps": case.params["eps"], "scale": case.params["scale_rewards"]}
-        return _trl(case, ESTIMATORS["grpo"], missing="skip", **options)
+        return _trl(case, "grpo", missing="skip", **options)
     scale = "group" if case.params["norm_adv_by_std"] else "none"
     options = {"scale": scale}
     if "epsilon" in case.params:
@@ -115,10 +115,10 @@ def gdpo(case: Case) -> Result:
             if rewards.shape[1] == 1:
                 filled = {"eps": params["group_eps"], "missing": "skip"}
                 case.inputs["rewards_per_func"] = rewards.nan_to_num(0.0)
-                return _trl(case, ESTIMATORS["grpo"], **filled)
-        result = _trl(case, ESTIMATORS["gdpo"], **options)
+                return _trl(case, "grpo", **filled)
+        result = _trl(case, "gdpo", **options)
         if "pre_batch_norm" in case.expected:
-            before = _trl(case, ESTIMATORS["gdpo"], **options, batch_norm_weighting="none")
+            before = _trl(case, "gdpo", **options, batch_norm_weighting="none")
             result.got["pre_batch_norm"] = before.got["advantages"]
             result.want["pre_batch_norm"] = case.expected["pre_batch_norm"]
         return result
@@ -132,7 +132,8 @@ def gdpo(case: Case) -> Result:
     table, weights = torch.stack(columns, dim=1), params.get("weights")
 
     def call(rows: Tensor, **more: Any) -> Tensor:
-        values = ESTIMATORS["gdpo"](
+        values = estimated(
+            "gdpo",
             table[rows],
             groups[rows],
             frame.lengths[rows],
@@ -162,20 +163,20 @@ def bnpo(case: Case) -> Result:
         got = {
             f"{n}_advantages": c for n, c in zip(case.params["components"], columns, strict=True)
         }
-        got = {key: frame.spread(ESTIMATORS["bnpo"](c[:, None], groups)) for key, c in got.items()}
-        got["advantages"] = frame.spread(ESTIMATORS["bnpo"](torch.stack(columns, dim=1), groups))
+        got = {key: frame.spread(estimated("bnpo", c[:, None], groups)) for key, c in got.items()}
+        got["advantages"] = frame.spread(estimated("bnpo", torch.stack(columns, dim=1), groups))
         return _bnpo_defects(case, got, dict(case.expected), dict(zip(got, columns, strict=False)))
     low, high = case.params["min_value"], case.params["max_value"]
     options = {"min_value": low, "max_value": high, "weight_max": case.params["weight_clamp"][1]}
     rewards = case.tensor("sequence_rewards")
     if (rewards < low).any() or (rewards > high).any():
         try:
-            ESTIMATORS["bnpo"](rewards[:, None], groups, **options)
+            estimated("bnpo", rewards[:, None], groups, **options)
         except ValueError as error:
             told = "needs a value in [min_value, max_value]" in str(error)
             return Result({"told": told}, {"told": True}, ["a reward out of range is a ValueError"])
         return Result({}, case.expected)
-    got = {"advantages": frame.spread(ESTIMATORS["bnpo"](rewards[:, None], groups, **options))}
+    got = {"advantages": frame.spread(estimated("bnpo", rewards[:, None], groups, **options))}
     mapped = (rewards - low) / (high - low)
     means = group_mean(mapped, make_groups(groups))
     fit = fit_beta(means.where(groups.bincount() > 1, torch.nan))
@@ -203,7 +204,7 @@ def _bnpo_defects(
         for name, value in values.items():
             rest = torch.zeros(len(groups), dtype=torch.float64)
             if rows.numel():
-                rest[rows] = ESTIMATORS["bnpo"](value[rows, None], groups[rows])
+                rest[rows] = estimated("bnpo", value[rows, None], groups[rows])
             want[name] = frame.spread(rest)
         return Result(
             got,
@@ -212,7 +213,7 @@ def _bnpo_defects(
         )
     for name, value in values.items():
         if broken or not numbers(want[name]).isfinite().all():
-            want[name] = frame.spread(ESTIMATORS["reinforce"](value[:, None], groups))
+            want[name] = frame.spread(estimated("reinforce", value[:, None], groups))
             reasons = ["group means that do not vary give REINFORCE with a baseline, not NaN"]
     if reasons:
         want["advantages"] = torch.stack([numbers(want[name]) for name in columns]).mean(dim=0)
@@ -271,7 +272,7 @@ def mapo_turn(case: Case) -> Result:
     groups, params = torch.tensor(case.inputs["groups"]), dict(case.params)
 
     def call(**mixture: float) -> Tensor:
-        return ESTIMATORS["mapo"](rewards, groups, **{**params, **mixture})
+        return estimated("mapo", rewards, groups, **{**params, **mixture})
 
     got = {
         "returns": turn_returns(rewards, gamma=params["gamma"]).nan_to_num(0.0),
@@ -286,7 +287,7 @@ def mapo_certainty(case: Case) -> Result:
     rewards, groups = case.tensor("sequence_rewards"), labels(case.inputs["index"])
     if (rewards < 0).any() or (rewards > 1).any():
         try:
-            ESTIMATORS["mapo_certainty"](rewards[:, None], groups, **case.params)
+            estimated("mapo_certainty", rewards[:, None], groups, **case.params)
         except ValueError as error:
             return Result(
                 {"told": "needs [0, 1]" in str(error)},
@@ -295,7 +296,7 @@ def mapo_certainty(case: Case) -> Result:
             )
 
     def call(rows: Tensor) -> Tensor:
-        values = ESTIMATORS["mapo_certainty"](rewards[rows, None], groups[rows], **case.params)
+        values = estimated("mapo_certainty", rewards[rows, None], groups[rows], **case.params)
         return values[:, None] * layout(case).mask[rows]
 
     got, want, reasons = with_departures(call, case.expected["advantages"], rewards, groups)
@@ -310,14 +311,16 @@ def mapo_certainty(case: Case) -> Result:
 def ace(case: Case) -> Result:
     rewards, groups = case.tensor("rewards"), torch.tensor(case.inputs["groups"])
     frame, params = layout(case, "mask"), case.params
-    base = ESTIMATORS[params["base"]](rewards[:, None], groups, eps=params["grpo_eps"])
+    base = estimated(params["base"], rewards[:, None], groups, eps=params["grpo_eps"])
     ratio = frame.pack(case.tensor("log_ratio_theta_ref_tokens"))
     tokens = (frame.rollout_index, ratio, torch.zeros_like(ratio))
     options = {"length_normalise": params["length_normalised"]}
     shift = confidence_shift(*tokens, len(rewards), **options)
     options |= {key: params[key] for key in ("alpha", "modulation", "cap")}
-    values = modulate(base, groups, *tokens, **options)
-    multiplier = modulate(torch.full_like(base, -1.0), groups, *tokens, **options).neg()
+    every = torch.ones_like(groups, dtype=torch.bool)
+    values = modulate(Advantages(base, every), *tokens, **options).values
+    ones = modulate(Advantages(torch.full_like(base, -1.0), every), *tokens, **options)
+    multiplier = ones.values.neg()
     got = {
         "base_advantages": base,
         "confidence_shift": shift,

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlnorm.advantages import ESTIMATORS
+
 NAN_REWARD = "a NaN reward is left out instead of spoiling its group or batch"
 SINGLETON = "a group of one gives 0 instead of its raw reward"
 ROUNDING = "equal rewards give exactly 0 instead of rounding noise"
@@ -48,6 +50,11 @@ def numbers(value: Any) -> Tensor:
 
 def _parsed(value: Any) -> Any:
     return [_parsed(v) for v in value] if isinstance(value, list) else float(value)
+
+
+def estimated(name: str, *columns: Tensor, **more: Any) -> Tensor:
+    """The advantages that an estimator returns."""
+    return ESTIMATORS[name](*columns, **more).values
 
 
 def labels(index: Sequence[Any]) -> Tensor:

@@ -9,6 +9,7 @@ from golden_common import (
     Case,
     Layout,
     Result,
+    estimated,
     labels,
     layout,
     numbers,
@@ -16,7 +17,6 @@ from golden_common import (
 )
 from torch import Tensor
 
-from rlnorm.advantages import ESTIMATORS
 from rlnorm.tokens import rewards_to_go
 
 
@@ -44,8 +44,14 @@ def reinforce_pp(case: Case) -> Result:
     def call(rows: Tensor, **more: Any) -> Tensor:
         part, tokens = _subset(frame, rows)
         columns = {name: column[tokens] for name, column in dense.items()}
-        values = ESTIMATORS["reinforce_pp"](
-            rewards[rows, None], groups[rows], part.rollout_index, **columns, **options, **more
+        values = estimated(
+            "reinforce_pp",
+            rewards[rows, None],
+            groups[rows],
+            part.rollout_index,
+            **columns,
+            **options,
+            **more,
         )
         return part.unpack(values)
 
@@ -77,7 +83,7 @@ def remax(case: Case) -> Result:
     frame, greedy = layout(case), case.tensor("reward_baselines")
     padded = case.tensor("token_level_rewards") * frame.mask
     rewards = padded.sum(dim=1)
-    values = ESTIMATORS["remax"](rewards[:, None], torch.arange(len(rewards)), greedy)
+    values = estimated("remax", rewards[:, None], torch.arange(len(rewards)), greedy)
     to_go = frame.unpack(rewards_to_go(frame.pack(padded), frame.rollout_index))
     got = frame.spread(values) + to_go - frame.spread(rewards)
     missing = rewards.isnan() | greedy.isnan()
@@ -98,7 +104,8 @@ def optimal_token_baseline(case: Case) -> Result:
 
     def call(rows: Tensor) -> Tensor:
         part, tokens = _subset(frame, rows)
-        values = ESTIMATORS["otb"](
+        values = estimated(
+            "otb",
             rewards[rows, None],
             groups[rows],
             part.rollout_index,
@@ -124,7 +131,7 @@ def grpo_process(case: Case) -> Result:
     width = max(len(row) for row in steps)
     table = numbers([row + ["nan"] * (width - len(row)) for row in steps])
     groups = torch.zeros(len(steps), dtype=torch.long)
-    values = ESTIMATORS["grpo_process"](table, groups, ddof=case.params["ddof"])
+    values = estimated("grpo_process", table, groups, ddof=case.params["ddof"])
     step_of = [[sum(t > end for end in row) for t in range(case.inputs["T"])] for row in ends]
     padded = torch.cat((values, torch.zeros(len(steps), 1)), dim=1)
     return Result({"advantages": padded.gather(1, torch.tensor(step_of))}, case.expected)

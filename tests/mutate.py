@@ -59,7 +59,7 @@ MUTATIONS = [
     ("advantages/shaping.py", "return -penalty", "return penalty", ADVANTAGES + "shaping.py"),
     ("advantages/grpo_compat.py", "correction=ddof", "correction=0", ADVANTAGES + "grpo_compat.py"),
     ("advantages/combinators.py", "count - ddof", "count", ADVANTAGES + "shaping.py"),
-    ("modulators/ace.py", "advantages < 0,", "advantages > 0,", MODULATORS),
+    ("modulators/ace.py", "values < 0,", "values > 0,", MODULATORS),
     ("modulators/ace.py", "old_logprobs.double() - ref", "ref_logprobs.double() - ref", MODULATORS),
     ("losses/surrogate.py", "1 + clip_high", "1 + clip_low", LOSSES),
     ("losses/surrogate.py", "torch.maximum(plain", "torch.minimum(plain", LOSSES),
@@ -87,7 +87,6 @@ MUTATIONS = [
     ("correction.py", "mean.where(mean > 1e-8, 1.0)", "mean", "test_correction.py"),
     ("sampling.py", ") > group_min", ") >= group_min", "test_sampling.py"),
     ("algorithms.py", "values * weights)", "values)", "test_algorithms.py"),
-    ("algorithms.py", "keep & result.keep", "keep", "test_algorithms.py"),
     ("trainers/seeds.py", "in (seed, *parts)", "in parts", "test_seeds.py"),
     ("trainers/seeds.py", '"/".join', '"".join', "test_seeds.py"),
     ("trainers/seeds.py", "draws[prompt.prompt_id] += 1", "pass", "test_seeds.py"),
@@ -103,6 +102,12 @@ MUTATIONS = [
     ("rewards/length.py", "max_tokens - cache_tokens)", "max_tokens)", "test_length.py"),
     # this module runs in a child process only
     ("rewards/worker.py", '"memory", "MemoryError', '"error", "MemoryError', "test_pool.py"),
+    ("inputs.py", "repeat_interleave(size)", "repeat(size)", "test_inputs.py"),
+    ("inputs.py", "present & ~(alone & (values == 0))", "present", "test_inputs.py"),
+    ("advantages/run.py", "result.keep & changed.keep", "changed.keep", ADVANTAGES + "estimate.py"),
+    ("advantages/run.py", "rewarded & given.keep", "given.keep", ADVANTAGES + "estimate.py"),
+    ("advantages/__init__.py", "overridden(\"estimator\", slots[\"estimator\"], options)",
+     "slots[\"estimator\"]", ADVANTAGES + "estimate.py"),
 ]  # fmt: skip
 
 

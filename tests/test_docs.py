@@ -72,12 +72,13 @@ def test_troubleshooting_quotes_messages_that_the_code_has():
 
 
 def test_the_estimator_of_the_docs_passes_the_kit_and_trains(tmp_path):
-    plugin, check = blocks("write_an_estimator.md", "python")
+    plugin, from_python, check = blocks("write_an_estimator.md", "python")
     (tmp_path / "mine.py").write_text("import torch\n" + plugin)
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     options = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True, "timeout": 300}
-    result = subprocess.run([sys.executable, "-c", check], **options)
-    assert result.returncode == 0, result.stderr
+    for code in (from_python, check):
+        result = subprocess.run([sys.executable, "-c", code], **options)
+        assert result.returncode == 0, result.stderr
     estimator = "algorithm.estimator={name: 'mine.py:best_of_group', margin: 0.1}"
     small = ["steps=1", "data.eval={}", "data.train_limit=64", "rollout.prompts_per_step=4"]
     command = [sys.executable, "-m", "rlnorm.launch.cli", "train", "quickstart", estimator, *small]

@@ -122,6 +122,9 @@ def test_advantages_are_the_ones_worked_out_by_hand():
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     lines = [line.split() for line in done.stdout.splitlines()]
     rows = {name: [float(value) for value in values] for name, *values in lines}
-    # totals 2, 1, 1, 0: mean 1, sample deviation (2/3)^.5; and 3, 2, 2, 2: less the others' mean
+    # totals 2, 1, 1, 0: mean 1, sample deviation (2/3)^.5; and 3, 2, 2, 2: minus the others' mean
     assert rows["grpo"][:4] == [1.22, 0, 0, -1.22]
+    assert rows["dr_grpo"][:4] == [1, 0, 0, -1]
+    # 1, 0, 0, 0: mean 1/4, sample deviation 1/2
+    assert rows["correct"] == [1.5, -0.5, -0.5, -0.5]
     assert rows["rloo"][4:] == [1.0, -0.33, -0.33, -0.33]

@@ -72,7 +72,7 @@ async def compute_advantages(
         result = algorithm.advantages(data)
     except ValueError as error:  # rewards an estimator cannot take; it says which and why
         raise RunError(f"algorithm: {error}") from error
-    token_advantages = algorithm.token_advantages(result, rollout_index, turn_index)
+    token_advantages = result.per_token(rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)
     if algorithm.correction:
         correction = algorithm.correction_weights(

@@ -10,7 +10,8 @@ import torch
 from rlnorm.rewards.errors import RewardError
 from rlnorm.trainers.build import build_run
 from rlnorm.trainers.checkpoint import latest_checkpoint
-from rlnorm.trainers.config.schema import Config, given_functions
+from rlnorm.trainers.config.functions import given_functions
+from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import Interrupted, RunError
 from rlnorm.trainers.files import alone_in, read_jsonl
 from rlnorm.trainers.loop import train

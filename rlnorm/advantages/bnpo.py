@@ -17,12 +17,13 @@ groups of one give 0 and stay out of the fit, where it returns 1e6 times the rew
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.advantages.combinators import mean_components
-from rlnorm.advantages.inputs import check_rewards, zero_missing
 from rlnorm.groups import group_centred, group_count, group_mean
+from rlnorm.inputs import check_rewards, group_relative
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,13 @@ def beta_density(p: Float[Tensor, " g"], alpha: float, beta: float) -> Float[Ten
 
 
 def bnpo(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     min_value: float = 0.0,
     max_value: float = 1.0,
     weight_max: float = 1e6,
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
 
     min_value, max_value: the range of every reward column, mapped to [0, 1]. weight_max: largest
@@ -86,7 +87,8 @@ def bnpo(
     means = means.where(group_count(table, groups) > 1, torch.nan)
     weights = [_group_weights(column, weight_max) for column in means.unbind(dim=1)]
     centred = group_centred(table, groups)
-    return zero_missing(mean_components(centred * torch.stack(weights, dim=1)[groups.index]))
+    values = mean_components(centred * torch.stack(weights, dim=1)[groups.index])
+    return group_relative(values, table, groups)
 
 
 def _group_weights(means: Float[Tensor, " g"], weight_max: float) -> Float[Tensor, " g"]:

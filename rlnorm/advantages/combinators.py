@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from rlnorm.advantages.types import Advantages
+from rlnorm.types import Advantages, GroupIndex
 
 
 def per_component(
-    estimator: Callable[..., Float[Tensor, " n"] | Advantages],
+    estimator: Callable[..., Advantages],
     rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    group_index: GroupIndex,
     **options: Any,
 ) -> Float[Tensor, "n r"]:
     """Each reward column through the same estimator; NaN where the reward is."""
@@ -23,8 +23,7 @@ def per_component(
         if missing.all():
             columns.append(column)
             continue
-        result = estimator(column[:, None], group_index, **options)
-        values = result.values if isinstance(result, Advantages) else result
+        values = estimator(column, group_index, **options).values
         columns.append(values.where(~missing, torch.nan))
     return torch.stack(columns, dim=1)
 

@@ -13,25 +13,21 @@ are close to 0 the batch stage amplifies them: only batch_eps bounds it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from rlnorm.advantages.bnpo import bnpo
 from rlnorm.advantages.combinators import per_component, weighted_sum, whiten
 from rlnorm.advantages.grpo import grpo
-from rlnorm.advantages.inputs import (
-    check_rewards,
-    check_rows,
-    column_weights,
-    zero_missing,
-)
 from rlnorm.advantages.mc_grpo import mc_grpo
 from rlnorm.advantages.reinforce import reinforce
 from rlnorm.advantages.rloo import rloo
+from rlnorm.inputs import check_rewards, check_rows, column_weights, group_relative
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
-BASES: dict[str, Callable[..., Any]] = {
+BASES: dict[str, Callable[..., Advantages]] = {
     "grpo": grpo,
     "bnpo": bnpo,
     "mc_grpo": mc_grpo,
@@ -42,8 +38,8 @@ BASES: dict[str, Callable[..., Any]] = {
 
 
 def gdpo(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     lengths: Int[Tensor, " n"] | None = None,
     *,
     weights: Sequence[float] | None = None,
@@ -55,7 +51,7 @@ def gdpo(
     batch_norm_weighting: Literal["sequence", "token", "none"] = "sequence",
     batch_eps: float = 1e-4,
     batch_ddof: int = 1,
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout; a component constant within a group adds exactly 0 there.
 
     weights: one per component, all 1 unless given. missing: "skip" leaves a NaN component out;
@@ -64,20 +60,19 @@ def gdpo(
     rollouts, their trained tokens (then batch_eps goes inside the root), or "none" for no second
     stage. Raises ValueError on bad rewards or weights, or without the lengths "token" needs.
     """
-    table, _ = check_rewards("gdpo", rewards, group_index)
-    w = column_weights("gdpo", rewards, weights)
+    table, groups = check_rewards("gdpo", rewards, group_index)
+    w = column_weights("gdpo", table, weights)
     if missing == "zero":
         table = table.nan_to_num(0.0)
     options = {"eps": eps, "ddof": ddof, "singleton": singleton} if base == "grpo" else {}
     total = weighted_sum(per_component(BASES[base], table, group_index, **options), w)
-    if batch_norm_weighting == "none":
-        return zero_missing(total)
     if batch_norm_weighting == "token":
         if lengths is None:
             raise ValueError("gdpo: lengths is None: batch_norm_weighting 'token' needs them")
         check_rows("gdpo", "lengths", lengths, table.shape[0])
-        whitened = whiten(total, lengths.double(), eps=batch_eps, ddof=batch_ddof, eps_inside=True)
-        return zero_missing(whitened)
-    # groups that sum to 0 leave a batch mean of 0; subtracting its rounding would break exact zeros
-    centre = base == "mc_grpo" or singleton == "reward"
-    return zero_missing(whiten(total, eps=batch_eps, ddof=batch_ddof, centre=centre))
+        total = whiten(total, lengths.double(), eps=batch_eps, ddof=batch_ddof, eps_inside=True)
+    elif batch_norm_weighting == "sequence":
+        # groups that sum to 0 leave a mean of 0; subtracting its rounding would break exact zeros
+        centre = base == "mc_grpo" or singleton == "reward"
+        total = whiten(total, eps=batch_eps, ddof=batch_ddof, centre=centre)
+    return group_relative(total, table, groups)

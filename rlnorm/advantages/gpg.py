@@ -11,21 +11,19 @@ Rollouts without a reward count in neither number.
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from rlnorm.advantages.inputs import Missing, scalar_rewards, zero_missing
 from rlnorm.groups import group_centred
+from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def gpg(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
     f_norm: float = 1.0,
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
 
     weights, missing: see grpo. f_norm: divides everything. Raises ValueError on bad rewards or
@@ -36,4 +34,5 @@ def gpg(
     total, groups = scalar_rewards("gpg", rewards, group_index, weights, missing)
     present = (~total.isnan()).double().sum()
     rewarded = (total.nan_to_num(0.0) != 0).sum().clamp(min=1)
-    return zero_missing(group_centred(total, groups) * (present / rewarded) / f_norm)
+    alpha = present / rewarded
+    return group_relative(group_centred(total, groups) * alpha / f_norm, total, groups)

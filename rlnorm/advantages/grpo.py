@@ -14,23 +14,17 @@ implementations return up to 0.98 there), and a group of one gives 0, not its ra
 from collections.abc import Sequence
 from typing import Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from rlnorm.advantages.inputs import Missing, scalar_rewards, zero_missing
-from rlnorm.groups import (
-    Groups,
-    group_centred,
-    group_count,
-    group_std,
-    group_zscore,
-    one_group,
-)
+from rlnorm.groups import Groups, group_centred, group_count, group_std, group_zscore, one_group
+from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def grpo(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
@@ -38,7 +32,7 @@ def grpo(
     ddof: int = 1,
     scale: Literal["group", "batch", "none"] = "group",
     singleton: Literal["zero", "reward"] = "zero",
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
 
     weights: one per reward column, all 1 unless given. missing: see scalar_rewards. scale: what
@@ -57,7 +51,7 @@ def grpo(
     if singleton == "reward":
         raw = total / (1 + eps) if scale == "group" else total
         advantages = keep_singletons(advantages, raw, groups)
-    return zero_missing(advantages)
+    return group_relative(advantages, total, groups)
 
 
 def keep_singletons(

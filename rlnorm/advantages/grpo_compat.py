@@ -13,16 +13,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from rlnorm.advantages.inputs import scalar_rewards, zero_missing
 from rlnorm.groups import group_order
+from rlnorm.inputs import group_relative, scalar_rewards
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def grpo_compat(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     eps: float = 1e-6,
@@ -31,7 +32,7 @@ def grpo_compat(
     baseline: Literal["mean", "leave_one_out", "matmul"] = "mean",
     singleton: Literal["zero", "reward"] = "zero",
     dtype: Literal["float32", "float64"] = "float32",
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout as another framework would compute it.
 
     baseline: "leave_one_out" and "matmul" are NeMo-RL's two: mean and std from sums and sums of
@@ -57,7 +58,7 @@ def grpo_compat(
         else:
             value = _from_moments(narrow[members], eps, baseline == "leave_one_out", scale)
         advantages[members] = value.double()
-    return zero_missing(advantages)
+    return group_relative(advantages, rewards, groups)
 
 
 def _zscore(block: Float[Tensor, "g m"], eps: float, ddof: int, scale: str) -> Float[Tensor, "g m"]:

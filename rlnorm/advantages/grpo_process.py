@@ -10,29 +10,30 @@ Steps are turns: a token of turn u gets the sum over the turns from u on. The pa
 and leaves ddof open.
 """
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from rlnorm.advantages.inputs import check_rows, check_table, zero_missing
-from rlnorm.groups import Groups, group_zscore, make_groups
+from rlnorm.groups import Groups, group_zscore
+from rlnorm.inputs import check_groups, check_table, zero_missing
+from rlnorm.types import Advantages, GroupIndex
 
 
 def grpo_process(
     turn_rewards: Float[Tensor, "n u"],
-    group_index: Int[Tensor, " n"],
+    group_index: GroupIndex = None,
     *,
     eps: float = 0.0,
     ddof: int = 1,
-) -> Float[Tensor, "n u"]:
+) -> Advantages:
     """Advantage of each step; NaN marks a step that does not exist. Equal rewards give 0.
 
     Raises ValueError for a table that does not fit, no step at all, or an infinite reward.
     """
     check_table("grpo_process", "turn_rewards", turn_rewards)
-    check_rows("grpo_process", "group_index", group_index, turn_rewards.shape[0])
-    groups = make_groups(group_index)
+    groups = check_groups("grpo_process", group_index, turn_rewards.shape[0])
     steps = turn_rewards.shape[1]
     flat = Groups(groups.index.repeat_interleave(steps), groups.count)
     scores = group_zscore(turn_rewards.double().reshape(-1), flat, eps=eps, ddof=ddof)
     table = zero_missing(scores).reshape(turn_rewards.shape)
-    return table.flip(1).cumsum(1).flip(1)
+    values = table.flip(1).cumsum(1).flip(1)
+    return Advantages(values, ~turn_rewards.isnan().all(dim=1))

@@ -13,19 +13,20 @@ population's, eps 1e-8, after a third-party reimplementation of v3.
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.advantages.combinators import mixed
-from rlnorm.advantages.inputs import check_rows, check_table, zero_missing
-from rlnorm.groups import Groups, group_zscore, make_groups, one_group
+from rlnorm.groups import Groups, group_zscore, one_group
+from rlnorm.inputs import check_groups, check_table, zero_missing
+from rlnorm.types import Advantages, GroupIndex
 
 Scope = Literal["group", "batch"]
 
 
 def mapo(
     turn_rewards: Float[Tensor, "n u"],
-    group_index: Int[Tensor, " n"],
+    group_index: GroupIndex = None,
     *,
     alpha: float = 0.5,
     beta: float = 0.5,
@@ -34,7 +35,7 @@ def mapo(
     ddof: int = 0,
     batch_scope: Scope = "group",
     turn_scope: Scope = "group",
-) -> Float[Tensor, "n u"]:
+) -> Advantages:
     """Advantage of each turn; NaN marks a turn that does not exist, it gets 0.
 
     A turn only one rollout of the group reached keeps its second part alone; a group of one is
@@ -42,16 +43,16 @@ def mapo(
     at all, an infinite reward, or gamma outside [0, 1].
     """
     check_table("mapo", "turn_rewards", turn_rewards)
-    check_rows("mapo", "group_index", group_index, turn_rewards.shape[0])
+    groups = check_groups("mapo", group_index, turn_rewards.shape[0])
     if not 0.0 <= gamma <= 1.0:
         raise ValueError(f"mapo: gamma = {gamma}, needs a value in [0, 1]")
     rewards = turn_rewards.double()
-    groups = make_groups(group_index)
     scopes = {"group": groups, "batch": one_group(rewards)}
     returns = turn_returns(rewards, gamma=gamma)
     by_turn = group_zscore(returns, scopes[turn_scope], eps=eps, ddof=ddof)
     over_turns = _zscore_all_turns(rewards, scopes[batch_scope], eps=eps, ddof=ddof)
-    return zero_missing(mixed(by_turn, over_turns, alpha=alpha, beta=beta))
+    values = zero_missing(mixed(by_turn, over_turns, alpha=alpha, beta=beta))
+    return Advantages(values, ~rewards.isnan().all(dim=1))
 
 
 def turn_returns(turn_rewards: Float[Tensor, "n u"], *, gamma: float) -> Float[Tensor, "n u"]:

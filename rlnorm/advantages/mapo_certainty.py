@@ -12,23 +12,24 @@ are refused. Unrelated to the turn-level MAPO.
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from rlnorm.advantages.inputs import Missing, scalar_rewards, zero_missing
 from rlnorm.groups import Groups, group_centred, group_mean, group_zscore
+from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def mapo_certainty(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
     std_eps: float = 1e-6,
     mean_eps: float = 1e-6,
     ddof: int = 1,
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
 
     weights, missing: see grpo. Raises ValueError on bad rewards or weights, and for a weighted
@@ -45,7 +46,8 @@ def mapo_certainty(
     zscore = group_zscore(total, groups, eps=std_eps, ddof=ddof)
     mean = group_mean(total, groups)[groups.index] + mean_eps
     deviation = group_centred(total, groups) / mean.where(mean > 0, 1.0)
-    return zero_missing(certainty * zscore + (1 - certainty) * deviation)
+    values = certainty * zscore + (1 - certainty) * deviation
+    return group_relative(values, total, groups)
 
 
 def certainty_weight(total: Float[Tensor, " n"], groups: Groups) -> Float[Tensor, " g"]:

@@ -16,17 +16,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlnorm.advantages.inputs import Missing, scalar_rewards, zero_missing
-from rlnorm.advantages.types import Advantages
 from rlnorm.groups import Groups, group_count, group_lower_median, group_min, group_std, group_sum
+from rlnorm.inputs import Missing, scalar_rewards, zero_missing
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def mc_grpo(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",

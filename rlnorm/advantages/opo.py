@@ -8,21 +8,22 @@ Cost: one pass over the rewards and lengths
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from rlnorm.advantages.inputs import Missing, check_rows, scalar_rewards, zero_missing
 from rlnorm.groups import group_centred
+from rlnorm.inputs import Missing, check_rows, group_relative, scalar_rewards
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def opo(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex,
     lengths: Int[Tensor, " n"],
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
 
     lengths: trained tokens; a group without any gets the plain mean as baseline. weights,
@@ -32,4 +33,5 @@ def opo(
     check_rows("opo", "lengths", lengths, total.shape[0])
     if (lengths < 0).any():
         raise ValueError(f"opo: lengths has {int(lengths.min())}, needs 0 or more")
-    return zero_missing(group_centred(total, groups, weights=lengths.double()))
+    values = group_centred(total, groups, weights=lengths.double())
+    return group_relative(values, total, groups)

@@ -17,14 +17,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rlnorm.advantages.inputs import Missing, check_tokens, scalar_rewards
-from rlnorm.groups import Groups, group_max, group_min, group_order, group_sum
+from rlnorm.groups import Groups, group_count, group_max, group_min, group_order, group_sum
+from rlnorm.inputs import Missing, check_tokens, scalar_rewards
 from rlnorm.tokens import rewards_to_go, rollout_lengths, running_sum, token_positions
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def otb(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex,
     rollout_index: Int[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     sum_p2: Float[Tensor, " t"],
@@ -35,7 +36,7 @@ def otb(
     missing: Missing = "drop",
     zero_tail: bool = True,
     eps: float = 1e-8,
-) -> Float[Tensor, " t"]:
+) -> Advantages:
     """Advantage of each trained token; 0 for the tokens of a rollout whose reward is NaN.
 
     token_rewards: dense rewards in place of the outcome. positions: timestep of each token, its
@@ -65,7 +66,9 @@ def otb(
         tail = (lengths > second)[rollout_index] & (steps >= second[rollout_index])
         baseline = baseline.where(~tail, 0.0)
     advantages = (returns - baseline).where(~returns.isnan(), 0.0)
-    return advantages.where(~_without_contrast(total, groups, token_rewards)[rollout_index], 0.0)
+    flat = _without_contrast(total, groups, token_rewards)[rollout_index]
+    compared = group_count(total, groups)[groups.index] > 1
+    return Advantages(advantages.where(~flat, 0.0), ~total.isnan() & compared, rollout_index)
 
 
 def second_longest(lengths: Float[Tensor, " n"], groups: Groups) -> Float[Tensor, " g"]:

@@ -12,23 +12,22 @@ Ties at the top give 0, and so does a group of one (verl raises there).
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from rlnorm.advantages.inputs import Missing, scalar_rewards
 from rlnorm.groups import group_count, group_order, group_std
+from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def pass_at_k(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
     norm_by_std: bool = True,
     eps: float = 1e-6,
     ddof: int = 1,
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout, 0 for all but the best of its group.
 
     weights, missing: see grpo. norm_by_std: divide by the group's std plus eps.
@@ -45,4 +44,5 @@ def pass_at_k(
     if norm_by_std:
         spread = group_std(total, groups, ddof=ddof)[contested] + eps
         lead = lead / spread.where(spread > 0, 1.0)
-    return torch.zeros_like(total).index_put_((best,), lead)
+    values = torch.zeros_like(total).index_put_((best,), lead)
+    return group_relative(values, total, groups)

@@ -11,27 +11,24 @@ The same as grpo with scale "none". With baseline "none" a constant group keeps 
 from collections.abc import Sequence
 from typing import Literal
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from rlnorm.advantages.inputs import Missing, scalar_rewards, zero_missing
 from rlnorm.groups import group_centred, one_group
+from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def reinforce(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
     baseline: Literal["group", "batch", "none"] = "group",
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Reward less its baseline; a NaN reward gives 0, as does a group of one under "group".
 
     weights, missing: see grpo. Raises ValueError on bad rewards or weights.
     """
     total, groups = scalar_rewards("reinforce", rewards, group_index, weights, missing)
-    if baseline == "none":
-        return zero_missing(total)
     scope = groups if baseline == "group" else one_group(total)
-    return zero_missing(group_centred(total, scope))
+    values = total if baseline == "none" else group_centred(total, scope)
+    return group_relative(values, total, groups)

@@ -19,14 +19,15 @@ from torch import Tensor
 
 from rlnorm.advantages.combinators import whiten
 from rlnorm.advantages.grpo import keep_singletons
-from rlnorm.advantages.inputs import Missing, check_tokens, scalar_rewards, zero_missing
 from rlnorm.groups import group_centred
+from rlnorm.inputs import Missing, check_tokens, scalar_rewards, zero_missing
 from rlnorm.tokens import rewards_to_go, rollout_lengths, token_positions
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def reinforce_pp(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex,
     rollout_index: Int[Tensor, " t"],
     token_rewards: Float[Tensor, " t"] | None = None,
     *,
@@ -37,7 +38,7 @@ def reinforce_pp(
     eps: float = 1e-8,
     singleton: Literal["zero", "reward"] = "zero",
     count_eps: float = 0.0,
-) -> Float[Tensor, " t"]:
+) -> Advantages:
     """Advantage of each trained token; 0 for the tokens of a rollout whose reward is NaN.
 
     token_rewards: dense rewards in place of the outcome, not read with baseline. weights, missing,
@@ -59,12 +60,13 @@ def reinforce_pp(
         check_tokens("reinforce_pp", total.shape[0], rollout_index, token_rewards=token_rewards)
         returns = rewards_to_go(token_rewards.double(), rollout_index, gamma=gamma)
         returns = returns.where(~total.isnan()[rollout_index], torch.nan)
-    return zero_missing(whiten(returns, eps=eps, eps_inside=True, count_eps=count_eps))
+    values = zero_missing(whiten(returns, eps=eps, eps_inside=True, count_eps=count_eps))
+    return Advantages(values, ~total.isnan(), rollout_index)
 
 
 def reinforce_pp_kl(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex,
     rollout_index: Int[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     ref_logprobs: Float[Tensor, " t"],
@@ -74,7 +76,7 @@ def reinforce_pp_kl(
     missing: Missing = "drop",
     gamma: float = 1.0,
     eps: float = 1e-8,
-) -> Float[Tensor, " t"]:
+) -> Advantages:
     """The global variant with -kl_coef * (old - ref) as reward of every token.
 
     The outcome is added at the last token. Raises ValueError as reinforce_pp does.

@@ -10,20 +10,21 @@ A constant group does not get 0: its baseline is another rollout.
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from rlnorm.advantages.inputs import Missing, check_rows, scalar_rewards, zero_missing
+from rlnorm.inputs import Missing, check_rows, scalar_rewards, zero_missing
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def remax(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex,
     greedy_rewards: Float[Tensor, " n"],
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Advantage of each rollout; 0 where its reward or the greedy one is NaN.
 
     greedy_rewards: of the group's greedy rollout, weighted as rewards are. weights, missing: see
@@ -33,4 +34,4 @@ def remax(
     check_rows("remax", "greedy_rewards", greedy_rewards, total.shape[0])
     if greedy_rewards.isinf().any():
         raise ValueError("remax: greedy_rewards has an infinite value, needs finite ones or NaN")
-    return zero_missing(total - greedy_rewards.double())
+    return Advantages(zero_missing(total - greedy_rewards.double()), ~total.isnan())

@@ -11,20 +11,18 @@ vectorised version gives 0).
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from rlnorm.advantages.inputs import Missing, scalar_rewards, zero_missing
 from rlnorm.groups import group_centred, group_count
+from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
 def rloo(
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
-) -> Float[Tensor, " n"]:
+) -> Advantages:
     """Leave-one-out advantage; 0 in a constant group, for a group of one, for a NaN reward.
 
     weights, missing: see grpo. Raises ValueError on bad rewards or weights.
@@ -32,4 +30,4 @@ def rloo(
     total, groups = scalar_rewards("rloo", rewards, group_index, weights, missing)
     count = group_count(total, groups)
     factor = count / (count - 1).clamp(min=1)
-    return zero_missing(group_centred(total, groups) * factor[groups.index])
+    return group_relative(group_centred(total, groups) * factor[groups.index], total, groups)

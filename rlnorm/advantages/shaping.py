@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rlnorm.advantages.inputs import check_rows
+from rlnorm.inputs import check_rows
 
 
 def conditioned(

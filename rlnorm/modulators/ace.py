@@ -11,30 +11,30 @@ estimator, with no whitening after it. At c = 0 errors already weigh 1 + 0.693 a
 over all tokens, so the multiplier can reach tens: cap and length_normalise bound it.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from rlnorm.advantages.inputs import check_tokens
+from rlnorm.inputs import check_tokens
 from rlnorm.tokens import rollout_mean, rollout_sum
+from rlnorm.types import Advantages
 
 
 def ace(
-    advantages: Float[Tensor, "..."],
-    group_index: Int[Tensor, " n"],
+    advantages: Advantages,
     rollout_index: Int[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     ref_logprobs: Float[Tensor, " t"],
-    advantage_index: Int[Tensor, " t"] | None = None,
     *,
     alpha: float = 1.0,
     modulation: Literal["softplus", "relu"] = "softplus",
     cap: float | None = None,
     length_normalise: bool = False,
-) -> Float[Tensor, "..."]:
-    """Advantages [n], [n u] or [t] with the negative ones scaled by their rollout's multiplier.
+) -> Advantages:
+    """Advantages with the negative ones scaled by the multiplier of their rollout.
 
     alpha: strength, 0 turns it off. modulation: "relu" is the paper's ablation. cap: largest
     multiplier. length_normalise: c is the mean over tokens. Raises ValueError for a negative
@@ -44,7 +44,7 @@ def ace(
         raise ValueError(f"ace: alpha = {alpha}, needs 0 or more")
     if cap is not None and cap < 1:
         raise ValueError(f"ace: cap = {cap}, needs 1 or more, or None")
-    n = group_index.shape[0]
+    n = advantages.keep.shape[0]
     check_tokens("ace", n, rollout_index, old_logprobs=old_logprobs, ref_logprobs=ref_logprobs)
     shift = confidence_shift(
         rollout_index, old_logprobs, ref_logprobs, n, length_normalise=length_normalise
@@ -52,10 +52,9 @@ def ace(
     multiplier = 1 + alpha * (softplus(shift) if modulation == "softplus" else relu(shift))
     if cap is not None:
         multiplier = multiplier.clamp(max=cap)
-    if advantage_index is not None:
-        multiplier = multiplier[advantage_index]
-    shaped = multiplier.reshape(-1, *([1] * (advantages.dim() - 1)))
-    return (advantages * shaped).where(advantages < 0, advantages)
+    values = advantages.values
+    scaled = values * advantages.aligned(multiplier)
+    return replace(advantages, values=scaled.where(values < 0, values))
 
 
 def confidence_shift(

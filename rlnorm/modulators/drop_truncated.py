@@ -8,20 +8,17 @@ Cost: the truncated rollouts
 They still took part in the group's statistics, which were formed before.
 """
 
-from jaxtyping import Bool, Float, Int
+from dataclasses import replace
+
+from jaxtyping import Bool
 from torch import Tensor
 
-from rlnorm.advantages.inputs import check_rows
-from rlnorm.advantages.types import Advantages
+from rlnorm.inputs import check_rows
+from rlnorm.types import Advantages
 
 
-def drop_truncated(
-    advantages: Float[Tensor, "..."],
-    truncated: Bool[Tensor, " n"],
-    advantage_index: Int[Tensor, " t"] | None = None,
-) -> Advantages:
+def drop_truncated(advantages: Advantages, truncated: Bool[Tensor, " n"]) -> Advantages:
     """The advantages, 0 and not kept where the rollout was truncated."""
-    dropped = truncated if advantage_index is None else truncated[advantage_index]
-    check_rows("drop_truncated", "truncated", dropped, advantages.shape[0])
-    shaped = dropped.reshape(-1, *([1] * (advantages.dim() - 1)))
-    return Advantages(advantages.where(~shaped, 0.0), ~truncated)
+    check_rows("drop_truncated", "truncated", truncated, advantages.keep.shape[0])
+    values = advantages.values.where(advantages.aligned(~truncated), 0.0)
+    return replace(advantages, values=values, keep=advantages.keep & ~truncated)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from rlnorm.advantages.types import Advantages
-from rlnorm.stages import data_of
+from rlnorm.advantages.run import as_advantages
+from rlnorm.stages import Stage, data_of
 from rlnorm.testing.bandit import GradientReport, bandit_gradient
 from rlnorm.testing.batches import Batch, constant_batch, random_batch
 
@@ -34,7 +34,7 @@ class Report:
     gradient: GradientReport
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Traits:
     """What the estimator claims; see check_estimator."""
 
@@ -63,7 +63,7 @@ def check_estimator(
     columns: int = 1,
     **options: Any,
 ) -> Report:
-    """Check a function (rewards [n, r], group_index [n], ...) -> advantages [n], [n, u] or [t].
+    """Check a function of rewards [n, r], group_index [n], ... that returns a tensor or Advantages.
 
     coupling: "group" claims that a group's advantages depend on that group alone. constant,
     singleton: "zero" claims exactly 0 for equal rewards and for a group of one. shift, scale:
@@ -72,17 +72,8 @@ def check_estimator(
     rewards it accepts. columns: how many reward columns to give. options go to the estimator.
     Raises ConformanceError for the first property that fails.
     """
-    traits = Traits(
-        coupling=coupling,
-        constant=constant,
-        singleton=singleton,
-        shift=shift,
-        scale=scale,
-        gradient=gradient,
-        low=low,
-        high=high,
-        columns=columns,
-    )
+    claims = (coupling, constant, singleton, shift, scale, gradient, low, high, columns)
+    traits = Traits(*claims)
 
     def estimate(batch: Batch) -> list[Tensor]:
         return _by_rollout(estimator, batch, options)
@@ -234,22 +225,19 @@ def _by_rollout(
     needed, optional = data_of(estimator)
     if absent := [name for name in needed if name not in columns]:
         raise ValueError(f"{_name(estimator)}: the kit has no column {absent}: {sorted(columns)}")
-    data = {name: columns[name] for name in (*needed, *optional) if name in columns}
-    kept = {name: column.clone() for name, column in data.items()}
-    result = estimator(**data, **options)
-    values = (result.values if isinstance(result, Advantages) else result).double()
-    for name, column in data.items():
+    stage = Stage(_name(estimator), estimator, options, needed, optional)
+    kept = {name: column.clone() for name, column in columns.items()}
+    result = stage(columns)
+    for name, column in columns.items():
         if not torch.equal(column.nan_to_num(1e9), kept[name].nan_to_num(1e9)):
             raise ConformanceError(f"{_name(estimator)}: it changes its argument {name!r}")
-    n = len(batch.lengths)
-    per_token = len(values) == int(batch.lengths.sum()) and "rollout_index" in data
-    if per_token:
-        return list(values.split(batch.lengths.tolist()))
-    if len(values) != n:
-        raise ConformanceError(
-            f"{_name(estimator)}: returns shape {tuple(values.shape)} for {n} rollouts"
-        )
-    return list(values.reshape(n, -1))
+    try:
+        advantages = as_advantages(stage, result, columns)
+    except ValueError as error:
+        raise ConformanceError(str(error)) from None
+    if advantages.rollout_index is not None:
+        return list(torch.split(advantages.values, batch.lengths.tolist()))
+    return list(advantages.values.reshape(len(batch.lengths), -1))
 
 
 def _compare(got: list[Tensor], want: list[Tensor], rtol: float = RTOL) -> str | None:

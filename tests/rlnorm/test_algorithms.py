@@ -108,21 +108,21 @@ def test_token_advantages_by_rollout_turn_and_token():
     rollout, turn = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0])
     grpo = resolve_algorithm("dr_grpo")
     got = grpo.advantages(driver_data([1.0, 0.0], [0, 0]))
-    assert grpo.token_advantages(got, rollout, turn).tolist() == [0.5, 0.5, -0.5]
+    assert got.per_token(rollout, turn).tolist() == [0.5, 0.5, -0.5]
     mapo = resolve_algorithm("mapo", {"estimator": {"alpha": 1.0, "beta": 0.0, "eps": 0.0}})
     turns = torch.tensor([[1.0, 2.0], [0.0, NAN]], dtype=torch.float64)
     got = mapo.advantages({"turn_rewards": turns, "group_index": torch.tensor([0, 0])})
-    assert mapo.token_advantages(got, rollout, turn).tolist() == [1, 0, -1]
+    assert got.per_token(rollout, turn).tolist() == [1, 0, -1]
     with pytest.raises(ValueError, match=r"turn_index has 2, needs a turn in \[0, 1\]"):
-        mapo.token_advantages(got, rollout, turn + 1)
+        got.per_token(rollout, turn + 1)
     plus = resolve_algorithm("reinforce_pp")
     got = plus.advantages(driver_data([1.0, 0.0], [0, 1], rollout_index=rollout))
-    tokens = plus.token_advantages(got, rollout, turn)
+    tokens = got.per_token(rollout, turn)
     assert tokens.shape == (3,)
     assert tokens[0] == tokens[1] > 0 > tokens[2]
     # as many tokens as rollouts, one of them without a token: still one advantage a token
     masked = plus.advantages(driver_data([1.0, NAN, 0.0], [0, 1, 2], rollout_index=2 * rollout))
-    assert plus.token_advantages(masked, 2 * rollout, turn).tolist() == tokens.tolist()
+    assert masked.per_token(2 * rollout, turn).tolist() == tokens.tolist()
 
 
 def test_shaping_runs_before_and_modulators_after():
@@ -160,10 +160,10 @@ def test_modulators_know_advantages_of_tokens_among_as_many_rollouts(modulator, 
         ref_logprobs=torch.tensor([-1.0, -1.0, -7.0], dtype=torch.float64),
     )
     plain = resolve_algorithm("reinforce_pp")
-    tokens = plain.token_advantages(plain.advantages(data), rollout, turn)
+    tokens = plain.advantages(data).per_token(rollout, turn)
     assert tokens[0] == tokens[1] < 0 < tokens[2]
     changed = resolve_algorithm("reinforce_pp", {"modulators": [modulator]})
-    got = changed.token_advantages(changed.advantages(data), rollout, turn)
+    got = changed.advantages(data).per_token(rollout, turn)
     torch.testing.assert_close(got, tokens * torch.tensor(factors, dtype=torch.float64))
 
 

@@ -92,7 +92,7 @@ def test_mapo_gets_the_rewards_per_turn_scores(module, tmp_path):
     assert set(told.tolist()) == {0.0, 2.0}  # right or wrong, times the weight
     for row, known in zip(rows, table, strict=True):
         assert known.nanmean().item() == pytest.approx(2.0 * row["reward/judge"])
-    wanted = mapo(table, torch.tensor([row["group_index"] for row in rows])).nanmean(1)
+    wanted = mapo(table, torch.tensor([row["group_index"] for row in rows])).values.nanmean(1)
     got = torch.tensor([row["advantage"] for row in rows], dtype=torch.float64)
     assert torch.allclose(got, wanted, atol=1e-6)
     assert got.abs().max() > 0

@@ -11,7 +11,8 @@ from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.hub import HubName
 from rlnorm.rewards.registry import load_rewards
 from rlnorm.rewards.scorer import Alarm, Scorer
-from rlnorm.trainers.config.schema import Config, ModelConfig, given_functions
+from rlnorm.trainers.config.functions import given_functions
+from rlnorm.trainers.config.schema import Config, ModelConfig
 from rlnorm.trainers.config.sources import of_key
 from rlnorm.trainers.tasks import shipped_model
 
@@ -107,7 +108,7 @@ def build_algorithm(config: Config) -> "Algorithm":
 
 def _check_group(size: int, algorithm: "Algorithm") -> None:
     """One rollout a prompt teaches an estimator that compares rollouts of a prompt nothing."""
-    from rlnorm.algorithms import GROUP_RELATIVE
+    from rlnorm.advantages import GROUP_RELATIVE
 
     stage, alone = algorithm.estimator, algorithm.sample_plan.extra_kind == "none" and size == 1
     if alone and stage.name in GROUP_RELATIVE and stage.options.get("singleton") != "reward":

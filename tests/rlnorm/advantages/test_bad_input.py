@@ -31,12 +31,12 @@ def call(name, **changed):
     ("table", "message"),
     [
         (torch.zeros(0, 1), r"has shape \(0, 1\), needs \[rollouts, columns\]"),
-        (torch.zeros(5), r"has shape \(5,\), needs \[rollouts, columns\]"),
+        (torch.zeros(5, 1, 1), r"has shape \(5, 1, 1\), needs \[rollouts, columns\]"),
         (torch.full((5, 1), float("nan")), "are all NaN: needs at least one"),
         (torch.tensor([[0.0], [1], [float("inf")], [0], [1]]), r"\[2, 0\] = inf: needs a finite"),
         (torch.zeros(4, 1), r"group_index has shape \(5,\), needs \(4,\)"),
     ],
-    ids=["empty", "one axis", "all masked", "infinite", "another length"],
+    ids=["empty", "three axes", "all masked", "infinite", "another length"],
 )
 def test_bad_reward_tables(name, table, message):
     with pytest.raises(ValueError, match=message) as caught:

@@ -2,11 +2,13 @@ import torch
 
 from rlnorm.advantages.grpo_process import grpo_process
 from rlnorm.advantages.mapo_certainty import mapo_certainty
+from rlnorm.types import Advantages
 
 NAN = float("nan")
 
 
 def close(got, want):
+    got = got.values if isinstance(got, Advantages) else got
     torch.testing.assert_close(got, torch.tensor(want, dtype=torch.float64), rtol=1e-10, atol=1e-10)
 
 
@@ -34,7 +36,7 @@ def test_certainty_mixes_zscore_and_relative_deviation():
     close(got, [up, down, down, down])
     population = mapo_certainty(rewards, groups, ddof=0)
     spread = 0.1875**0.5 + 1e-6
-    close(population[0], 0.75 * 0.75 / spread + 0.25 * 0.75 / (0.25 + 1e-6))
+    close(population.values[0], 0.75 * 0.75 / spread + 0.25 * 0.75 / (0.25 + 1e-6))
 
 
 def test_only_rewards_of_exactly_one_make_certainty():

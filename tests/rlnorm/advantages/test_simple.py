@@ -9,6 +9,7 @@ from rlnorm.advantages.pass_at_k import pass_at_k
 from rlnorm.advantages.reinforce import reinforce
 from rlnorm.advantages.remax import remax
 from rlnorm.advantages.rloo import rloo
+from rlnorm.types import Advantages
 
 NAN = float("nan")
 GROUPS = torch.tensor([0, 1, 0, 0, 1, 2])
@@ -18,6 +19,7 @@ MASKED = torch.tensor([1.0, 3.0, 0.0, NAN, 7.0, NAN], dtype=torch.float64)[:, No
 
 
 def close(got, want):
+    got = got.values if isinstance(got, Advantages) else got
     torch.testing.assert_close(got, torch.tensor(want, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 

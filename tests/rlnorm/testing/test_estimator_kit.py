@@ -77,18 +77,20 @@ def missing_counts_as_zero(rewards, group_index):
 
 
 def missing_spoils_its_group(rewards, group_index):
-    result = ESTIMATORS["reinforce"](rewards, group_index)
+    result = ESTIMATORS["reinforce"](rewards, group_index).values
     spoiled = torch.isin(group_index, group_index[rewards.isnan().any(dim=1)])
     return result.where(~spoiled, torch.nan)
 
 
 def raw_singletons(rewards, group_index):
     alone = (group_index[:, None] == group_index).sum(dim=1) == 1
-    return rewards[:, 0].nan_to_num(0.0).where(alone, ESTIMATORS["grpo"](rewards, group_index))
+    return (
+        rewards[:, 0].nan_to_num(0.0).where(alone, ESTIMATORS["grpo"](rewards, group_index).values)
+    )
 
 
 def descent(rewards, group_index):
-    return -ESTIMATORS["grpo"](rewards, group_index)
+    return -ESTIMATORS["grpo"](rewards, group_index).values
 
 
 def writes_into_its_input(rewards, group_index):
@@ -124,7 +126,7 @@ def test_rounding_of_equal_rewards_is_found():
     def rounded(rewards, group_index):
         narrow = rewards[:, 0].float()
         centred = (narrow - _mean_of(narrow, group_index)).double() * 1e-12
-        advantages = ESTIMATORS["grpo"](rewards, group_index)
+        advantages = ESTIMATORS["grpo"](rewards, group_index).values
         return advantages.where(advantages != 0, centred).nan_to_num(0.0)
 
     with pytest.raises(ConformanceError, match=r"exact zero on constants\n.* rewards of "):

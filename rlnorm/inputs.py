@@ -1,4 +1,4 @@
-"""The checks every estimator starts with, and the weighted sum of reward columns."""
+"""What estimators start and end with: checked rewards, their weighted sum, which rollouts train."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rlnorm.groups import Groups, make_groups
+from rlnorm.groups import Groups, group_sum, make_groups
+from rlnorm.types import Advantages, GroupIndex, Rewards
 
 # beyond this a variance leaves float64, and what comes out would be inf or NaN
 LARGEST = 1e100
@@ -15,18 +16,53 @@ LARGEST = 1e100
 Missing = Literal["drop", "skip"]
 
 
+def from_matrix(
+    matrix: Float[Tensor, "prompts size"] | Float[Tensor, "prompts size r"],
+) -> tuple[Rewards, Int[Tensor, " n"]]:
+    """Rewards [n] or [n, r] and group_index [n] of a matrix [prompts, G] or [prompts, G, r].
+
+    A row holds the G rollouts of one prompt. `values.reshape(prompts, G)` undoes it afterwards.
+    Raises ValueError for another shape.
+    """
+    if matrix.dim() not in (2, 3) or 0 in matrix.shape:
+        raise ValueError(
+            f"from_matrix: shape {tuple(matrix.shape)}: needs [prompts, G] or [prompts, G, rewards]"
+        )
+    prompts, size = matrix.shape[:2]
+    groups = torch.arange(prompts, device=matrix.device).repeat_interleave(size)
+    return matrix.flatten(0, 1), groups
+
+
+def given_groups(where: str, group_index: GroupIndex) -> Int[Tensor, " n"]:
+    """group_index. Raises ValueError naming both ways to give it where it is None."""
+    if group_index is None:
+        raise ValueError(
+            f"{where}: group_index is None: pass the group of each rollout, [n], or turn a "
+            "prompts x G matrix into both with rlnorm.advantages.from_matrix(matrix)"
+        )
+    return group_index
+
+
+def check_groups(where: str, group_index: GroupIndex, n: int) -> Groups:
+    """The groups of n rollouts. Raises ValueError where they are not given or not n integers."""
+    index = given_groups(where, group_index)
+    check_rows(where, "group_index", index, n)
+    if index.is_floating_point() or index.dtype == torch.bool:
+        raise ValueError(f"{where}: group_index is {index.dtype}, needs integers")
+    return make_groups(index)
+
+
 def check_rewards(
-    where: str, rewards: Float[Tensor, "n r"], group_index: Int[Tensor, " n"]
+    where: str, rewards: Rewards, group_index: GroupIndex
 ) -> tuple[Float[Tensor, "n r"], Groups]:
-    """Rewards in float64 and their groups.
+    """Rewards in float64, one column where they are [n], and their groups.
 
     Raises ValueError for a wrong shape, an empty batch, an infinite reward, or no reward at all.
     """
-    check_table(where, "rewards", rewards)
-    check_rows(where, "group_index", group_index, rewards.shape[0])
-    if group_index.is_floating_point() or group_index.dtype == torch.bool:
-        raise ValueError(f"{where}: group_index is {group_index.dtype}, needs integers")
-    return rewards.double(), make_groups(group_index)
+    given_groups(where, group_index)
+    table = rewards[:, None] if rewards.dim() == 1 else rewards
+    check_table(where, "rewards", table)
+    return table.double(), check_groups(where, group_index, table.shape[0])
 
 
 def check_table(where: str, name: str, table: Tensor) -> None:
@@ -34,7 +70,7 @@ def check_table(where: str, name: str, table: Tensor) -> None:
     if table.dim() != 2 or 0 in table.shape:
         raise ValueError(
             f"{where}: {name} has shape {tuple(table.shape)}, needs [rollouts, columns], "
-            "at least one of each"
+            "at least one of each; rlnorm.advantages.from_matrix takes prompts x G"
         )
     # in float64, for in float32 LARGEST is infinite itself
     too_large = table.double().abs() > LARGEST
@@ -91,8 +127,8 @@ def column_weights(
 
 def scalar_rewards(
     where: str,
-    rewards: Float[Tensor, "n r"],
-    group_index: Int[Tensor, " n"],
+    rewards: Rewards,
+    group_index: GroupIndex,
     weights: Sequence[float] | None,
     missing: Missing,
 ) -> tuple[Float[Tensor, " n"], Groups]:
@@ -106,7 +142,7 @@ def scalar_rewards(
         raise ValueError(f"{where}: missing = {missing!r}: choose 'drop' or 'skip'")
     total = torch.zeros(table.shape[0], dtype=torch.float64, device=table.device)
     # column by column: a matrix product may round equal rows differently
-    for column, weight in zip(table.T, column_weights(where, rewards, weights), strict=True):
+    for column, weight in zip(table.T, column_weights(where, table, weights), strict=True):
         if weight != 0:
             value = column.nan_to_num(0.0) if missing == "skip" else column
             total = total + weight * value
@@ -120,3 +156,14 @@ def scalar_rewards(
 def zero_missing(advantages: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Advantage 0 where the reward was missing."""
     return advantages.where(~advantages.isnan(), 0.0)
+
+
+def group_relative(values: Float[Tensor, " n"], rewards: Rewards, groups: Groups) -> Advantages:
+    """Advantages of an estimator that compares the rollouts of a group.
+
+    A rollout without any reward gets 0 and does not train, nor does one alone in its group at 0.
+    """
+    present = ~rewards.reshape(len(values), -1).isnan().all(dim=1)
+    values = values.where(present, 0.0)
+    alone = group_sum(present.double(), groups)[groups.index] < 2
+    return Advantages(values, present & ~(alone & (values == 0)))

@@ -1,0 +1,62 @@
+"""From the reward table to advantages: shape, estimate, modulate."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from rlnorm.stages import Stage
+from rlnorm.types import Advantages
+
+
+def run_stages(
+    shaping: Iterable[Stage],
+    estimator: Stage,
+    modulators: Iterable[Stage],
+    data: Mapping[str, Tensor],
+) -> Advantages:
+    """The advantages of all rollouts of a step, in float64.
+
+    A function of a user's own may return a plain tensor; only here is it made into Advantages.
+    Raises ValueError for a wrong shape or an advantage that is not finite.
+    """
+    columns: dict[str, Any] = dict(data)
+    for shaper in shaping:
+        columns["rewards"] = shaper(columns)
+    result = as_advantages(estimator, estimator(columns), columns)
+    for modulator in modulators:
+        changed = modulator({**columns, "advantages": result})
+        if isinstance(changed, Tensor):
+            changed = replace(result, values=changed)
+        result = replace(result, values=changed.values, keep=result.keep & changed.keep)
+    if not result.values.isfinite().all():
+        raise ValueError(
+            f"{estimator.name}: returned {int((~result.values.isfinite()).sum())} advantages "
+            "that are not finite: needs a finite one for every rollout, 0 where a reward is NaN"
+        )
+    return replace(result, values=result.values.where(result.aligned(result.keep), 0.0))
+
+
+def as_advantages(
+    stage: Stage, result: Tensor | Advantages, columns: Mapping[str, Tensor]
+) -> Advantages:
+    """What an estimator returned, its shape checked; with a plain tensor all with a reward train.
+
+    Of as many tokens as rollouts, only a function that looks at tokens means each of them.
+    """
+    by_turn = "turn_rewards" in stage.data or "rewards" not in columns
+    rewards = columns["turn_rewards" if by_turn else "rewards"]
+    n, tokens = rewards.shape[0], columns.get("rollout_index")
+    rewarded = ~rewards.isnan().all(dim=1)
+    given = result if isinstance(result, Advantages) else Advantages(result, rewarded)
+    shape, index = given.values.shape, given.rollout_index
+    if index is None and tokens is not None and shape == tokens.shape:
+        index = tokens if shape != (n,) or "rollout_index" in stage.data else None
+    owners = (n,) if index is None else index.shape
+    if shape[:1] != owners or len(shape) > (2 if index is None else 1) or given.keep.shape != (n,):
+        raise ValueError(
+            f"estimator.name = {stage.name!r}: returned shape {tuple(shape)}: needs [{n}] for the "
+            f"rollouts, [{n}, turns], or one number for each trained token"
+        )
+    return Advantages(given.values.double(), rewarded & given.keep, index)
