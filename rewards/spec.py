@@ -67,7 +67,7 @@ def parse_spec(raw: Mapping[str, Any] | RewardSpec, where: str) -> RewardSpec:
         _check_number(f"{where}.deadline_s", raw["deadline_s"], positive=True)
     return RewardSpec(
         name=name,
-        function=function,  # type: ignore[arg-type]
+        function=function,
         weight=weight,
         options=dict(raw.get("options", {})),
         gate=raw.get("gate"),

@@ -13,7 +13,7 @@ ROOMS = ("rewards", "trainers", "launch", "configs")
 
 
 def make_link_tree(folder: Path, source: Path = ROOT, pattern: str = "*") -> Path:
-    """Make folder/rlnorm anew: every file of this pattern a link into `source`; returns `folder`."""
+    """Make folder/rlnorm anew out of links to the matching files of `source`; returns `folder`."""
     package = folder / "rlnorm"
     shutil.rmtree(package, ignore_errors=True)
     for room in ("rlnorm", *ROOMS):

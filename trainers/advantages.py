@@ -157,7 +157,9 @@ async def prepare_minibatch(
         data["logprobs"] = data["old_logprobs"]
         data["old_logprobs"] = columns["old_logprobs"][batch.loss_mask]
         data["rollout_index"] = batch.rollout_index[batch.loss_mask]
-        columns["selected"] = _spread(algorithm.select(data), batch.loss_mask)
+        selected = algorithm.select(data)
+        assert selected is not None, "an algorithm with a selector"
+        columns["selected"] = _spread(selected, batch.loss_mask)
     batch = replace(batch, columns=columns)
     return drop_zero_advantage(batch) if algorithm.zero_at_zero_advantage else batch
 

@@ -26,7 +26,7 @@ def pack_buckets(
 
     Raises FloatingPointError at a NaN or infinity: such weights must never reach a sampler.
     """
-    limit, held, size = int(bucket_mb * 2**20), [], 0
+    limit, held, size = int(bucket_mb * 2**20), list[tuple[str, Tensor]](), 0
     for name, tensor in weights:
         tensor = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
         if not bool(torch.isfinite(tensor).all()):
@@ -53,7 +53,7 @@ def unpack(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
 def digest(tensor: Tensor) -> str:
     """BLAKE2 of a tensor's bytes; equal exactly when every bit is equal."""
     raw = _bytes(tensor.detach().cpu().contiguous())
-    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+    return hashlib.blake2b(raw.data, digest_size=16).hexdigest()
 
 
 def sample_names(names: Sequence[str], version: int, count: int = 8) -> tuple[str, ...]:

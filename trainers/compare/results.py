@@ -111,7 +111,7 @@ def _tables(runs: Sequence[Run], benchmark: str) -> dict[str, Tensor]:
 
 def _accuracy(row: Mapping[str, Any], measure: str) -> float:
     verdicts = [row["greedy"]] if measure == "greedy" else row["sampled"]
-    known = [v for v in verdicts if v is not None]
+    known: list[float] = [v for v in verdicts if v is not None]
     if not known:
         return math.nan
     return max(known) if measure == "pass@k" else sum(known) / len(known)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from rlnorm.algorithms import Algorithm
 from rlnorm.kernels import MinP, TokenStats, token_stats
 from rlnorm.trainers.learner.attention import VarlenLayout, gather_rows
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_index
+from rlnorm.trainers.models import base_model
 from rlnorm.types import TokenBatch
 
 STAT_OF_COLUMN = {
@@ -35,8 +37,9 @@ class Head:
 
 def head_of(model: nn.Module) -> Head:
     """The model's head; with LoRA on it, base weight plus the adapter's product, differentiable."""
-    layer = model.get_output_embeddings()
-    softcap = getattr(model.config, "final_logit_softcapping", None)
+    causal: Any = model  # what Hugging Face adds to a module, peft's wrapper passes on
+    layer = causal.get_output_embeddings()
+    softcap = getattr(causal.config, "final_logit_softcapping", None)
     if not hasattr(layer, "base_layer"):
         return Head(weight=layer.weight, bias=getattr(layer, "bias", None), softcap=softcap)
     weight = layer.base_layer.weight
@@ -48,20 +51,22 @@ def head_of(model: nn.Module) -> Head:
 
 def body_of(model: nn.Module) -> nn.Module:
     """The decoder below the head, adapters included."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return getattr(plain, plain.base_model_prefix)
+    plain = base_model(model)
+    body: nn.Module = getattr(plain, plain.base_model_prefix)
+    return body
 
 
 def node_hidden(model: nn.Module, batch: TokenBatch, layout: VarlenLayout) -> Tensor:
     """[m, d]: the hidden state at every node of a packed batch's prefix tree."""
     token = layout.tree.token
-    return body_of(model)(
+    hidden: Tensor = body_of(model)(
         input_ids=batch.token_ids[token][None],
         position_ids=batch.positions[token][None],
         attention_mask=None,
         use_cache=False,
         varlen=layout,
     ).last_hidden_state[0]
+    return hidden
 
 
 def batch_stats(
@@ -140,6 +145,8 @@ def microbatch_loss(
     """This microbatch's part of the step's loss, and of its metrics: parts add up to the whole."""
     want = ("entropy", "logprob")
     stats = batch_stats(model, batch, want)
+    assert stats.logprob is not None
+    assert stats.entropy is not None
     data = {name: column[batch.loss_mask] for name, column in batch.columns.items()}
     data["logprobs"], data["entropy"] = stats.logprob, stats.entropy
     data["rollout_index"] = batch.rollout_index[batch.loss_mask]

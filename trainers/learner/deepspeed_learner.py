@@ -161,7 +161,9 @@ class DeepSpeedLearner:
     async def send_device(self) -> tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]:
         """Send the weights to all engines; digests and shapes of the sampled tensors."""
         version = (self.policy_version,)
-        return (await self._all("send_device", [version] * self._config.ranks))[0]
+        sent: list[tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]]
+        sent = await self._all("send_device", [version] * self._config.ranks)
+        return sent[0]
 
     async def save(self, folder: Path) -> None:
         """See `Learner.save`; with several nodes the folder must lie on storage they share."""

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from deepspeed.utils import safe_get_full_grad
 from torch import Tensor, nn
-from transformers.integrations import HfDeepSpeedConfig
+from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
 from rlnorm.algorithms import Algorithm
 from rlnorm.trainers.cluster.buckets import bucket_digests, digest, pack_buckets, sample_names
@@ -128,6 +128,7 @@ class Rank:
             return wrapped.to(self._device)
         names = ("train_micro_batch_size_per_gpu", "bf16", "zero_optimization")
         frozen = {name: config[name] for name in names if name in config}
+        engine: nn.Module
         engine, *_ = deepspeed.initialize(model=wrapped, config=frozen, dist_init_required=False)
         _share_head(engine)
         return engine
@@ -156,7 +157,7 @@ class Rank:
         for chosen, batch in self._microbatches(share):
             options = {"max_tokens": len(batch.token_ids), "kappa": kappa}
             found = module("score", batch, want, **options)
-            if chosen is not None:
+            if chosen is not None and share.batch is not None:
                 tokens = token_index(share.batch, chosen)
                 for name, column in found.items():
                     columns[name][tokens] = column
@@ -233,8 +234,8 @@ class Rank:
         mine: list[Tensor] = []
         if share.batch is not None:
             mine = microbatches(share.batch, self._config.tokens_per_microbatch)
-        for chosen in mine:
-            yield chosen, to_device(take_rollouts(share.batch, chosen), self._device)
+            for chosen in mine:
+                yield chosen, to_device(take_rollouts(share.batch, chosen), self._device)
         for _ in range(share.microbatches - len(mine)):
             yield None, to_device(share.filler, self._device)
 

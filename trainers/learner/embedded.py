@@ -60,7 +60,7 @@ class EmbeddedLearner:
     async def score(self, batch: TokenBatch, want: frozenset[str]) -> dict[str, Tensor]:
         """Columns without gradient; see `Learner.score`."""
         budget, kappa = self._config.tokens_per_microbatch, self._algorithm.kappa
-        columns = {}
+        columns: dict[str, Tensor] = {}
         if "ref_logprobs" in want:
             only = frozenset({"ref_logprobs"})
             if self._reference is None:
@@ -101,7 +101,7 @@ class EmbeddedLearner:
 
     def backward(self, batch: TokenBatch) -> tuple[float, dict[str, float]]:
         """Accumulate the gradient of the whole batch; its loss and metrics."""
-        loss, metrics = 0.0, {}
+        loss, metrics = 0.0, dict[str, float]()
         for chosen in microbatches(batch, self._config.tokens_per_microbatch):
             micro = to_device(take_rollouts(batch, chosen), self.device)
             part, parts = microbatch_loss(self.model, micro, self._algorithm)

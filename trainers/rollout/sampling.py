@@ -9,7 +9,7 @@ top-p counts the mass that min-p and top-k left.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,8 +84,8 @@ class RowSampling:
 
     def select(self, index: Tensor | slice) -> "RowSampling":
         """The rows at index, in that order."""
-        columns = (self.temperature, self.greedy, self.top_k, self.top_p, self.min_p)
-        return RowSampling(*(c[index] for c in columns), self.is_cut)
+        names = ("temperature", "greedy", "top_k", "top_p", "min_p")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
 
 
 def kept_tokens(scaled: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:

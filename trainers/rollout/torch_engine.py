@@ -24,7 +24,7 @@ class RoomyLayer(DynamicLayer):
     """A cache layer that writes into room set aside, where its parent copies the whole cache."""
 
     def __init__(self, room: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers
         self.room = room
         self.used = 0
 
@@ -75,7 +75,7 @@ def _drop_rows(cache: DynamicCache, alive: Tensor) -> Tensor:
         if isinstance(layer, RoomyLayer):
             layer.move_rows(source, target, rows)
         else:
-            layer.reorder_cache(order)
+            layer.reorder_cache(order)  # type: ignore[arg-type]  # int64 is a LongTensor
     return order
 
 
@@ -157,7 +157,7 @@ class TorchEngine:
         head_dim = getattr(config, "head_dim", None)
         head_dim = head_dim or config.hidden_size // config.num_attention_heads
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = 2 * config.num_hidden_layers * heads * head_dim * self.model.dtype.itemsize
+        size: int = 2 * config.num_hidden_layers * heads * head_dim * self.model.dtype.itemsize
         if self.cache_bytes is not None:
             total = self.cache_bytes
         elif self.model.device.type == "cuda":
@@ -207,7 +207,7 @@ class TorchEngine:
         cache = _new_cache(self.model.config, width + wave.max_tokens)
         logits = self._forward(ids, (columns[:width] - pad).clamp(min=0), columns >= pad, cache)
         for layer in cache.layers:
-            layer.reorder_cache(wave.group_of_row)
+            layer.reorder_cache(wave.group_of_row)  # type: ignore[arg-type]  # int64, the same
         logits, pad = logits[wave.group_of_row], pad[wave.group_of_row]
         for step in range(wave.max_tokens):
             alive = wave.append(logits, step, stop)
@@ -232,7 +232,8 @@ class TorchEngine:
             use_cache=True,
             logits_to_keep=1,
         )
-        return output.logits[:, -1]
+        logits: Tensor = output.logits[:, -1]
+        return logits
 
     @torch.no_grad()
     def score(
