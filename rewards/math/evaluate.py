@@ -254,7 +254,7 @@ class Numeric:
         if odd_root and not self.mp.im(base) and self.mp.re(base) < 0:
             # the real branch, as school takes it: (-8)^(1/3) is -2
             value = self.mp.power(-self.mp.re(base), power)
-            return -value if rational.numerator % 2 else value  # type: ignore[union-attr]
+            return -value if rational.numerator % 2 else value  # type: ignore[union-attr]  # odd_root implies one
         return self.mp.power(base, power)
 
     def _call(self, name: str, args: list[Any]) -> Any:

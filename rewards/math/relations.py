@@ -115,5 +115,6 @@ def _same_chain(
 
 def _memberships_equal(gold: Node, pred: Node, equal: Equal) -> bool:
     left, right = labelled_value(gold), labelled_value(pred)
-    same = left is not None and right is not None and gold[2][0] == pred[2][0]
-    return same and equal(left, right)  # type: ignore[arg-type]
+    if left is None or right is None:
+        return False
+    return bool(gold[2][0] == pred[2][0]) and equal(left, right)

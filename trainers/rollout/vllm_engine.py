@@ -52,8 +52,7 @@ class FullVocabSampler(Sampler):
         finally:
             self._divisor = None
 
-    # vLLM asks the instance, so its static method may be one with a state here
-    def compute_logprobs(self, logits: Tensor) -> Tensor:  # type: ignore[override]  # see above
+    def compute_logprobs(self, logits: Tensor) -> Tensor:  # type: ignore[override]  # static there, asked of the instance
         """Of sampled tokens inside `forward`, of fixed ones outside it."""
         divisor = self.probe_temperature if self._divisor is None else self._divisor
         return (logits.float() / divisor).log_softmax(-1)
@@ -84,7 +83,7 @@ class WorkerSide:
     def rlnorm_reload(self, buckets: Sequence[Bucket]) -> None:
         """Load whole checkpoint-format weights; one call for all of them, so that layers that
         vLLM fuses or repacks are complete when they are processed."""
-        self.reload_weights(weights_iterator=self._with_head(buckets))  # type: ignore[attr-defined]
+        self.reload_weights(weights_iterator=self._with_head(buckets))  # type: ignore[attr-defined]  # a method of the worker it is mixed into
 
     def _with_head(self, buckets: Sequence[Bucket]) -> Iterator[tuple[str, Tensor]]:
         # vLLM 0.32 keeps a repacked copy of a tied head on CPU and renews it only by its own name
