@@ -84,7 +84,7 @@ def find_function(
         function = load_object(name, f"{slot}.name")
         if not callable(function):
             raise ValueError(f"{slot}.name = {name!r}: {function!r} is no function")
-        return function  # type: ignore[no-any-return]
+        return function  # type: ignore[no-any-return]  # it is callable
     raise ValueError(
         f"{slot}.name = {name!r}: choose from {sorted(table)}, or 'package.module:function' or "
         f"'file.py:function' for one of your own{suggest(name, table)}"
