@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 
@@ -14,7 +15,7 @@ from torch import Tensor
 class Bucket:
     """Some whole tensors as one byte array, which Ray shares between processes without a copy."""
 
-    data: np.ndarray
+    data: UInt8[np.ndarray, " bytes"]
     entries: tuple[tuple[str, str, tuple[int, ...]], ...]
     """(name, dtype, shape) in the order in which they lie in data."""
 
@@ -82,5 +83,5 @@ def _join(held: Sequence[tuple[str, Tensor]]) -> Bucket:
     )
 
 
-def _bytes(tensor: Tensor) -> np.ndarray:
+def _bytes(tensor: Tensor) -> UInt8[np.ndarray, " bytes"]:
     return tensor.reshape(-1).view(torch.uint8).numpy()

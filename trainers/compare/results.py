@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.statistics import Judgement, PairedComparison, judge, paired_comparison
@@ -96,8 +97,8 @@ def collect_results(comparison: Comparison, outcome: Outcome) -> Results:
     )
 
 
-def _tables(runs: Sequence[Run], benchmark: str) -> dict[str, Tensor]:
-    """Measure -> [seeds, problems] accuracies of the last evaluation, NaN where none came back."""
+def _tables(runs: Sequence[Run], benchmark: str) -> dict[str, Float[Tensor, "seeds problems"]]:
+    """Accuracies by measure of the last evaluation, NaN where none came back."""
     rows = [_verdicts(run, run.config.steps, benchmark) for run in runs]
     ids = [row["id"] for row in rows[0]]
     by_id = [{row["id"]: row for row in seed} for seed in rows]

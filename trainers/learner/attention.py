@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, Int32
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
@@ -30,15 +31,15 @@ class VarlenLayout:
     """
 
     tree: PrefixTree
-    cu_seqlens: Tensor
-    """[w + 1] int32: rollout starts, then s."""
+    cu_seqlens: Int32[Tensor, " starts"]
+    """[w + 1]: rollout starts, then s."""
     longest: int
-    node: Tensor
-    """[s] int64: the node of each of their tokens."""
-    cells: Tensor
-    """[s] int64: row * longest + position of each, in the padded view."""
-    token: Tensor
-    """[m] int64: which of the s tokens stands for each node."""
+    node: Int[Tensor, " s"]
+    """The node of each of their tokens."""
+    cells: Int[Tensor, " s"]
+    """Row * longest + position of each, in the padded view."""
+    token: Int[Tensor, " m"]
+    """Which of the s tokens stands for each node."""
 
     @classmethod
     def of(cls, batch: TokenBatch) -> "VarlenLayout":
@@ -61,8 +62,8 @@ class VarlenLayout:
         )
 
 
-def gather_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of table [m, ...] at index [k], where a row may be asked for many times.
+def gather_rows(table: Float[Tensor, "m ..."], index: Int[Tensor, " k"]) -> Float[Tensor, "k ..."]:
+    """Rows of the table at the index, where a row may be asked for many times.
 
     The gradient of an embedding adds such rows up in parallel and in a fixed order, on any device.
     """
@@ -85,17 +86,17 @@ class _TakeOnce(torch.autograd.Function):
         return grad.new_zeros(ctx.rows, *grad.shape[1:]).index_copy_(0, index, grad), None
 
 
-def take_once(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of table [k, ...] at index [m], no row twice."""
+def take_once(table: Float[Tensor, "k ..."], index: Int[Tensor, " m"]) -> Float[Tensor, "m ..."]:
+    """Rows of the table at the index, no row twice."""
     rows: Tensor = _TakeOnce.apply(table, index)  # type: ignore[no-untyped-call]  # torch
     return rows
 
 
 def varlen_attention(
     module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "1 h m e"],
+    key: Float[Tensor, "1 h_kv m e"],
+    value: Float[Tensor, "1 h_kv m e"],
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
@@ -103,8 +104,8 @@ def varlen_attention(
     softcap: float | None = None,
     varlen: VarlenLayout,
     **_: object,
-) -> tuple[Tensor, None]:
-    """Causal attention along each path; query [1, h, m, e], key and value [1, h_kv, m, e]."""
+) -> tuple[Float[Tensor, "1 m h e"], None]:
+    """Causal attention along each path."""
     if softcap is not None:
         raise InputError(
             f"model.path: attention softcap = {softcap}: models with soft-capped scores are "
@@ -134,13 +135,13 @@ def varlen_attention(
 
 
 def _varlen_kernel(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "1 h m e"],
+    key: Float[Tensor, "1 h_kv m e"],
+    value: Float[Tensor, "1 h_kv m e"],
     scaling: float | None,
     sliding_window: int | None,
     varlen: VarlenLayout,
-) -> Tensor:
+) -> Float[Tensor, "1 m h e"]:
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (gather_rows(x[0].transpose(0, 1), varlen.node) for x in (query, key, value))

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from rlnorm.algorithms import Algorithm
 from rlnorm.kernels import MinP, TokenStats, token_stats
 from rlnorm.trainers.learner.attention import VarlenLayout, gather_rows
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_index
+from rlnorm.trainers.learner.types import Columns
 from rlnorm.trainers.models import base_model
 from rlnorm.types import TokenBatch
 
@@ -30,8 +32,8 @@ STAT_OF_COLUMN = {
 class Head:
     """The output projection, apart from the body: its logits are never held."""
 
-    weight: Tensor
-    bias: Tensor | None
+    weight: Float[Tensor, "v d"]
+    bias: Float[Tensor, " v"] | None
     softcap: float | None
 
 
@@ -56,8 +58,8 @@ def body_of(model: nn.Module) -> nn.Module:
     return body
 
 
-def node_hidden(model: nn.Module, batch: TokenBatch, layout: VarlenLayout) -> Tensor:
-    """[m, d]: the hidden state at every node of a packed batch's prefix tree."""
+def node_hidden(model: nn.Module, batch: TokenBatch, layout: VarlenLayout) -> Float[Tensor, "m d"]:
+    """The hidden state at every node of a packed batch's prefix tree."""
     token = layout.tree.token
     hidden: Tensor = body_of(model)(
         input_ids=batch.token_ids[token][None],
@@ -102,8 +104,8 @@ def score_batch(
     *,
     max_tokens: int,
     kappa: float | None = None,
-) -> dict[str, Tensor]:
-    """The wanted columns [t] on the CPU; microbatches only bound the memory."""
+) -> Columns:
+    """The wanted columns on the CPU; microbatches only bound the memory."""
     out = {name: torch.zeros(len(batch.token_ids)) for name in sorted(want)}
     stats = tuple(sorted({STAT_OF_COLUMN[name] for name in want}))
     device = next(model.parameters()).device
@@ -141,7 +143,7 @@ def save_fault(batch: TokenBatch, folder: Path, version: int) -> None:
 
 def microbatch_loss(
     model: nn.Module, batch: TokenBatch, algorithm: Algorithm
-) -> tuple[Tensor, Mapping[str, Tensor]]:
+) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
     """This microbatch's part of the step's loss, and of its metrics: parts add up to the whole."""
     want = ("entropy", "logprob")
     stats = batch_stats(model, batch, want)

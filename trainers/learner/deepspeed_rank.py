@@ -19,6 +19,7 @@ import deepspeed
 import torch
 import torch.distributed as dist
 from deepspeed.utils import safe_get_full_grad
+from jaxtyping import Int
 from torch import Tensor, nn
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
@@ -31,6 +32,7 @@ from rlnorm.trainers.learner.model import enable_checkpointing, load_model
 from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_index
 from rlnorm.trainers.learner.shares import RankResult, RankShare
+from rlnorm.trainers.learner.types import Columns
 from rlnorm.trainers.learner.weight_units import WeightUnit, weight_units
 from rlnorm.trainers.models import load_tokenizer, write_model_folder
 from rlnorm.types import TokenBatch
@@ -133,8 +135,8 @@ class Rank:
         _share_head(engine)
         return engine
 
-    def score(self, share: RankShare, want: frozenset[str]) -> dict[str, Tensor]:
-        """Columns [t] of this rank's rollouts."""
+    def score(self, share: RankShare, want: frozenset[str]) -> Columns:
+        """Columns of this rank's rollouts."""
         columns: dict[str, Tensor] = {}
         own = want - {"ref_logprobs", "proximal_logprobs"}
         if own:
@@ -151,7 +153,7 @@ class Rank:
     @torch.no_grad()
     def _score(
         self, module: Any, share: RankShare, want: frozenset[str], kappa: float | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Columns:
         size = 0 if share.batch is None else len(share.batch.token_ids)
         columns = {name: torch.zeros(size) for name in want}
         for chosen, batch in self._microbatches(share):
@@ -229,9 +231,11 @@ class Rank:
         dist.all_reduce(worst, op=dist.ReduceOp.MAX)
         return not worst.item()
 
-    def _microbatches(self, share: RankShare) -> Iterator[tuple[Tensor | None, TokenBatch]]:
+    def _microbatches(
+        self, share: RankShare
+    ) -> Iterator[tuple[Int[Tensor, " _"] | None, TokenBatch]]:
         """(rollouts, microbatch), then (None, filler) up to the common count."""
-        mine: list[Tensor] = []
+        mine: list[Int[Tensor, " _"]] = []
         if share.batch is not None:
             mine = microbatches(share.batch, self._config.tokens_per_microbatch)
             for chosen in mine:

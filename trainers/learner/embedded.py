@@ -15,6 +15,7 @@ from rlnorm.trainers.learner.core import microbatch_loss, save_fault, score_batc
 from rlnorm.trainers.learner.model import enable_checkpointing, load_model
 from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts
+from rlnorm.trainers.learner.types import Columns
 from rlnorm.trainers.models import merged_weights, save_pretrained
 from rlnorm.types import StepResult, TokenBatch
 
@@ -57,7 +58,7 @@ class EmbeddedLearner:
         if "proximal_logprobs" in needs:
             self._proximal = copy.deepcopy(self.model).requires_grad_(False)
 
-    async def score(self, batch: TokenBatch, want: frozenset[str]) -> dict[str, Tensor]:
+    async def score(self, batch: TokenBatch, want: frozenset[str]) -> Columns:
         """Columns without gradient; see `Learner.score`."""
         budget, kappa = self._config.tokens_per_microbatch, self._algorithm.kappa
         columns: dict[str, Tensor] = {}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlnorm.rewards.json_values import as_text
@@ -11,7 +12,12 @@ from rlnorm.types import Role, ScoredRollouts
 
 
 def write_rollouts(
-    folder: Path, step: int, scored: ScoredRollouts, *, advantages: Tensor, keep: Tensor
+    folder: Path,
+    step: int,
+    scored: ScoredRollouts,
+    *,
+    advantages: Float[Tensor, "..."],
+    keep: Bool[Tensor, " n"],
 ) -> None:
     """`rollouts/step_000012.parquet`: every rollout sampled in the step, joinable by rollout_id.
 

@@ -27,7 +27,7 @@ from rlnorm.trainers.rollout.cpu_engine.build import BuildError
 from rlnorm.trainers.rollout.engine import Deadline, Decoded, Engine, Group, StopStrings
 from rlnorm.trainers.rollout.sampling import check_sampling
 from rlnorm.trainers.rollout.torch_engine import TorchEngine
-from rlnorm.trainers.rollout.types import GenerateRequest
+from rlnorm.trainers.rollout.types import GenerateRequest, Logprobs
 from rlnorm.types import Completion, FinishReason
 
 log = logging.getLogger(__name__)
@@ -240,7 +240,9 @@ class LocalPool:
             for group in groups
         ]
 
-    async def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[Tensor]:
+    async def score(
+        self, sequences: Sequence[tuple[int, ...]], temperature: float
+    ) -> list[Logprobs]:
         """Log-probability of tokens 1.. of each fixed sequence, by the engine that samples."""
         self._started()
         if not 0 < temperature < float("inf"):
@@ -256,7 +258,7 @@ class LocalPool:
 
     def _score(
         self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
-    ) -> list[Tensor]:
+    ) -> list[Logprobs]:
         return self._started().score(sequences, temperature, deadline)
 
     def share(self, model: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlnorm.trainers.cluster.buckets import bucket_digests, pack_buckets, sample_names, shapes_of
 from rlnorm.trainers.cluster.ray import ActorLost, Cluster, ClusterError, EventSink, wait_for
-from rlnorm.trainers.rollout.types import GenerateRequest
+from rlnorm.trainers.rollout.types import GenerateRequest, Logprobs
 from rlnorm.trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 from rlnorm.types import Completion, FinishReason
 
@@ -134,13 +134,15 @@ class VllmPool:
         }
         return [[_completion(one, version) for one in raw[j]] for j in range(len(requests))]
 
-    async def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[Tensor]:
+    async def score(
+        self, sequences: Sequence[tuple[int, ...]], temperature: float
+    ) -> list[Logprobs]:
         """See `RolloutPool.score`; the answer of the first engine."""
         return (await self.score_each(sequences, temperature))[0]
 
     async def score_each(
         self, sequences: Sequence[tuple[int, ...]], temperature: float
-    ) -> list[list[Tensor]]:
+    ) -> list[list[Logprobs]]:
         """The same by every engine, so that each can be compared with the learner."""
         calls = (
             self._call(i, "score", list(sequences), temperature, what="parity probe")
