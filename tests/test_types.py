@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import torch
+
+from rlnorm.trainers.rollout.engine import unpack
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("rlnorm", "rewards", "trainers", "launch", "configs")
@@ -46,3 +50,11 @@ def test_every_ignored_error_has_a_code_and_a_reason():
     assert ignored
     good = re.compile(r"# type: ignore\[[a-z-]+\]  # \S")
     assert [line for line in ignored if not good.search(line)] == []
+
+
+def test_shapes_in_trainers_are_checked_in_the_tests():
+    tokens, each = torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+    stopped = torch.ones(2, dtype=torch.bool)
+    assert [d.token_ids.numel() for d in unpack(tokens, torch.zeros(2, 3), each, stopped)] == [0, 0]
+    with pytest.raises(jaxtyping.TypeCheckError, match="logprobs"):
+        unpack(tokens, torch.zeros(2, 4), each, stopped)
