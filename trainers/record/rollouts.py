@@ -22,7 +22,7 @@ def write_rollouts(
     """`rollouts/step_000012.parquet`: every rollout sampled in the step, joinable by rollout_id.
 
     advantages: [n], [n, u] or [t] of the n rollouts whose role is train, in their order; a rollout
-    with other than one advantage of its own has none in the file. keep: [n] bool, of the same.
+    with other than one advantage of its own has none in the file. keep: of the same.
     """
     rollouts = scored.rollouts
     completions = [r.completion for r in rollouts]
