@@ -77,7 +77,7 @@ def find_function(
 ) -> Callable[..., Any]:
     """A function of the table, one imported from pkg.mod:fn or file.py:fn, or the one given."""
     if callable(name):
-        return name  # type: ignore[no-any-return]
+        return name  # type: ignore[no-any-return]  # it is callable
     if isinstance(name, str) and name in table:
         return table[name]
     if isinstance(name, str) and ":" in name:
