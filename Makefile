@@ -72,7 +72,7 @@ nightly: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python tests/lint_types.py
 
 # the generated pages, then the site in site/; a warning of mkdocs is an error
 docs: $(VENV)/.installed-docs

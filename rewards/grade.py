@@ -9,8 +9,8 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ def _report(
     )
 
 
-def _progress(total: int, show: bool) -> Any:
+def _progress(total: int, show: bool) -> AbstractContextManager[Callable[[int], None]]:
     """A context manager that gives `advance(count)`; silent unless it writes to a terminal."""
     from rich.console import Console
 
@@ -238,7 +238,7 @@ def _progress(total: int, show: bool) -> Any:
     from rich.progress import Progress
 
     @contextmanager
-    def bar() -> Iterable[Callable[[int], None]]:  # type: ignore[misc]
+    def bar() -> Iterator[Callable[[int], None]]:
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("grading", total=total)
             yield lambda count: progress.advance(task, count)

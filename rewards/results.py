@@ -51,8 +51,8 @@ def as_scores(
     if outcome.kind != "ok":
         failed = failure(_FAILED[outcome.kind], str(outcome.value), outcome.seconds)
         return dict.fromkeys(components, failed)
-    value, status, detail, turns = outcome.value, None, {}, None
-    seconds = outcome.seconds
+    value, seconds, status, turns = outcome.value, outcome.seconds, None, None
+    detail: Mapping[str, Any] = {}
     if isinstance(value, Score):
         status, detail, turns = Status(value.status), value.detail, value.per_turn
         seconds = value.seconds or seconds

@@ -51,6 +51,7 @@ class BoundReward:
             attach(pool)
         if self.call.where != "pool":
             return self
+        assert self.shipped is not None, "a call in a pool is shipped to it"
         return replace(self, pool_call=pool.register(self.shipped, self.spec.options))
 
 

@@ -33,7 +33,7 @@ _FIELDS = tuple(RewardSpec.__dataclass_fields__)
 
 def _check_number(where: str, value: object, *, positive: bool = False) -> None:
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or (positive and float(value) <= 0):  # type: ignore[arg-type]
+    if not good or (positive and float(value) <= 0):  # type: ignore[arg-type]  # a number where good
         kind = "a finite number above 0" if positive else "a finite number"
         raise InputError(f"{where} = {value!r}: needs {kind}")
 
@@ -67,7 +67,7 @@ def parse_spec(raw: Mapping[str, Any] | RewardSpec, where: str) -> RewardSpec:
         _check_number(f"{where}.deadline_s", raw["deadline_s"], positive=True)
     return RewardSpec(
         name=name,
-        function=function,  # type: ignore[arg-type]
+        function=function,
         weight=weight,
         options=dict(raw.get("options", {})),
         gate=raw.get("gate"),

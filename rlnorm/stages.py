@@ -77,14 +77,14 @@ def find_function(
 ) -> Callable[..., Any]:
     """A function of the table, one imported from pkg.mod:fn or file.py:fn, or the one given."""
     if callable(name):
-        return name  # type: ignore[no-any-return]
+        return name  # type: ignore[no-any-return]  # it is callable
     if isinstance(name, str) and name in table:
         return table[name]
     if isinstance(name, str) and ":" in name:
         function = load_object(name, f"{slot}.name")
         if not callable(function):
             raise ValueError(f"{slot}.name = {name!r}: {function!r} is no function")
-        return function  # type: ignore[no-any-return]
+        return function  # type: ignore[no-any-return]  # it is callable
     raise ValueError(
         f"{slot}.name = {name!r}: choose from {sorted(table)}, or 'package.module:function' or "
         f"'file.py:function' for one of your own{suggest(name, table)}"

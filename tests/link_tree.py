@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("rewards", "trainers", "launch", "configs")
 
 
-def make_link_tree(folder: Path, source: Path = ROOT) -> Path:
-    """Make folder/rlnorm anew, every file a link into `source`; returns `folder`."""
+def make_link_tree(folder: Path, source: Path = ROOT, pattern: str = "*") -> Path:
+    """Make folder/rlnorm anew out of links to the matching files of `source`; returns `folder`."""
     package = folder / "rlnorm"
     shutil.rmtree(package, ignore_errors=True)
     for room in ("rlnorm", *ROOMS):
         target = package if room == "rlnorm" else package / room
-        for path in sorted((source / room).rglob("*")):
+        for path in sorted((source / room).rglob(pattern)):
             link = target / path.relative_to(source / room)
             if path.is_file() and "__pycache__" not in path.parts:
                 link.parent.mkdir(parents=True, exist_ok=True)

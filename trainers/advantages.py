@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from rlnorm.algorithms import Algorithm
@@ -26,11 +27,10 @@ class AdvantageBatch:
     """The whole step's tokens with their advantages, and which rollouts train."""
 
     batch: TokenBatch
-    advantages: Tensor
-    """[n] or [n, u] or [t], float64, as the estimator gave them."""
-    keep: Tensor
-    """[n] bool."""
-    group_index: Tensor
+    advantages: Float[Tensor, "..."]
+    """[n], [n u] or one per trained token, float64, as the estimator gave them."""
+    keep: Bool[Tensor, " n"]
+    group_index: Int[Tensor, " n"]
     zero_signal_frac: float
     """Share of groups that teach nothing: every advantage is 0."""
 
@@ -41,7 +41,7 @@ async def compute_advantages(
     algorithm: Algorithm,
     config: Config,
     weights: Mapping[str, float],
-    greedy_rewards: Tensor | None = None,
+    greedy_rewards: Float[Tensor, " n"] | None = None,
 ) -> AdvantageBatch:
     """Score tokens where the algorithm asks for it, then estimate, modulate and correct.
 
@@ -94,12 +94,12 @@ async def compute_advantages(
 
 def driver_data(
     scored: ScoredRollouts,
-    columns: dict[str, Tensor],
+    columns: dict[str, Float[Tensor, " t"]],
     batch: TokenBatch,
-    turn_index: Tensor,
+    turn_index: Int[Tensor, " k"],
     weights: Sequence[float],
 ) -> dict[str, Tensor]:
-    """What estimators and modulators may name as parameters; tokens are the trained ones.
+    """What estimators and modulators may name as parameters; tokens are the k trained ones.
 
     Without an environment a rollout is a dialogue of one turn, whose reward is the weighted sum.
     """
@@ -157,7 +157,9 @@ async def prepare_minibatch(
         data["logprobs"] = data["old_logprobs"]
         data["old_logprobs"] = columns["old_logprobs"][batch.loss_mask]
         data["rollout_index"] = batch.rollout_index[batch.loss_mask]
-        columns["selected"] = _spread(algorithm.select(data), batch.loss_mask)
+        selected = algorithm.select(data)
+        assert selected is not None, "an algorithm with a selector"
+        columns["selected"] = _spread(selected, batch.loss_mask)
     batch = replace(batch, columns=columns)
     return drop_zero_advantage(batch) if algorithm.zero_at_zero_advantage else batch
 
@@ -184,13 +186,17 @@ def drop_zero_advantage(batch: TokenBatch) -> TokenBatch:
     return batch if trains.all() else take_rollouts(batch, trains.nonzero()[:, 0])
 
 
-def _spread(values: Tensor, mask: Tensor) -> Tensor:
+def _spread(values: Shaped[Tensor, " k"], mask: Bool[Tensor, " t"]) -> Float[Tensor, " t"]:
     out = torch.zeros(len(mask), dtype=torch.float32)
     out[mask] = values.float()
     return out
 
 
-def _zero_signal_frac(advantages: Tensor, rollout_index: Tensor, group_index: Tensor) -> float:
+def _zero_signal_frac(
+    advantages: Float[Tensor, " k"],
+    rollout_index: Int[Tensor, " k"],
+    group_index: Int[Tensor, " n"],
+) -> float:
     groups = int(group_index.max()) + 1
     teaches = torch.zeros(groups, dtype=torch.bool)
     teaches[group_index[rollout_index[advantages != 0]]] = True

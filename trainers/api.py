@@ -137,7 +137,7 @@ class _LoopInThread(asyncio.SelectorEventLoop):
 
     on_interrupt: Callable[[], Any] | None = None
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]  # less generic
         self.on_interrupt = callback
 
 

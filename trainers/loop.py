@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -50,6 +50,9 @@ from rlnorm.trainers.rollout.types import RolloutPool
 from rlnorm.trainers.scoring import score_table, split_baseline
 from rlnorm.trainers.sync import SyncReport, WeightChannel
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
+
+Numbers = dict[str, float | None]
+"""By name; None where a step has no such number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,10 +105,10 @@ async def train(run: RunContext, state: LoopState) -> LoopState:
         state = LoopState(
             step=step, cursor=run.collector.prompts.cursor, algorithm=run.algorithm.state_dict()
         )
-        row = {"step": step, "lr": lr(step - 1), "staleness/max": staleness}
+        row: Numbers = {"step": step, "lr": lr(step - 1), "staleness/max": staleness}
         row |= {"staleness/dropped_groups": too_old, **clock.seconds}
         row |= step_metrics(run, trained, batch, results, collection, report)
-        row["throughput/tokens_per_s"] = row["tokens"] / row["time/step_s"]
+        row["throughput/tokens_per_s"] = cast(float, row["tokens"]) / clock.seconds["time/step_s"]
         sampled = score_table([*groups, *collection.dropped], run.scorer.components)
         folder = run.run_dir.path / "rollouts"
         write_rollouts(folder, step, sampled, advantages=batch.advantages, keep=batch.keep)
@@ -189,12 +192,12 @@ def step_metrics(
     results: Sequence[StepResult],
     collection: Collection,
     sync: SyncReport,
-) -> dict[str, float | None]:
+) -> Numbers:
     """The numbers of one step, by their fixed names."""
     masks = [r.completion.policy_mask for r in scored.rollouts]
     lengths = torch.tensor([float(mask.sum()) for mask in masks])
     weights = torch.tensor([run.scorer.weights[n] for n in scored.reward_names]).double()
-    row = {
+    row: Numbers = {
         "reward/mean": float((scored.rewards * weights).sum(1).nanmean()),
         "completion/tokens_mean": float(lengths.mean()),
         "completion/truncated_frac": float(scored.truncated.double().mean()),
@@ -212,10 +215,12 @@ def step_metrics(
     return row | (_learner_metrics(results) if results else NOTHING_LEARNT)
 
 
-def _learner_metrics(results: Sequence[StepResult]) -> dict[str, float]:
+def _learner_metrics(results: Sequence[StepResult]) -> Numbers:
     """Means over the optimizer steps; the sampler gap is the first one's, still on-policy."""
     names = sorted({name for r in results for name in r.metrics})
-    row = {name: sum(r.metrics.get(name, 0.0) for r in results) / len(results) for name in names}
+    row: Numbers = {
+        name: sum(r.metrics.get(name, 0.0) for r in results) / len(results) for name in names
+    }
     for name in ("policy/kl_sampler", "policy/logprob_gap_mean"):
         row[name] = results[0].metrics[name]
     row["loss"] = sum(r.loss for r in results) / len(results)
@@ -225,7 +230,7 @@ def _learner_metrics(results: Sequence[StepResult]) -> dict[str, float]:
     return row
 
 
-NOTHING_LEARNT = {
+NOTHING_LEARNT: Numbers = {
     "loss": 0.0,
     "grad_norm": 0.0,
     "learner/skipped_steps": 0,

@@ -46,6 +46,11 @@ def load_model_config(path: str) -> Any:
         raise InputError(f"model.path = {path!r}: cannot use: {first_line(error)}") from error
 
 
+def base_model(model: Any) -> Any:
+    """The model itself, without peft's wrapper where it has adapters."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 @torch.no_grad()
 def merged_weights(model: Any) -> dict[str, torch.Tensor]:
     """Plain weights by Hugging Face name; LoRA is merged in float32 into copies, never in place."""
@@ -85,7 +90,7 @@ def write_model_folder(
     """Plain weights, config and tokenizer; a tensor that two names share is written once."""
     from huggingface_hub import save_torch_state_dict
 
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    plain = base_model(model)
     folder.mkdir(parents=True, exist_ok=True)
     seen: set[int] = set()
     state = {}

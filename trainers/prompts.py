@@ -46,8 +46,8 @@ def load_rows(
     hub = of_key(key, source, parse_hub_source, source)
     data_format, equals, path = source.partition("=")
     if hub is not None:
-        options = {"format": hub.format, "subset": hub.subset, "split": hub.split}
-        load = partial(load_problems, str(hub.name), fields=fields, **options)
+        load = partial(load_problems, str(hub.name), fields=fields, format=hub.format)
+        load = partial(load, subset=hub.subset, split=hub.split)
         rows, report = of_key(key, source, load)
     else:
         rows, report = load_problems(

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rlnorm.rewards.results import ComponentScore
 from rlnorm.rewards.scorer import Scorer
@@ -101,7 +103,7 @@ def score_table(groups: Sequence[ScoredGroup], names: Sequence[str]) -> ScoredRo
 
 def split_baseline(
     scored: ScoredRollouts, weights: Mapping[str, float]
-) -> tuple[ScoredRollouts, torch.Tensor | None]:
+) -> tuple[ScoredRollouts, Float[Tensor, " n"] | None]:
     """The rollouts that train, and for each the weighted reward of its prompt's baseline (ReMax).
 
     None where no rollout is a baseline.
@@ -160,7 +162,7 @@ class RewardRounds:
         return out
 
 
-def _turn_table(turns: Sequence[Sequence[float]]) -> torch.Tensor:
+def _turn_table(turns: Sequence[Sequence[float]]) -> Float[Tensor, "n u"]:
     width = max(len(row) for row in turns)
     padded = [[*row, *[float("nan")] * (width - len(row))] for row in turns]
     return torch.tensor(padded, dtype=torch.float64)

@@ -14,11 +14,11 @@ from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from rlnorm.trainers.cluster.ray import ClusterError, EventSink
 from rlnorm.trainers.learner.types import Learner
 from rlnorm.trainers.rollout.local import LocalPool
+from rlnorm.trainers.rollout.types import Logprobs
 from rlnorm.trainers.rollout.vllm_pool import Publication, VllmPool
 from rlnorm.types import LossDenominators, TokenBatch
 
@@ -209,7 +209,7 @@ class ClusterChannel:
 
 async def learner_logprobs(
     learner: Learner, sequences: Sequence[tuple[int, ...]], temperature: float
-) -> list[Tensor]:
+) -> list[Logprobs]:
     """Log-probability of tokens 1.. of each fixed sequence, by the learner."""
     batch = fixed_batch(sequences, temperature)
     column = (await learner.score(batch, frozenset({"old_logprobs"})))["old_logprobs"]
@@ -239,7 +239,7 @@ def fixed_batch(sequences: Sequence[tuple[int, ...]], temperature: float) -> Tok
     )
 
 
-def gap(ours: Sequence[Tensor], engines: Sequence[Sequence[Tensor]]) -> tuple[float, float]:
+def gap(ours: Sequence[Logprobs], engines: Sequence[Sequence[Logprobs]]) -> tuple[float, float]:
     """(mean, max) of |ours - theirs| over all tokens, of the engine with the largest mean; NaN
     anywhere makes both NaN, which no alarm threshold lets through."""
     mine = torch.cat(list(ours)).double()

@@ -127,8 +127,8 @@ FORMATS: dict[str, DataFormat] = {
         verifier="countdown",
     ),
     "math500": DataFormat(hub="HuggingFaceH4/MATH-500", question=("problem",), answer=("answer",)),
-    "aime24": DataFormat(hub="HuggingFaceH4/aime_2024", split="train", **_AIME),  # type: ignore[arg-type]
-    "aime25": DataFormat(hub="math-ai/aime25", **_AIME),  # type: ignore[arg-type]
+    "aime24": DataFormat(hub="HuggingFaceH4/aime_2024", split="train", **_AIME),  # type: ignore[arg-type]  # columns only
+    "aime25": DataFormat(hub="math-ai/aime25", **_AIME),  # type: ignore[arg-type]  # columns only
     "amc23": DataFormat(hub="math-ai/amc23"),
     "minerva": DataFormat(hub="math-ai/minervamath", policy={"relative_tolerance": 0.01}),
     "dapo_math_17k": DataFormat(

@@ -170,7 +170,9 @@ def _offline() -> bool:
 def _failures() -> tuple[type[Exception], ...]:
     from huggingface_hub import errors
 
-    return (OSError, ValueError, errors.HTTPError)  # the last: of whichever httpx the client uses
+    # of whichever httpx the client uses
+    http = errors.HTTPError  # type: ignore[attr-defined]  # imported there, not declared
+    return (OSError, ValueError, http)
 
 
 def _told(error: Exception, name: HubName) -> InputError:
@@ -216,11 +218,10 @@ def _status(error: Exception) -> int | None:
 
 
 def _unreachable(error: Exception, status: int | None) -> bool:
-    from huggingface_hub import errors
-
     if status is not None:
         return status >= 500 or status == 429
-    unanswered = (ConnectionError, TimeoutError, FileNotFoundError, errors.HTTPError)
+    *_, http = _failures()
+    unanswered = (ConnectionError, TimeoutError, FileNotFoundError, http)
     return any(isinstance(e, unanswered) for e in _chain(error))
 
 

@@ -114,7 +114,7 @@ def _with_fields(data_format: DataFormat, fields: Mapping[str, str]) -> DataForm
     columns = {name: (column,) if column else () for name, column in fields.items()}
     if "messages" in columns:
         columns["question"] = ()
-    return replace(data_format, **columns)  # type: ignore[arg-type]
+    return replace(data_format, **columns)  # type: ignore[arg-type]  # names are checked above
 
 
 def _get(row: Mapping[str, Any], column: str) -> Any:

@@ -46,7 +46,8 @@ class ChainProblem:
 
 def _draw(rng: random.Random, turns: int) -> ChainProblem:
     start = value = rng.randint(2, 60)
-    operations, values = [], []
+    operations: list[str] = []
+    values: list[int] = []
     while len(operations) < turns:
         operator = rng.choice("+-*")
         operand = rng.randint(2, 3) if operator == "*" else rng.randint(1, 9)

@@ -198,7 +198,7 @@ class CalculatorTask:
         """A fresh Env; the tools are shared, they keep no state."""
         return ToolEnv(
             tools=self._tools,
-            problem=lambda seed: arithmetic_problem(seed, **self._problem),  # type: ignore[arg-type]
+            problem=lambda seed: arithmetic_problem(seed, **self._problem),  # type: ignore[arg-type]  # checked above
             call_reward=self._call_reward,
             tool_role=self._tool_role,
         )

@@ -81,7 +81,7 @@ class HttpClient:
 
     @staticmethod
     def _backoff(attempt: int) -> float:
-        return min(_BACKOFF_CAP_S, _BACKOFF_S * 2**attempt) * random.uniform(0.5, 1.0)
+        return min(_BACKOFF_CAP_S, _BACKOFF_S * 2.0**attempt) * random.uniform(0.5, 1.0)
 
     async def _attempt(self, http: Any, path: str, body: bytes) -> Any:
         import httpx

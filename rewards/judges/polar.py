@@ -13,7 +13,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from rlnorm.rewards.judges.client import HttpClient, RemoteError
 from rlnorm.rewards.text import after_reasoning
@@ -41,7 +41,7 @@ def _text(value: Any) -> str:
         value = "\n".join(str(message["content"]) for message in value)
     while _MIDDLE in value or _END in value:
         value = value.replace(_MIDDLE, "").replace(_END, "")
-    return value
+    return str(value)
 
 
 def join(prompt: str, reference: str, candidate: str) -> str:
@@ -115,7 +115,8 @@ class PolarReward:
         if isinstance(tokenizer, str):
             from transformers import AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+            # typed to decode batches too, which would give a list
+            tokenizer = cast(Tokenizer, AutoTokenizer.from_pretrained(tokenizer))
         self._client = HttpClient(base_url, retries=retries, api_key_env=api_key_env)
         self._server, self._model, self._tokenizer = server, model, tokenizer
         self._max_answer, self._max_tokens = max_answer_tokens, max_tokens

@@ -67,7 +67,7 @@ def _number(parser: Grammar, token: Token) -> Node:
 def _subscript(parser: Grammar) -> str:
     if not parser.accept("{"):
         return parser.take().text
-    parts, depth = [], 1
+    parts, depth = list[str](), 1
     while True:
         token = parser.take()
         if token.kind == "end":

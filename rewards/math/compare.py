@@ -124,10 +124,10 @@ def _at(node: Node, point: dict[str, str], sign: int, digits: int) -> tuple[Any,
 
 def _both_vanish(a: Node, b: Node, point: dict[str, str], signs: tuple[int, int]) -> bool:
     """Tell 0 from tiny: at three times the digits a true 0 is three times as small."""
-    fine = [_at(n, point, s, 3 * DIGITS) for n, s in ((a, signs[0]), (b, signs[1]))]
-    if fine[0] is None or fine[1] is None:
+    left, right = _at(a, point, signs[0], 3 * DIGITS), _at(b, point, signs[1], 3 * DIGITS)
+    if left is None or right is None:
         return False
-    (x, mp), (y, _) = fine
+    (x, mp), (y, _) = left, right
     return bool(abs(x - y) <= max(abs(x), abs(y)) * mp.mpf(10) ** -25) or bool(
         max(abs(x), abs(y)) < mp.mpf(10) ** (-2.5 * DIGITS)
     )

@@ -32,7 +32,8 @@ def exact(node: Node, signs: int = 1) -> Fraction | None:
     kind = node[0]
     spend()
     if kind == "num":
-        return node[1]
+        number: Fraction = node[1]
+        return number
     if kind in ("neg", "pm", "mp"):
         value = exact(node[1], signs)
         flip = kind == "neg" or (kind == "pm") == (signs < 0)
@@ -94,7 +95,7 @@ def _power(base: Fraction | None, power: Fraction | None) -> Fraction | None:
     if abs(base) == 1:
         return base if power % 2 else Fraction(1)
     if abs(power) * _bits(base) > MAX_BITS:
-        raise OverBudget(f"a power of about {float(min(abs(power), 10**15)):.3g}")
+        raise OverBudget(f"a power of about {float(min(abs(power), Fraction(10**15))):.3g}")
     return base ** int(power)
 
 
@@ -182,7 +183,7 @@ _contexts = threading.local()
 
 
 def _context(digits: int) -> Any:
-    known = _contexts.__dict__
+    known: dict[Any, Any] = _contexts.__dict__
     if digits not in known:
         import mpmath
 
@@ -253,7 +254,7 @@ class Numeric:
         if odd_root and not self.mp.im(base) and self.mp.re(base) < 0:
             # the real branch, as school takes it: (-8)^(1/3) is -2
             value = self.mp.power(-self.mp.re(base), power)
-            return -value if rational.numerator % 2 else value  # type: ignore[union-attr]
+            return -value if rational.numerator % 2 else value  # type: ignore[union-attr]  # odd_root implies one
         return self.mp.power(base, power)
 
     def _call(self, name: str, args: list[Any]) -> Any:

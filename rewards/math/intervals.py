@@ -130,7 +130,7 @@ def _mirrored(region: Node | None) -> Node | None:
 
 def _ranges_over_reals(element: Node) -> bool:
     """True for `x` and `x in R` before the bar, not for `2x` or `x in Z`."""
-    return element[0] == "sym" or (element[0] == "rel" and element[2][1:] == (REALS,))
+    return bool(element[0] == "sym" or (element[0] == "rel" and element[2][1:] == (REALS,)))
 
 
 def _without_points(points: tuple[Node, ...]) -> Node | None:

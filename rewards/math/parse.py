@@ -111,7 +111,7 @@ class Parser:
 
     def text(self) -> Node:
         """A run of words; numbers in it are words too."""
-        words = []
+        words: list[str] = []
         while self.peek().kind not in ("end", "sep", "op"):
             if words and words[-1].split()[-1:] in (["is"], ["are"], ["equals"]):
                 break

@@ -32,7 +32,8 @@ def labelled_value(node: Node) -> Node | None:
     """The right side of `label = value` (the last of a chain), of `label in set`; 5 of `5 = x`."""
     if node[0] != "rel":
         return None
-    operators, sides = node[1], node[2]
+    operators: tuple[str, ...] = node[1]
+    sides: tuple[Node, ...] = node[2]
     if operators == ("=",) and sides[1][0] == "sym" and not symbols(sides[0]):
         return sides[0]
     if not is_label(sides[0]):
@@ -114,5 +115,6 @@ def _same_chain(
 
 def _memberships_equal(gold: Node, pred: Node, equal: Equal) -> bool:
     left, right = labelled_value(gold), labelled_value(pred)
-    same = left is not None and right is not None and gold[2][0] == pred[2][0]
-    return same and equal(left, right)  # type: ignore[arg-type]
+    if left is None or right is None:
+        return False
+    return bool(gold[2][0] == pred[2][0]) and equal(left, right)

@@ -207,7 +207,7 @@ def _ratios_equal(left: Sequence[Node], right: Sequence[Node], policy: Policy) -
     a, b = [exact(n) for n in left], [exact(n) for n in right]
     if len(a) != len(b) or None in a or None in b or 0 in a or 0 in b:
         return False
-    return len({x / y for x, y in zip(a, b, strict=True)}) == 1  # type: ignore[operator]
+    return len({x / y for x, y in zip(a, b, strict=True)}) == 1  # type: ignore[operator]  # None is ruled out above
 
 
 def _with_relation(gold: Node, pred: Node, policy: Policy) -> bool:

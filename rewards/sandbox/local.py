@@ -164,8 +164,8 @@ class LocalRun:
         with selectors.DefaultSelector() as selector:
             os.set_blocking(process.stdin.fileno(), False)
             selector.register(process.stdin, selectors.EVENT_WRITE, "stdin")
-            selector.register(process.stdout, selectors.EVENT_READ, "stdout")
-            selector.register(process.stderr, selectors.EVENT_READ, "stderr")
+            for name in ("stdout", "stderr"):
+                selector.register(getattr(process, name), selectors.EVENT_READ, name)
             selector.register(control, selectors.EVENT_READ, "control")
             while waiting := {key.data for key in selector.get_map().values()} - {"stdin"}:
                 left = deadline - time.monotonic()

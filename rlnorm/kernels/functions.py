@@ -168,7 +168,7 @@ def head_stats(
 ) -> tuple[TokenStats, Tensor | None]:
     """All statistics of the head but proxy_logprob, and whether the proxy keeps each target."""
     hidden, weight, bias, targets = operands
-    out = HeadStats.apply(hidden, weight, bias, targets, options, backend)  # type: ignore[no-untyped-call]
+    out = HeadStats.apply(hidden, weight, bias, targets, options, backend)  # type: ignore[no-untyped-call]  # torch's apply
     return _named(out)
 
 
@@ -176,7 +176,7 @@ def logit_stats(
     logits: Float[Tensor, "t k"], targets: Int[Tensor, " t"], options: HeadOptions, backend: Backend
 ) -> tuple[TokenStats, Tensor | None]:
     """The same of given logits."""
-    return _named(LogitStats.apply(logits, targets, options, backend))  # type: ignore[no-untyped-call]
+    return _named(LogitStats.apply(logits, targets, options, backend))  # type: ignore[no-untyped-call]  # torch's apply
 
 
 def _named(out: Outputs) -> tuple[TokenStats, Tensor | None]:

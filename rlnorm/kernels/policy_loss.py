@@ -78,7 +78,7 @@ def fused_policy_loss(
     run = _Run(head.options, resolved, loss_fn, head.chosen)
     if head.is_empty:
         return FusedLoss(head.anchor, head.nothing(), [])
-    loss = _FusedLoss.apply(*head.operands, run)  # type: ignore[no-untyped-call]
+    loss = _FusedLoss.apply(*head.operands, run)  # type: ignore[no-untyped-call]  # torch's apply
     columns = zip(*run.stats, strict=True)
     stats = TokenStats._make(None if c[0] is None else torch.cat(c) for c in columns)
     return FusedLoss(loss, head.scatter(stats), run.aux)

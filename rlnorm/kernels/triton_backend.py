@@ -26,7 +26,7 @@ def _kernel(function: Callable[..., Any]) -> Any:
 
 
 @_kernel
-def _scaled(z, inv_temperature, cap, CAP: tl.constexpr):  # type: ignore[no-untyped-def]
+def _scaled(z, inv_temperature, cap, CAP: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton gives the types
     if CAP:
         e = tl.exp(-2.0 * tl.abs(z / cap))
         t = (1.0 - e) / (1.0 + e)
@@ -35,7 +35,7 @@ def _scaled(z, inv_temperature, cap, CAP: tl.constexpr):  # type: ignore[no-unty
 
 
 @_kernel
-def statistics_kernel(  # type: ignore[no-untyped-def]
+def statistics_kernel(  # type: ignore[no-untyped-def]  # Triton gives the types
     z, targets, inv_temperature, out, stride, w, cap,
     CAP: tl.constexpr, ENTROPY: tl.constexpr, SQUARES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -83,7 +83,7 @@ def statistics_kernel(  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def kept_mass_kernel(  # type: ignore[no-untyped-def]
+def kept_mass_kernel(  # type: ignore[no-untyped-def]  # Triton gives the types
     z, inv_temperature, peaks, offsets, out, stride, w, cap,
     CAP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -106,7 +106,7 @@ def kept_mass_kernel(  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def gradient_kernel(  # type: ignore[no-untyped-def]
+def gradient_kernel(  # type: ignore[no-untyped-def]  # Triton gives the types
     z, targets, inv_temperature, peaks, log_zs, a, at_target, b, c, d, offsets, out, stride,
     out_stride, w, pieces, cap, CAP: tl.constexpr, ENTROPY: tl.constexpr, PROXY: tl.constexpr,
     BLOCK: tl.constexpr,

@@ -60,7 +60,7 @@ def kl_estimate(
 ) -> Float[Tensor, " t"]:
     """The estimate of each token. Raises ValueError for an unknown kind."""
     if kind.endswith("+"):
-        base: Kind = kind[:-1]  # type: ignore[assignment]
+        base: Kind = kind[:-1]  # type: ignore[assignment]  # "k3+" without its "+"
         value = kl_estimate(logprobs, ref_logprobs, kind=base, clamp=clamp)
         k2 = 0.5 * (logprobs - ref_logprobs).square()
         return k2 - k2.detach() + value.detach()

@@ -189,7 +189,7 @@ def zero_on_constants(estimate: Estimate, traits: Traits) -> str | None:
         for value in (traits.low + f * (traits.high - traits.low) for f in fractions):
             for dtype in (torch.float64, torch.float32):
                 batch = constant_batch(size, traits.columns, value)
-                got = estimate(batch.with_rewards(lambda r, to=dtype: r.to(to)))  # type: ignore[misc]
+                got = estimate(batch.with_rewards(lambda r, to=dtype: r.to(to)))  # type: ignore[misc]  # mypy reads `to` as untyped
                 if any((row != 0).any() for row in got):
                     worst = max(float(row.abs().max()) for row in got)
                     return f"{size} rewards of {value!r} ({dtype}) give up to {worst:g}, need 0"

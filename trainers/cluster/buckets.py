@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 
@@ -14,7 +15,7 @@ from torch import Tensor
 class Bucket:
     """Some whole tensors as one byte array, which Ray shares between processes without a copy."""
 
-    data: np.ndarray
+    data: UInt8[np.ndarray, " bytes"]
     entries: tuple[tuple[str, str, tuple[int, ...]], ...]
     """(name, dtype, shape) in the order in which they lie in data."""
 
@@ -26,7 +27,7 @@ def pack_buckets(
 
     Raises FloatingPointError at a NaN or infinity: such weights must never reach a sampler.
     """
-    limit, held, size = int(bucket_mb * 2**20), [], 0
+    limit, held, size = int(bucket_mb * 2**20), list[tuple[str, Tensor]](), 0
     for name, tensor in weights:
         tensor = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
         if not bool(torch.isfinite(tensor).all()):
@@ -53,7 +54,7 @@ def unpack(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
 def digest(tensor: Tensor) -> str:
     """BLAKE2 of a tensor's bytes; equal exactly when every bit is equal."""
     raw = _bytes(tensor.detach().cpu().contiguous())
-    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+    return hashlib.blake2b(raw.data, digest_size=16).hexdigest()
 
 
 def sample_names(names: Sequence[str], version: int, count: int = 8) -> tuple[str, ...]:
@@ -82,5 +83,5 @@ def _join(held: Sequence[tuple[str, Tensor]]) -> Bucket:
     )
 
 
-def _bytes(tensor: Tensor) -> np.ndarray:
+def _bytes(tensor: Tensor) -> UInt8[np.ndarray, " bytes"]:
     return tensor.reshape(-1).view(torch.uint8).numpy()

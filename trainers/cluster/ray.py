@@ -143,7 +143,8 @@ class Cluster:
                 f"Ray: cannot use {address}: {_first_words(error)}; this must be a node of that "
                 "cluster, with the head's RAY_AUTH_MODE and RAY_AUTH_TOKEN in its environment"
             ) from error
-        return cls(str(context.address_info["address"]), owned=address is None)
+        info = context.address_info  # type: ignore[attr-defined]  # only a client would lack it
+        return cls(str(info["address"]), owned=address is None)
 
     @property
     def gpus(self) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.statistics import Judgement, PairedComparison, judge, paired_comparison
@@ -96,8 +97,8 @@ def collect_results(comparison: Comparison, outcome: Outcome) -> Results:
     )
 
 
-def _tables(runs: Sequence[Run], benchmark: str) -> dict[str, Tensor]:
-    """Measure -> [seeds, problems] accuracies of the last evaluation, NaN where none came back."""
+def _tables(runs: Sequence[Run], benchmark: str) -> dict[str, Float[Tensor, "seeds problems"]]:
+    """Accuracies by measure of the last evaluation, NaN where none came back."""
     rows = [_verdicts(run, run.config.steps, benchmark) for run in runs]
     ids = [row["id"] for row in rows[0]]
     by_id = [{row["id"]: row for row in seed} for seed in rows]
@@ -111,7 +112,7 @@ def _tables(runs: Sequence[Run], benchmark: str) -> dict[str, Tensor]:
 
 def _accuracy(row: Mapping[str, Any], measure: str) -> float:
     verdicts = [row["greedy"]] if measure == "greedy" else row["sampled"]
-    known = [v for v in verdicts if v is not None]
+    known: list[float] = [v for v in verdicts if v is not None]
     if not known:
         return math.nan
     return max(known) if measure == "pass@k" else sum(known) / len(known)

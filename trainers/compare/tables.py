@@ -127,7 +127,7 @@ def definition_grid(results: Results) -> Grid:
 def cost_grid(results: Results) -> Grid:
     """What each algorithm spent, mean over seeds."""
     spent = {a: cost(results, a) for a in results.algorithms}
-    rows = [
+    rows: Rows = [
         (a, f"{c['step_s']:.1f}", f"{c['tokens']:,.0f}", f"{c['skipped_steps']:g}")
         for a, c in spent.items()
     ]

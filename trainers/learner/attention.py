@@ -6,9 +6,11 @@ kernel on a GPU in 16 bits, and elsewhere on a [n, longest] view whose padded ce
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, Int32
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
@@ -29,15 +31,15 @@ class VarlenLayout:
     """
 
     tree: PrefixTree
-    cu_seqlens: Tensor
-    """[w + 1] int32: rollout starts, then s."""
+    cu_seqlens: Int32[Tensor, " starts"]
+    """[w + 1]: rollout starts, then s."""
     longest: int
-    node: Tensor
-    """[s] int64: the node of each of their tokens."""
-    cells: Tensor
-    """[s] int64: row * longest + position of each, in the padded view."""
-    token: Tensor
-    """[m] int64: which of the s tokens stands for each node."""
+    node: Int[Tensor, " s"]
+    """The node of each of their tokens."""
+    cells: Int[Tensor, " s"]
+    """Row * longest + position of each, in the padded view."""
+    token: Int[Tensor, " m"]
+    """Which of the s tokens stands for each node."""
 
     @classmethod
     def of(cls, batch: TokenBatch) -> "VarlenLayout":
@@ -60,8 +62,8 @@ class VarlenLayout:
         )
 
 
-def gather_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of table [m, ...] at index [k], where a row may be asked for many times.
+def gather_rows(table: Float[Tensor, "m ..."], index: Int[Tensor, " k"]) -> Float[Tensor, "k ..."]:
+    """Rows of the table at the index, where a row may be asked for many times.
 
     The gradient of an embedding adds such rows up in parallel and in a fixed order, on any device.
     """
@@ -73,22 +75,28 @@ class _TakeOnce(torch.autograd.Function):
     """Rows at indices that are all different: the gradient is a copy, nothing is added up."""
 
     @staticmethod
-    def forward(ctx, table: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx: Any, table: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(index)
         ctx.rows = table.shape[0]
         return table.index_select(0, index)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
         return grad.new_zeros(ctx.rows, *grad.shape[1:]).index_copy_(0, index, grad), None
 
 
+def take_once(table: Float[Tensor, "k ..."], index: Int[Tensor, " m"]) -> Float[Tensor, "m ..."]:
+    """Rows of the table at the index, no row twice."""
+    rows: Tensor = _TakeOnce.apply(table, index)  # type: ignore[no-untyped-call]  # torch
+    return rows
+
+
 def varlen_attention(
     module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "1 h m e"],
+    key: Float[Tensor, "1 h_kv m e"],
+    value: Float[Tensor, "1 h_kv m e"],
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
@@ -96,8 +104,8 @@ def varlen_attention(
     softcap: float | None = None,
     varlen: VarlenLayout,
     **_: object,
-) -> tuple[Tensor, None]:
-    """Causal attention along each path; query [1, h, m, e], key and value [1, h_kv, m, e]."""
+) -> tuple[Float[Tensor, "1 m h e"], None]:
+    """Causal attention along each path."""
     if softcap is not None:
         raise InputError(
             f"model.path: attention softcap = {softcap}: models with soft-capped scores are "
@@ -123,17 +131,17 @@ def varlen_attention(
         q, k, v, attn_mask=window, is_causal=window is None, scale=scaling, enable_gqa=True
     )
     cells = out.transpose(1, 2).reshape(n * longest, *out.shape[1::2])
-    return _TakeOnce.apply(cells, varlen.cells[varlen.token])[None], None
+    return take_once(cells, varlen.cells[varlen.token])[None], None
 
 
 def _varlen_kernel(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "1 h m e"],
+    key: Float[Tensor, "1 h_kv m e"],
+    value: Float[Tensor, "1 h_kv m e"],
     scaling: float | None,
     sliding_window: int | None,
     varlen: VarlenLayout,
-) -> Tensor:
+) -> Float[Tensor, "1 m h e"]:
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (gather_rows(x[0].transpose(0, 1), varlen.node) for x in (query, key, value))
@@ -142,7 +150,7 @@ def _varlen_kernel(
     out = varlen_attn(
         q, k, v, cu, cu, longest, longest, scale=scaling, window_size=window, enable_gqa=True
     )
-    return _TakeOnce.apply(out, varlen.token)[None]
+    return take_once(cast(Tensor, out), varlen.token)[None]  # a pair only where more is asked for
 
 
 AttentionInterface.register(NAME, varlen_attention)

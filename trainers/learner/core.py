@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from rlnorm.algorithms import Algorithm
 from rlnorm.kernels import MinP, TokenStats, token_stats
 from rlnorm.trainers.learner.attention import VarlenLayout, gather_rows
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_index
+from rlnorm.trainers.learner.types import Columns
+from rlnorm.trainers.models import base_model
 from rlnorm.types import TokenBatch
 
 STAT_OF_COLUMN = {
@@ -28,15 +32,16 @@ STAT_OF_COLUMN = {
 class Head:
     """The output projection, apart from the body: its logits are never held."""
 
-    weight: Tensor
-    bias: Tensor | None
+    weight: Float[Tensor, "v d"]
+    bias: Float[Tensor, " v"] | None
     softcap: float | None
 
 
 def head_of(model: nn.Module) -> Head:
     """The model's head; with LoRA on it, base weight plus the adapter's product, differentiable."""
-    layer = model.get_output_embeddings()
-    softcap = getattr(model.config, "final_logit_softcapping", None)
+    causal: Any = model  # what Hugging Face adds to a module, peft's wrapper passes on
+    layer = causal.get_output_embeddings()
+    softcap = getattr(causal.config, "final_logit_softcapping", None)
     if not hasattr(layer, "base_layer"):
         return Head(weight=layer.weight, bias=getattr(layer, "bias", None), softcap=softcap)
     weight = layer.base_layer.weight
@@ -48,20 +53,22 @@ def head_of(model: nn.Module) -> Head:
 
 def body_of(model: nn.Module) -> nn.Module:
     """The decoder below the head, adapters included."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return getattr(plain, plain.base_model_prefix)
+    plain = base_model(model)
+    body: nn.Module = getattr(plain, plain.base_model_prefix)
+    return body
 
 
-def node_hidden(model: nn.Module, batch: TokenBatch, layout: VarlenLayout) -> Tensor:
-    """[m, d]: the hidden state at every node of a packed batch's prefix tree."""
+def node_hidden(model: nn.Module, batch: TokenBatch, layout: VarlenLayout) -> Float[Tensor, "m d"]:
+    """The hidden state at every node of a packed batch's prefix tree."""
     token = layout.tree.token
-    return body_of(model)(
+    hidden: Tensor = body_of(model)(
         input_ids=batch.token_ids[token][None],
         position_ids=batch.positions[token][None],
         attention_mask=None,
         use_cache=False,
         varlen=layout,
     ).last_hidden_state[0]
+    return hidden
 
 
 def batch_stats(
@@ -97,8 +104,8 @@ def score_batch(
     *,
     max_tokens: int,
     kappa: float | None = None,
-) -> dict[str, Tensor]:
-    """The wanted columns [t] on the CPU; microbatches only bound the memory."""
+) -> Columns:
+    """The wanted columns on the CPU; microbatches only bound the memory."""
     out = {name: torch.zeros(len(batch.token_ids)) for name in sorted(want)}
     stats = tuple(sorted({STAT_OF_COLUMN[name] for name in want}))
     device = next(model.parameters()).device
@@ -136,10 +143,12 @@ def save_fault(batch: TokenBatch, folder: Path, version: int) -> None:
 
 def microbatch_loss(
     model: nn.Module, batch: TokenBatch, algorithm: Algorithm
-) -> tuple[Tensor, Mapping[str, Tensor]]:
+) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
     """This microbatch's part of the step's loss, and of its metrics: parts add up to the whole."""
     want = ("entropy", "logprob")
     stats = batch_stats(model, batch, want)
+    assert stats.logprob is not None
+    assert stats.entropy is not None
     data = {name: column[batch.loss_mask] for name, column in batch.columns.items()}
     data["logprobs"], data["entropy"] = stats.logprob, stats.entropy
     data["rollout_index"] = batch.rollout_index[batch.loss_mask]

@@ -38,5 +38,5 @@ def interface_of(address: str) -> str:
     """Name of the network interface that carries an IP address of this node."""
     for name, entries in psutil.net_if_addrs().items():
         if any(entry.address == address for entry in entries):
-            return name
+            return str(name)
     raise RuntimeError(f"no network interface of this node has the address {address}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from rlnorm.algorithms import Algorithm
@@ -22,6 +23,7 @@ from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
 from rlnorm.trainers.learner.core import save_fault
 from rlnorm.trainers.learner.packing import deal, microbatches, take_rollouts, token_index
 from rlnorm.trainers.learner.shares import RankShare
+from rlnorm.trainers.learner.types import Columns
 from rlnorm.trainers.models import DTYPES
 from rlnorm.trainers.rollout.vllm_pool import Publication, VllmPool
 from rlnorm.types import StepResult, TokenBatch
@@ -93,7 +95,7 @@ class DeepSpeedLearner:
         built = [actor.build.remote(master=master) for actor in self._actors]
         await self._wait(built, "loading the model", self._start_deadline_s)
 
-    async def score(self, batch: TokenBatch, want: frozenset[str]) -> dict[str, Tensor]:
+    async def score(self, batch: TokenBatch, want: frozenset[str]) -> Columns:
         """See `Learner.score`."""
         owned = deal(batch, self._config.ranks)
         shares = self._shares(batch, owned)
@@ -161,7 +163,9 @@ class DeepSpeedLearner:
     async def send_device(self) -> tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]:
         """Send the weights to all engines; digests and shapes of the sampled tensors."""
         version = (self.policy_version,)
-        return (await self._all("send_device", [version] * self._config.ranks))[0]
+        sent: list[tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]]
+        sent = await self._all("send_device", [version] * self._config.ranks)
+        return sent[0]
 
     async def save(self, folder: Path) -> None:
         """See `Learner.save`; with several nodes the folder must lie on storage they share."""
@@ -195,7 +199,7 @@ class DeepSpeedLearner:
             self._actors = []
             self._cluster.release(self._reservation)
 
-    def _shares(self, batch: TokenBatch, owned: Sequence[Tensor]) -> list[RankShare]:
+    def _shares(self, batch: TokenBatch, owned: Sequence[Int[Tensor, " _"]]) -> list[RankShare]:
         """Each rank's RankShare."""
         batches = [take_rollouts(batch, chosen) if len(chosen) else None for chosen in owned]
         budget = self._config.tokens_per_microbatch
@@ -224,7 +228,7 @@ def _send_plugins_whole() -> None:
             cloudpickle.register_pickle_by_value(module)
 
 
-def _shortest_trained(batch: TokenBatch) -> Tensor:
+def _shortest_trained(batch: TokenBatch) -> Int[Tensor, "1"]:
     lengths = batch.cu_seqlens.diff()
     trained = torch.zeros_like(lengths).index_add_(
         0, batch.rollout_index, batch.loss_mask.to(lengths.dtype)

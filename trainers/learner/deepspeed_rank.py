@@ -19,8 +19,9 @@ import deepspeed
 import torch
 import torch.distributed as dist
 from deepspeed.utils import safe_get_full_grad
+from jaxtyping import Int
 from torch import Tensor, nn
-from transformers.integrations import HfDeepSpeedConfig
+from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
 from rlnorm.algorithms import Algorithm
 from rlnorm.trainers.cluster.buckets import bucket_digests, digest, pack_buckets, sample_names
@@ -31,6 +32,7 @@ from rlnorm.trainers.learner.model import enable_checkpointing, load_model
 from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_index
 from rlnorm.trainers.learner.shares import RankResult, RankShare
+from rlnorm.trainers.learner.types import Columns
 from rlnorm.trainers.learner.weight_units import WeightUnit, weight_units
 from rlnorm.trainers.models import load_tokenizer, write_model_folder
 from rlnorm.types import TokenBatch
@@ -128,12 +130,13 @@ class Rank:
             return wrapped.to(self._device)
         names = ("train_micro_batch_size_per_gpu", "bf16", "zero_optimization")
         frozen = {name: config[name] for name in names if name in config}
+        engine: nn.Module
         engine, *_ = deepspeed.initialize(model=wrapped, config=frozen, dist_init_required=False)
         _share_head(engine)
         return engine
 
-    def score(self, share: RankShare, want: frozenset[str]) -> dict[str, Tensor]:
-        """Columns [t] of this rank's rollouts."""
+    def score(self, share: RankShare, want: frozenset[str]) -> Columns:
+        """Columns of this rank's rollouts."""
         columns: dict[str, Tensor] = {}
         own = want - {"ref_logprobs", "proximal_logprobs"}
         if own:
@@ -150,13 +153,13 @@ class Rank:
     @torch.no_grad()
     def _score(
         self, module: Any, share: RankShare, want: frozenset[str], kappa: float | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Columns:
         size = 0 if share.batch is None else len(share.batch.token_ids)
         columns = {name: torch.zeros(size) for name in want}
         for chosen, batch in self._microbatches(share):
             options = {"max_tokens": len(batch.token_ids), "kappa": kappa}
             found = module("score", batch, want, **options)
-            if chosen is not None:
+            if chosen is not None and share.batch is not None:
                 tokens = token_index(share.batch, chosen)
                 for name, column in found.items():
                     columns[name][tokens] = column
@@ -228,13 +231,15 @@ class Rank:
         dist.all_reduce(worst, op=dist.ReduceOp.MAX)
         return not worst.item()
 
-    def _microbatches(self, share: RankShare) -> Iterator[tuple[Tensor | None, TokenBatch]]:
+    def _microbatches(
+        self, share: RankShare
+    ) -> Iterator[tuple[Int[Tensor, " _"] | None, TokenBatch]]:
         """(rollouts, microbatch), then (None, filler) up to the common count."""
-        mine: list[Tensor] = []
+        mine: list[Int[Tensor, " _"]] = []
         if share.batch is not None:
             mine = microbatches(share.batch, self._config.tokens_per_microbatch)
-        for chosen in mine:
-            yield chosen, to_device(take_rollouts(share.batch, chosen), self._device)
+            for chosen in mine:
+                yield chosen, to_device(take_rollouts(share.batch, chosen), self._device)
         for _ in range(share.microbatches - len(mine)):
             yield None, to_device(share.filler, self._device)
 

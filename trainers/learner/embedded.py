@@ -15,6 +15,7 @@ from rlnorm.trainers.learner.core import microbatch_loss, save_fault, score_batc
 from rlnorm.trainers.learner.model import enable_checkpointing, load_model
 from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts
+from rlnorm.trainers.learner.types import Columns
 from rlnorm.trainers.models import merged_weights, save_pretrained
 from rlnorm.types import StepResult, TokenBatch
 
@@ -57,10 +58,10 @@ class EmbeddedLearner:
         if "proximal_logprobs" in needs:
             self._proximal = copy.deepcopy(self.model).requires_grad_(False)
 
-    async def score(self, batch: TokenBatch, want: frozenset[str]) -> dict[str, Tensor]:
+    async def score(self, batch: TokenBatch, want: frozenset[str]) -> Columns:
         """Columns without gradient; see `Learner.score`."""
         budget, kappa = self._config.tokens_per_microbatch, self._algorithm.kappa
-        columns = {}
+        columns: dict[str, Tensor] = {}
         if "ref_logprobs" in want:
             only = frozenset({"ref_logprobs"})
             if self._reference is None:
@@ -101,7 +102,7 @@ class EmbeddedLearner:
 
     def backward(self, batch: TokenBatch) -> tuple[float, dict[str, float]]:
         """Accumulate the gradient of the whole batch; its loss and metrics."""
-        loss, metrics = 0.0, {}
+        loss, metrics = 0.0, dict[str, float]()
         for chosen in microbatches(batch, self._config.tokens_per_microbatch):
             micro = to_device(take_rollouts(batch, chosen), self.device)
             part, parts = microbatch_loss(self.model, micro, self._algorithm)

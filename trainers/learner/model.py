@@ -21,7 +21,8 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
     source = model_path(path or config.path)
     disable_progress_bar()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        # typed as a model alone: with output_loading_info it is a pair
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=DTYPES[config.dtype],
             attn_implementation=ATTENTION,
@@ -30,6 +31,7 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"model.path = {source!r}: cannot load: {first_line(error)}") from None
+    model, report = loaded
     _check_complete(source, report)
     model.eval()  # dropout would make the learner's logprobs differ from the sampler's
     return add_lora(model, config.lora, seed) if config.lora else model
@@ -62,7 +64,7 @@ def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
     torch.manual_seed(seed)  # adapters start from seeded noise, the same on every rank
     adapters = peft.LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft only divides it by r
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )

@@ -42,7 +42,7 @@ def _is_matrix(parameter: nn.Parameter) -> bool:
 
 def lr_schedule(config: LearnerConfig, steps: int) -> Callable[[int], float]:
     """Learning rate as a function of the RL step from 0: linear warm-up, then the schedule."""
-    decays = {
+    decays: dict[str, Callable[[float], float]] = {
         "constant": lambda x: 1.0,
         "linear": lambda x: 1.0 - x,
         "cosine": lambda x: 0.5 * (1.0 + math.cos(math.pi * x)),

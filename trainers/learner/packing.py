@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from rlnorm.types import LossDenominators, Rollout, TokenBatch
@@ -38,7 +39,9 @@ def pack(rollouts: Sequence[Rollout], *, temperature: float, horizon: int) -> To
     )
 
 
-def count_denominators(loss_mask: Tensor, rollout_index: Tensor, horizon: int) -> LossDenominators:
+def count_denominators(
+    loss_mask: Bool[Tensor, " t"], rollout_index: Int[Tensor, " t"], horizon: int
+) -> LossDenominators:
     """The counts a loss is divided by; taken once, before any sharding."""
     return LossDenominators(
         tokens=int(loss_mask.sum()),
@@ -47,8 +50,8 @@ def count_denominators(loss_mask: Tensor, rollout_index: Tensor, horizon: int) -
     )
 
 
-def take_rollouts(batch: TokenBatch, chosen: Tensor) -> TokenBatch:
-    """The sub-batch of the chosen rollouts [m], in that order; denominators stay as they are."""
+def take_rollouts(batch: TokenBatch, chosen: Int[Tensor, " m"]) -> TokenBatch:
+    """The sub-batch of the chosen rollouts, in that order; denominators stay as they are."""
     lengths = batch.cu_seqlens.diff()[chosen]
     tokens = token_index(batch, chosen)
     return replace(
@@ -64,7 +67,7 @@ def take_rollouts(batch: TokenBatch, chosen: Tensor) -> TokenBatch:
     )
 
 
-def token_index(batch: TokenBatch, chosen: Tensor) -> Tensor:
+def token_index(batch: TokenBatch, chosen: Int[Tensor, " m"]) -> Int[Tensor, " k"]:
     """Positions in the batch of all tokens of the chosen rollouts, in that order."""
     lengths = batch.cu_seqlens.diff()[chosen]
     shift = batch.cu_seqlens[:-1][chosen] - (lengths.cumsum(0) - lengths)
@@ -72,7 +75,7 @@ def token_index(batch: TokenBatch, chosen: Tensor) -> Tensor:
     return shift + torch.arange(len(shift), device=shift.device)
 
 
-def microbatches(batch: TokenBatch, max_tokens: int) -> list[Tensor]:
+def microbatches(batch: TokenBatch, max_tokens: int) -> list[Int[Tensor, " _"]]:
     """Rollout indices of each microbatch: neighbours of at most max_tokens, never split.
 
     The rollouts of a prompt follow one another, so those that share a prefix meet in a microbatch.
@@ -92,7 +95,7 @@ def microbatches(batch: TokenBatch, max_tokens: int) -> list[Tensor]:
     return [torch.tensor(chunk) for chunk in chunks]
 
 
-def deal(batch: TokenBatch, world_size: int) -> list[Tensor]:
+def deal(batch: TokenBatch, world_size: int) -> list[Int[Tensor, " _"]]:
     """Rollout indices of each rank: neighbours, cut where the ranks' token counts come out even.
 
     A rollout goes to the rank in whose even share of all tokens its middle lies.

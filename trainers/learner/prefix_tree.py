@@ -10,6 +10,7 @@ gradients add up where paths meet.
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from rlnorm.types import TokenBatch
@@ -19,10 +20,10 @@ from rlnorm.types import TokenBatch
 class PrefixTree:
     """The m nodes of t packed tokens. Example: 578 and 579 have the nodes 5, 57, 578 and 579."""
 
-    node: Tensor
-    """[t] int64: the node at which each token ends."""
-    token: Tensor
-    """[m] int64: the token that stands for each node, ascending; a node's parent comes before."""
+    node: Int[Tensor, " t"]
+    """The node at which each token ends."""
+    token: Int[Tensor, " m"]
+    """The token that stands for each node, ascending; a node's parent comes before."""
 
     @classmethod
     def of(cls, batch: TokenBatch) -> "PrefixTree":

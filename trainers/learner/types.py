@@ -4,9 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
+from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.types import StepResult, TokenBatch
+
+Columns = dict[str, Float[Tensor, " t"]]
+"""Per-token numbers of a batch, by name."""
 
 
 class Learner(Protocol):
@@ -19,8 +23,8 @@ class Learner(Protocol):
     async def start(self) -> None:
         """Load the model and the optimizer."""
 
-    async def score(self, batch: TokenBatch, want: frozenset[str]) -> dict[str, Tensor]:
-        """Per-token columns [t] without gradient, 0 where loss_mask is False.
+    async def score(self, batch: TokenBatch, want: frozenset[str]) -> Columns:
+        """Per-token columns without gradient, 0 where loss_mask is False.
 
         want: any of old_logprobs, ref_logprobs, proxy_logprobs, proximal_logprobs, entropy, sum_p2.
         """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rlnorm.trainers.models import merged_layer
+from rlnorm.trainers.models import base_model, merged_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class WeightUnit:
 
 def weight_units(model: nn.Module) -> Iterator[WeightUnit]:
     """Every weight by its Hugging Face name; a tensor that two names share comes once."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    plain: nn.Module = base_model(model)
     layers = {name: m for name, m in plain.named_modules() if hasattr(m, "lora_A")}
     for name, parameter in plain.named_parameters():
         if ".lora_" in name:

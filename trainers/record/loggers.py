@@ -50,7 +50,7 @@ class WandbSink:
             project=config.logging.wandb,
             name=config.run_name,
             dir=str(folder),
-            mode=mode,
+            mode=mode,  # type: ignore[arg-type]  # wandb refuses a WANDB_MODE that is none
             config=config.model_dump(mode="json"),
             settings=patience,
         )

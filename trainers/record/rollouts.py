@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlnorm.rewards.json_values import as_text
@@ -11,12 +12,17 @@ from rlnorm.types import Role, ScoredRollouts
 
 
 def write_rollouts(
-    folder: Path, step: int, scored: ScoredRollouts, *, advantages: Tensor, keep: Tensor
+    folder: Path,
+    step: int,
+    scored: ScoredRollouts,
+    *,
+    advantages: Float[Tensor, "..."],
+    keep: Bool[Tensor, " n"],
 ) -> None:
     """`rollouts/step_000012.parquet`: every rollout sampled in the step, joinable by rollout_id.
 
     advantages: [n], [n, u] or [t] of the n rollouts whose role is train, in their order; a rollout
-    with other than one advantage of its own has none in the file. keep: [n] bool, of the same.
+    with other than one advantage of its own has none in the file. keep: of the same.
     """
     rollouts = scored.rollouts
     completions = [r.completion for r in rollouts]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from rlnorm.trainers.rollout.types import SamplingParams
+from rlnorm.trainers.rollout.types import Logprobs, SamplingParams
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,14 +30,19 @@ class Group:
 class Decoded:
     """One completion as an engine returns it."""
 
-    token_ids: Tensor
-    logprobs: Tensor
+    token_ids: Int[Tensor, " l"]
+    logprobs: Float[Tensor, " l"]
     stopped: bool
     """False where the token budget ended it."""
 
 
-def unpack(tokens: Tensor, logprobs: Tensor, lengths: Tensor, stopped: Tensor) -> list[Decoded]:
-    """The rows of padded outputs [b m], each cut to its length."""
+def unpack(
+    tokens: Int[Tensor, "b m"],
+    logprobs: Float[Tensor, "b m"],
+    lengths: Int[Tensor, " b"],
+    stopped: Shaped[Tensor, " b"],
+) -> list[Decoded]:
+    """The rows of padded outputs, each cut to its length."""
     used = torch.arange(tokens.shape[1])[None] < lengths[:, None]
     sizes = lengths.tolist()
     rows = zip(
@@ -114,7 +120,7 @@ class Engine(Protocol):
 
     def score(
         self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
-    ) -> list[Tensor]:
+    ) -> list[Logprobs]:
         """Float32 log-probabilities of tokens 1.. of each sequence."""
         ...
 

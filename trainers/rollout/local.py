@@ -8,10 +8,11 @@ Nothing is sampled while weights change: calls run one at a time on the pool's o
 import asyncio
 import copy
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,10 +27,11 @@ from rlnorm.trainers.rollout.cpu_engine.build import BuildError
 from rlnorm.trainers.rollout.engine import Deadline, Decoded, Engine, Group, StopStrings
 from rlnorm.trainers.rollout.sampling import check_sampling
 from rlnorm.trainers.rollout.torch_engine import TorchEngine
-from rlnorm.trainers.rollout.types import GenerateRequest
+from rlnorm.trainers.rollout.types import GenerateRequest, Logprobs
 from rlnorm.types import Completion, FinishReason
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _MOST_DISAGREEMENT = 1e-3
 ENGINES = ("auto", "compiled", "torch")
@@ -115,7 +117,8 @@ class LocalPool:
 
             device = torch.device(self._device or "cpu")
             dtype = self._dtype or (torch.float32 if device.type == "cpu" else "auto")
-            source = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+            source = loaded.to(device)  # transformers wraps `to` so that its type is lost
             self._owns_weights = True
         self._bind(source)
 
@@ -159,13 +162,15 @@ class LocalPool:
             raise RuntimeError("LocalPool: call start() first")
         return self._engine
 
-    async def _call(self, function: Any, *arguments: Any) -> Any:
+    async def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         if self._executor is None:
             raise RuntimeError("LocalPool: call start() first")
         deadline = Deadline(self.deadline_s)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._executor, function, *arguments, deadline)
+            return await loop.run_in_executor(
+                self._executor, partial(function, *arguments, deadline)
+            )
         except asyncio.CancelledError:
             deadline.cancel()
             raise
@@ -235,7 +240,9 @@ class LocalPool:
             for group in groups
         ]
 
-    async def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[Tensor]:
+    async def score(
+        self, sequences: Sequence[tuple[int, ...]], temperature: float
+    ) -> list[Logprobs]:
         """Log-probability of tokens 1.. of each fixed sequence, by the engine that samples."""
         self._started()
         if not 0 < temperature < float("inf"):
@@ -251,7 +258,7 @@ class LocalPool:
 
     def _score(
         self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
-    ) -> list[Tensor]:
+    ) -> list[Logprobs]:
         return self._started().score(sequences, temperature, deadline)
 
     def share(self, model: Any) -> None:

@@ -9,9 +9,10 @@ top-p counts the mass that min-p and top-k left.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rlnorm.trainers.rollout.types import SamplingParams
@@ -42,29 +43,29 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def _mix(z: Tensor) -> Tensor:
+def _mix(z: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
     # int64 products wrap as unsigned ones do; only the shift has to be made a logical one
     z = (z ^ (z >> 30 & (1 << 34) - 1)) * _signed(_MIX_1)
     z = (z ^ (z >> 27 & (1 << 37) - 1)) * _signed(_MIX_2)
     return z ^ (z >> 31 & (1 << 33) - 1)
 
 
-def uniforms(seeds: Tensor, position: int) -> Tensor:
-    """Float64 [b] in [0, 1), 52 bits each, for int64 seeds [b] at one token position."""
+def uniforms(seeds: Int[Tensor, " b"], position: int) -> Float[Tensor, " b"]:
+    """Float64 in [0, 1), 52 bits each, for int64 seeds at one token position."""
     z = _mix(_mix(seeds) + _signed((position + 1) * GOLDEN & (1 << 64) - 1))
     return (z >> 12 & (1 << 52) - 1).double() * 2.0**-52
 
 
 @dataclass(frozen=True, slots=True)
 class RowSampling:
-    """Sampling parameters of b rows as tensors [b]."""
+    """Sampling parameters of b rows."""
 
-    temperature: Tensor
+    temperature: Float[Tensor, " b"]
     """float32; 1 on greedy rows, whose logprobs are taken at temperature 1."""
-    greedy: Tensor
-    top_k: Tensor
-    top_p: Tensor
-    min_p: Tensor
+    greedy: Bool[Tensor, " b"]
+    top_k: Int[Tensor, " b"]
+    top_p: Float[Tensor, " b"]
+    min_p: Float[Tensor, " b"]
     is_cut: bool
     """True where any row uses top-k, top-p or min-p."""
 
@@ -82,14 +83,19 @@ class RowSampling:
             any(r.top_k > 0 or r.top_p < 1 or r.min_p > 0 for r in rows),
         )
 
-    def select(self, index: Tensor | slice) -> "RowSampling":
+    def select(self, index: Int[Tensor, " k"] | slice) -> "RowSampling":
         """The rows at index, in that order."""
-        columns = (self.temperature, self.greedy, self.top_k, self.top_p, self.min_p)
-        return RowSampling(*(c[index] for c in columns), self.is_cut)
+        names = ("temperature", "greedy", "top_k", "top_p", "min_p")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
 
 
-def kept_tokens(scaled: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
-    """Bool [b v]: what min-p, then top-k, then top-p leave of logits / temperature [b v].
+def kept_tokens(
+    scaled: Float[Tensor, "b v"],
+    top_k: Int[Tensor, " b"],
+    top_p: Float[Tensor, " b"],
+    min_p: Float[Tensor, " b"],
+) -> Bool[Tensor, "b v"]:
+    """What min-p, then top-k, then top-p leave of logits / temperature.
 
     Ties with the k-th largest are all kept; ties at the edge of top-p go to the lower index; the
     most likely token always stays.
@@ -106,13 +112,15 @@ def kept_tokens(scaled: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> 
     return torch.zeros_like(kept).scatter_(1, order, kept)
 
 
-def _fixed_point(mass: Tensor) -> Tensor:
+def _fixed_point(mass: Float[Tensor, "b v"]) -> Int[Tensor, "b v"]:
     """Mass of at most 1 in units of 2^-40: sums are exact in any order, so a GPU repeats them too,
     which sums of floats it does not (torch refuses those where results must be deterministic)."""
     return (mass.double() * 2**40).long()
 
 
-def _sample(logits: Tensor, rows: RowSampling, uniform: Tensor) -> tuple[Tensor, Tensor]:
+def _sample(
+    logits: Float[Tensor, "b v"], rows: RowSampling, uniform: Float[Tensor, " b"]
+) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
     scaled = logits.float() / rows.temperature[:, None]
     log_total = scaled.logsumexp(dim=-1)
     mass = (scaled - scaled.amax(dim=-1, keepdim=True)).exp()
@@ -125,8 +133,10 @@ def _sample(logits: Tensor, rows: RowSampling, uniform: Tensor) -> tuple[Tensor,
     return tokens, scaled.gather(1, tokens[:, None])[:, 0] - log_total
 
 
-def sample(logits: Tensor, rows: RowSampling, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """One token and its log-probability for each row of logits [b v].
+def sample(
+    logits: Float[Tensor, "b v"], rows: RowSampling, uniform: Float[Tensor, " b"]
+) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
+    """One token and its log-probability for each row of logits.
 
     The log-probability is of logits / temperature over the full vocabulary, in float32, and not
     finite where the logits hold a NaN or +inf.

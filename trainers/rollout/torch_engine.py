@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from rlnorm.trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
 from rlnorm.trainers.rollout.sampling import RowSampling, sample, uniforms
+from rlnorm.trainers.rollout.types import Logprobs
 
 _LOGITS_AT_ONCE = 1 << 26
 _TOKENS_AT_ONCE = 1 << 14
@@ -24,11 +26,17 @@ class RoomyLayer(DynamicLayer):
     """A cache layer that writes into room set aside, where its parent copies the whole cache."""
 
     def __init__(self, room: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers
         self.room = room
         self.used = 0
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> Any:
+    def update(
+        self,
+        key_states: Float[Tensor, "b h n e"],
+        value_states: Float[Tensor, "b h n _"],
+        *_: Any,
+        **__: Any,
+    ) -> Any:
         """Append the states of the new tokens; returns the keys and values of all tokens."""
         if not self.is_initialized:
             b, h, _n, d = key_states.shape
@@ -45,12 +53,12 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = self._keys[:, :, : self.used], self._values[:, :, : self.used]
         return self.keys, self.values
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
+    def reorder_cache(self, beam_idx: Int[Tensor, " rows"]) -> None:
         """Keep these rows, in this order, repeats allowed."""
         self._keys, self._values = self._keys[beam_idx], self._values[beam_idx]
         self._view()
 
-    def move_rows(self, source: Tensor, target: Tensor, rows: int) -> None:
+    def move_rows(self, source: Int[Tensor, " k"], target: Int[Tensor, " k"], rows: int) -> None:
         """Copy rows source over rows target, then keep the first `rows`."""
         for cache in (self._keys, self._values):
             cache[target, :, : self.used] = cache[source, :, : self.used]
@@ -64,7 +72,7 @@ def _new_cache(config: Any, room: int) -> DynamicCache:
     return cache
 
 
-def _drop_rows(cache: DynamicCache, alive: Tensor) -> Tensor:
+def _drop_rows(cache: DynamicCache, alive: Bool[Tensor, " b"]) -> Int[Tensor, " rows"]:
     """Move the last live rows into the places of finished ones; returns the new order."""
     rows = int(alive.sum())
     order = torch.arange(rows, device=alive.device)
@@ -75,7 +83,7 @@ def _drop_rows(cache: DynamicCache, alive: Tensor) -> Tensor:
         if isinstance(layer, RoomyLayer):
             layer.move_rows(source, target, rows)
         else:
-            layer.reorder_cache(order)
+            layer.reorder_cache(order)  # type: ignore[arg-type]  # int64 is a LongTensor
     return order
 
 
@@ -100,14 +108,14 @@ class _Wave:
         self.lengths = torch.zeros(len(of_row), dtype=torch.int64, device=device)
         self.stopped = torch.zeros(len(of_row), dtype=torch.bool, device=device)
 
-    def keep(self, order: Tensor) -> None:
+    def keep(self, order: Int[Tensor, " rows"]) -> None:
         """Keep these rows, in this order; what they produced so far stays where it is."""
         for name in ("seeds", "budget", "end_ids", "row", "group_of_row"):
             setattr(self, name, getattr(self, name)[order])
         self.sampling = self.sampling.select(order)
 
-    def found_strings(self, step: int, stop: StopStrings | None) -> Tensor:
-        """Bool [b]: rows whose new token completes one of their stop strings."""
+    def found_strings(self, step: int, stop: StopStrings | None) -> Bool[Tensor, " b"]:
+        """Rows whose new token completes one of their stop strings."""
         found = torch.zeros(len(self.row), dtype=torch.bool)
         if stop is not None and any(g.sampling.stop for _, g in self.groups):
             owners, rows = self.group_of_row.tolist(), self.tokens[self.row, : step + 1].tolist()
@@ -116,8 +124,10 @@ class _Wave:
                 found[i] = bool(strings) and stop.found(rows[i], strings)
         return found.to(self.row.device)
 
-    def append(self, logits: Tensor, step: int, stop: StopStrings | None) -> Tensor:
-        """Sample token number `step` of every row; returns bool [b], the rows that go on."""
+    def append(
+        self, logits: Float[Tensor, "b v"], step: int, stop: StopStrings | None
+    ) -> Bool[Tensor, " b"]:
+        """Sample token number `step` of every row; returns the rows that go on."""
         new, logprobs = sample(logits, self.sampling, uniforms(self.seeds, step))
         broken = ~logprobs.isfinite()
         if broken.any():
@@ -157,7 +167,7 @@ class TorchEngine:
         head_dim = getattr(config, "head_dim", None)
         head_dim = head_dim or config.hidden_size // config.num_attention_heads
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = 2 * config.num_hidden_layers * heads * head_dim * self.model.dtype.itemsize
+        size: int = 2 * config.num_hidden_layers * heads * head_dim * self.model.dtype.itemsize
         if self.cache_bytes is not None:
             total = self.cache_bytes
         elif self.model.device.type == "cuda":
@@ -207,7 +217,7 @@ class TorchEngine:
         cache = _new_cache(self.model.config, width + wave.max_tokens)
         logits = self._forward(ids, (columns[:width] - pad).clamp(min=0), columns >= pad, cache)
         for layer in cache.layers:
-            layer.reorder_cache(wave.group_of_row)
+            layer.reorder_cache(wave.group_of_row)  # type: ignore[arg-type]  # int64, the same
         logits, pad = logits[wave.group_of_row], pad[wave.group_of_row]
         for step in range(wave.max_tokens):
             alive = wave.append(logits, step, stop)
@@ -221,8 +231,14 @@ class TorchEngine:
             new = wave.tokens[wave.row, step][:, None]
             logits = self._forward(new, width + step - pad, columns >= pad, cache)
 
-    def _forward(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
-        """Logits [b v] of the last token of each row."""
+    def _forward(
+        self,
+        ids: Int[Tensor, "b n"],
+        positions: Int[Tensor, "b n"],
+        mask: Bool[Tensor, "b room"],
+        cache: DynamicCache,
+    ) -> Float[Tensor, "b v"]:
+        """Logits of the last token of each row."""
         end = cache.get_seq_length() + ids.shape[1]
         output = self.model(
             input_ids=ids,
@@ -232,12 +248,13 @@ class TorchEngine:
             use_cache=True,
             logits_to_keep=1,
         )
-        return output.logits[:, -1]
+        logits: Tensor = output.logits[:, -1]
+        return logits
 
     @torch.no_grad()
     def score(
         self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
-    ) -> list[Tensor]:
+    ) -> list[Logprobs]:
         """Float32 log-probabilities of tokens 1.. of each sequence."""
         results = [torch.zeros(0) for _ in sequences]
         limit = min(
@@ -259,7 +276,7 @@ class TorchEngine:
         sequences: Sequence[tuple[int, ...]],
         batch: list[int],
         temperature: float,
-        results: list[Tensor],
+        results: list[Logprobs],
     ) -> None:
         device, width = self.model.device, max(len(sequences[i]) for i in batch)
         rows = [list(sequences[i]) + [0] * (width - len(sequences[i])) for i in batch]

@@ -4,10 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.trainers.config.schema import RolloutConfig
 from rlnorm.types import Completion
+
+Logprobs = Float[Tensor, " _"]
+"""Of tokens 1.. of one sequence, in nats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +70,9 @@ class RolloutPool(Protocol):
         """
         ...
 
-    async def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[Tensor]:
+    async def score(
+        self, sequences: Sequence[tuple[int, ...]], temperature: float
+    ) -> list[Logprobs]:
         """Log-probability of tokens 1.. of each fixed sequence: the parity probe."""
         ...
 

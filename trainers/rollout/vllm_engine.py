@@ -52,7 +52,7 @@ class FullVocabSampler(Sampler):
         finally:
             self._divisor = None
 
-    def compute_logprobs(self, logits: Tensor) -> Tensor:
+    def compute_logprobs(self, logits: Tensor) -> Tensor:  # type: ignore[override]  # static there, asked of the instance
         """Of sampled tokens inside `forward`, of fixed ones outside it."""
         divisor = self.probe_temperature if self._divisor is None else self._divisor
         return (logits.float() / divisor).log_softmax(-1)
@@ -83,7 +83,7 @@ class WorkerSide:
     def rlnorm_reload(self, buckets: Sequence[Bucket]) -> None:
         """Load whole checkpoint-format weights; one call for all of them, so that layers that
         vLLM fuses or repacks are complete when they are processed."""
-        self.reload_weights(weights_iterator=self._with_head(buckets))  # type: ignore[attr-defined]
+        self.reload_weights(weights_iterator=self._with_head(buckets))  # type: ignore[attr-defined]  # a method of the worker it is mixed into
 
     def _with_head(self, buckets: Sequence[Bucket]) -> Iterator[tuple[str, Tensor]]:
         # vLLM 0.32 keeps a repacked copy of a tied head on CPU and renews it only by its own name
@@ -170,7 +170,7 @@ class Engine:
             for seed in request.seeds:
                 one = copy.copy(base)
                 one.seed = seed
-                prompts.append({"prompt_token_ids": list(request.prompt_ids)})
+                prompts.append(vllm.TokensPrompt(prompt_token_ids=list(request.prompt_ids)))
                 params.append(one)
         outputs = iter(self._llm.generate(prompts, params, use_tqdm=False))
         return [[_raw(next(outputs).outputs[0]) for _ in r.seeds] for r in requests]
@@ -180,15 +180,16 @@ class Engine:
         one = vllm.SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False
         )
-        prompts = [{"prompt_token_ids": list(ids)} for ids in sequences]
+        prompts = [vllm.TokensPrompt(prompt_token_ids=list(ids)) for ids in sequences]
         self._llm.collective_rpc("rlnorm_probe_temperature", args=(temperature,))
         outputs = self._llm.generate(prompts, [one] * len(prompts), use_tqdm=False)
+        given: list[Any] = [o.prompt_logprobs for o in outputs]  # typed as possibly not asked for
         return [
             np.array(
-                [row[t].logprob for row, t in zip(o.prompt_logprobs[1:], ids[1:], strict=True)],
+                [row[t].logprob for row, t in zip(rows[1:], ids[1:], strict=True)],
                 dtype=np.float32,
             )
-            for o, ids in zip(outputs, sequences, strict=True)
+            for rows, ids in zip(given, sequences, strict=True)
         ]
 
     def load(self, refs: Sequence[Any], names: Sequence[str], deadline_s: float) -> dict[str, str]:
@@ -206,7 +207,9 @@ class Engine:
         """Forget every cached prefix, then digest the parameters as they are in the model."""
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vllm kept its prefix cache: requests are still running")
-        return self._llm.collective_rpc("rlnorm_digests", args=(dict(shapes),))[0]
+        found: list[dict[str, str]]
+        found = self._llm.collective_rpc("rlnorm_digests", args=(dict(shapes),))
+        return found[0]
 
     def transfer(self, stage: str, payload: Mapping[str, Any] | None) -> None:
         """One stage of vLLM's own weight transfer, on all workers of this engine.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlnorm.trainers.cluster.buckets import bucket_digests, pack_buckets, sample_names, shapes_of
 from rlnorm.trainers.cluster.ray import ActorLost, Cluster, ClusterError, EventSink, wait_for
-from rlnorm.trainers.rollout.types import GenerateRequest
+from rlnorm.trainers.rollout.types import GenerateRequest, Logprobs
 from rlnorm.trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 from rlnorm.types import Completion, FinishReason
 
@@ -93,7 +93,8 @@ class VllmPool:
     @property
     def weight_dtype(self) -> torch.dtype:
         """Type in which the engines hold the weights."""
-        return getattr(torch, self._infos[0].dtype)
+        dtype: torch.dtype = getattr(torch, self._infos[0].dtype)
+        return dtype
 
     async def start(self) -> None:
         """Reserve the bundles, start all engines at once, wait until each can sample."""
@@ -133,13 +134,15 @@ class VllmPool:
         }
         return [[_completion(one, version) for one in raw[j]] for j in range(len(requests))]
 
-    async def score(self, sequences: Sequence[tuple[int, ...]], temperature: float) -> list[Tensor]:
+    async def score(
+        self, sequences: Sequence[tuple[int, ...]], temperature: float
+    ) -> list[Logprobs]:
         """See `RolloutPool.score`; the answer of the first engine."""
         return (await self.score_each(sequences, temperature))[0]
 
     async def score_each(
         self, sequences: Sequence[tuple[int, ...]], temperature: float
-    ) -> list[list[Tensor]]:
+    ) -> list[list[Logprobs]]:
         """The same by every engine, so that each can be compared with the learner."""
         calls = (
             self._call(i, "score", list(sequences), temperature, what="parity probe")
@@ -170,7 +173,7 @@ class VllmPool:
 
     async def installed(self, shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, str]]:
         """After a device transfer: forget prefixes; digests of whole parameters, per engine."""
-        return await asyncio.gather(
+        found: list[dict[str, str]] = await asyncio.gather(
             *(
                 self._ask(
                     i, "installed", dict(shapes), what="checksums", limit=self.sync_deadline_s
@@ -178,6 +181,7 @@ class VllmPool:
                 for i in range(self._count)
             )
         )
+        return found
 
     async def close(self) -> None:
         """End the engines and give their bundles back."""
@@ -198,7 +202,8 @@ class VllmPool:
         what = f"engine {i} on {self._reservation.nodes[i]} loading {self._options['model']}"
         started = self._actors[i].build.remote()
         await wait_for([started], deadline_s=self._start_deadline_s, what=what)
-        return await self._ask(i, "info", what="facts", limit=60.0)
+        info: EngineInfo = await self._ask(i, "info", what="facts", limit=60.0)
+        return info
 
     async def _ask(self, i: int, method: str, *args: Any, what: str, limit: float) -> Any:
         ref = self._actors[i].call.remote(method, *args)

@@ -9,6 +9,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # spinning OpenMP threads cost a factor of 30 on a shared machine; read when torch loads
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -27,7 +28,8 @@ def save(made: WarmStart, folder: Path) -> None:
     made.tokenizer.save_pretrained(folder)
     # engines that read only the tokenizer's own file find the template there too
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
-    model = made.model.to(torch.bfloat16)
+    model: Any = made.model
+    model.to(torch.bfloat16)  # in place; transformers wraps `to` so that its type is lost
     model.generation_config = GenerationConfig(
         eos_token_id=made.tokenizer.eos_token_id,
         pad_token_id=made.tokenizer.pad_token_id,

@@ -8,10 +8,11 @@ conditioned on all before it, token for token as the environment will render it.
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from rlnorm.rewards.environments.chain import demonstrations
 from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.rewards.environments.types import Message
 from rlnorm.trainers.tasks import shipped_model
 from rlnorm.trainers.tasks.tiny_model import build_tokenizer
 from rlnorm.trainers.tasks.warm_start import Row, WarmStart, batch_loss
@@ -28,7 +29,7 @@ def turns_warm_start(
     """Train on from the shipped quick model; the same bits for the same thread count."""
     tokenizer = build_tokenizer()
     chat = ChatTokenizer(tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(shipped_model("quick"), dtype=torch.float32)
+    model = Qwen3ForCausalLM.from_pretrained(shipped_model("quick"), dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=LR, weight_decay=0.0)
     talks = demonstrations(STEPS * CONVERSATIONS, seed=SEED, turns=(2, 3), worked=0.7)
     loss_value = float("nan")
@@ -46,7 +47,9 @@ def turns_warm_start(
     return WarmStart(model=model.eval(), tokenizer=tokenizer, final_loss=loss_value)
 
 
-def turn_rows(talk: Sequence[dict[str, str]], chat: ChatTokenizer, tokenizer) -> list[Row]:
+def turn_rows(
+    talk: Sequence[Message], chat: ChatTokenizer, tokenizer: PreTrainedTokenizerFast
+) -> list[Row]:
     """(context, turn) for every assistant turn of a conversation."""
     context = chat.open(talk[:1])
     rows = []

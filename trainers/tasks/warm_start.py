@@ -8,12 +8,14 @@ without a box. A single phase leaves reinforcement learning little to do.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from rlnorm.trainers.tasks import Problem, chain, generate
+from rlnorm.trainers.tasks import chain, generate
+from rlnorm.trainers.tasks.problem import Problem
 from rlnorm.trainers.tasks.tiny_model import build_model, build_tokenizer
 
 LEVELS = (2, 3, 4, 5)
@@ -120,10 +122,9 @@ def mixed_quality(problem: Problem, rng: Random, blurt_frac: float) -> str:
 
 def encode(problem: Problem, text: str, tokenizer: PreTrainedTokenizerFast) -> Row:
     """Token ids of the rendered prompt and of the completion with its end token."""
-    prompt = tokenizer.apply_chat_template(
-        list(problem.messages), add_generation_prompt=True, return_dict=False
-    )
-    return prompt, [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    messages = [dict(m) for m in problem.messages]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    return cast(list[int], prompt), [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
 
 
 def batch_loss(

@@ -29,7 +29,7 @@ def _kill() -> None:
             continue
 
 
-def _confine(spec: dict) -> None:
+def _confine(spec: supervisor.Spec) -> None:
     for folder in spec["cgroups"]:
         with open(f"{folder}/cgroup.procs", "w") as file:
             file.write("0")
@@ -40,7 +40,7 @@ def _confine(spec: dict) -> None:
     supervisor.set_limits(spec, 0)
 
 
-def run(spec: dict, control: int) -> None:
+def run(spec: supervisor.Spec, control: int) -> None:
     """Supervise from this process; as subreaper it inherits daemons that leave their session."""
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     supervisor.supervise(spec, control, supervisor.Tree(_descendants, _kill), _confine)

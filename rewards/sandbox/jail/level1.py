@@ -95,7 +95,7 @@ def _mount_proc(target: str) -> bool:
     return False
 
 
-def _fill_root(spec: dict, uid: int) -> bool:
+def _fill_root(spec: supervisor.Spec, uid: int) -> bool:
     """Put the programs, devices, /proc and the writable /tmp under /new; was /proc had?"""
     # first, since a folder to show may lie below it
     os.mkdir("/new/tmp")
@@ -122,7 +122,7 @@ def _fill_root(spec: dict, uid: int) -> bool:
     return has_proc
 
 
-def _write_files(spec: dict, uid: int) -> None:
+def _write_files(spec: supervisor.Spec, uid: int) -> None:
     for name, content in spec["files"].items():
         path = os.path.join("/new/tmp/work", name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -135,7 +135,7 @@ def _write_files(spec: dict, uid: int) -> None:
             os.chown(path, uid, uid)
 
 
-def _build_root(spec: dict, uid: int) -> bool:
+def _build_root(spec: supervisor.Spec, uid: int) -> bool:
     """Replace the whole file system by a small read-only one; was a /proc to be had?"""
     private = linux.MS_NOSUID | linux.MS_NODEV
     # not in the guard, whose view of the file system pivot_root would change too
@@ -158,7 +158,7 @@ def _build_root(spec: dict, uid: int) -> bool:
     return has_proc
 
 
-def _confine(spec: dict) -> None:
+def _confine(spec: supervisor.Spec) -> None:
     os.chdir("/tmp/work")
     linux.drop_bounding_set(spec["last_capability"])
     linux.prctl(linux.PR_SET_SECUREBITS, linux.SECUREBITS_NO_ROOT)
@@ -187,7 +187,7 @@ def _kill() -> None:
         return
 
 
-def _init(spec: dict, control: int, go: int, uid: int) -> None:
+def _init(spec: supervisor.Spec, control: int, go: int, uid: int) -> None:
     """Pid 1 of the sandbox, up to its exit."""
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
@@ -204,7 +204,7 @@ def _init(spec: dict, control: int, go: int, uid: int) -> None:
     supervisor.supervise(spec, control, tree, _confine)
 
 
-def run(spec: dict, control: int) -> None:
+def run(spec: supervisor.Spec, control: int) -> None:
     """Build the namespaces, start init inside and wait for it; kill it should it hang."""
     try:
         uid = _enter_namespaces()

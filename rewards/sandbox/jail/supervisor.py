@@ -7,6 +7,12 @@ import signal
 import time
 from collections.abc import Callable
 
+TYPE_CHECKING = False  # a jail starts for every run, and importing typing takes a tenth of that
+if TYPE_CHECKING:
+    from typing import Any
+
+Spec = dict[str, "Any"]
+"""The order of one run, as sandbox/local.py writes it."""
 TICK_S = 0.02
 _REAP_S = 2.0
 _PAGE = os.sysconf("SC_PAGESIZE")
@@ -31,7 +37,7 @@ class Tree:
         return total
 
 
-def set_limits(spec: dict, nproc_extra: int) -> None:
+def set_limits(spec: Spec, nproc_extra: int) -> None:
     """Resource limits of the calling process and of everything it starts."""
     limits = spec["limits"]
     cpu = int(limits["cpu_s"])
@@ -52,7 +58,7 @@ def set_limits(spec: dict, nproc_extra: int) -> None:
         resource.setrlimit(what, (value, hard))
 
 
-def _start(spec: dict, confine: Callable[[dict], None]) -> tuple[int, str]:
+def _start(spec: Spec, confine: Callable[[Spec], None]) -> tuple[int, str]:
     """Fork, confine and exec the program; (pid, "" or what went wrong before exec)."""
     error_r, error_w = os.pipe()
     pid = os.fork()
@@ -104,7 +110,7 @@ def _reap_orphans(target: int) -> None:
         os.waitpid(ended.si_pid, 0)
 
 
-def supervise(spec: dict, control: int, tree: Tree, confine: Callable[[dict], None]) -> None:
+def supervise(spec: Spec, control: int, tree: Tree, confine: Callable[[Spec], None]) -> None:
     """Run spec["argv"] to its end or its limit, kill what is left, write the report to control."""
     began = time.monotonic()
     pid, error = _start(spec, confine)
@@ -133,7 +139,7 @@ def supervise(spec: dict, control: int, tree: Tree, confine: Callable[[dict], No
     tell(control, report)
 
 
-def _watch(spec: dict, control: int, tree: Tree, pid: int, began: float) -> tuple[str, int]:
+def _watch(spec: Spec, control: int, tree: Tree, pid: int, began: float) -> tuple[str, int]:
     """Wait for the exit, the caller's word or a limit; (cause, peak resident bytes of the tree)."""
     limits = spec["limits"]
     deadline = began + limits["wall_s"]
@@ -166,7 +172,7 @@ def tell(control: int, text: str) -> None:
         return
 
 
-def remove_cgroups(spec: dict) -> None:
+def remove_cgroups(spec: Spec) -> None:
     """The caller does it too, but may have been killed; processes take a moment to leave."""
     deadline = time.monotonic() + 1
     for folder in spec["cgroups"]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rlnorm.trainers.rollout.cpu_engine.build import library
 from rlnorm.trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
+from rlnorm.trainers.rollout.types import Logprobs
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +136,7 @@ class CompiledEngine:
         pointers = (ctypes.c_void_p * len(tensors))(*(_pointer(t) for t in tensors))
         self._library.rlnorm_fill(ctypes.c_void_p(self._handle), pointers)
 
-    def _rope_tables(self, positions: int) -> tuple[Tensor, Tensor]:
+    def _rope_tables(self, positions: int) -> tuple[Float[Tensor, "p e"], Float[Tensor, "p e"]]:
         if self._rope[0].shape[0] < positions:
             rotary = self.model.model.rotary_emb
             angle = torch.arange(positions).float()[:, None] * rotary.inv_freq.float()
@@ -168,7 +170,7 @@ class CompiledEngine:
 
     def score(
         self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
-    ) -> list[Tensor]:
+    ) -> list[Logprobs]:
         """Float32 log-probabilities of tokens 1.. of each sequence."""
         from rlnorm.trainers.rollout.types import SamplingParams
 
@@ -209,7 +211,7 @@ class CompiledEngine:
         return self._library.rlnorm_run(ctypes.c_void_p(self._handle), ctypes.byref(job)), job
 
 
-def _starts(sizes: Sequence[int]) -> Tensor:
+def _starts(sizes: Sequence[int]) -> Int[Tensor, " starts"]:
     return torch.tensor([0, *sizes], dtype=torch.int64).cumsum(0)
 
 
