@@ -4,7 +4,7 @@ Torch is not imported here: a wrong key must be told in a blink. Stage options, 
 estimators' signatures, are checked right after by `rlnorm.algorithms`, before anything starts.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from rlnorm.errors import InputError
-from rlnorm.from_python import name_from_python
+from rlnorm.from_python import with_names
 from rlnorm.lookup import suggest
 from rlnorm.trainers.config.file import find_preset, override, read_table
 
@@ -91,7 +91,7 @@ def _component_name(name: str) -> str:
 
 NameOrFunction = Annotated[
     str | Callable[..., Any],
-    PlainSerializer(lambda f: name_from_python(f) if callable(f) else f, when_used="json"),
+    PlainSerializer(with_names, when_used="json"),
 ]
 """A name in a file, or (from Python) the function itself."""
 
@@ -229,7 +229,7 @@ class Config(Section):
 
     @field_serializer("algorithm", when_used="json")
     def _functions_by_name(self, algorithm: Any) -> Any:
-        return _written(algorithm)
+        return with_names(algorithm)
 
     @model_validator(mode="after")
     def _combinations(self) -> "Config":
@@ -317,25 +317,6 @@ def sections(section: type[BaseModel] = Config, at: str = "") -> dict[str, type[
         if inner := _section(field.annotation):
             found |= sections(inner, f"{at}.{name}".lstrip("."))
     return found
-
-
-def given_functions(table: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Functions given from Python in a part of a config, each with its dotted key."""
-    if callable(table):
-        yield key, table
-    elif isinstance(table, Mapping | list | tuple):
-        items = table.items() if isinstance(table, Mapping) else enumerate(table)
-        for name, part in items:
-            yield from given_functions(part, f"{key}.{name}".lstrip("."))
-
-
-def _written(value: Any) -> Any:
-    """A part of the algorithm's table as a file has it."""
-    if isinstance(value, Mapping):
-        return {key: _written(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_written(part) for part in value]
-    return name_from_python(value) if callable(value) else value
 
 
 def all_keys() -> list[str]:
