@@ -85,7 +85,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield ("self", value.__self__)
     elif inspect.isfunction(value):
         used = inspect.getclosurevars(value)
-        yield from (used.nonlocals | used.globals).items()
+        yield from {**used.nonlocals, **used.globals}.items()
         yield from ((p.name, p.default) for p in inspect.signature(value).parameters.values())
     elif hasattr(value, "__dict__") and not inspect.ismodule(value):
         yield from ((n, part) for n, part in vars(value).items() if not n.startswith("__"))
