@@ -100,7 +100,7 @@ class RewardConfig(Section):
     name: Annotated[FileName, AfterValidator(_component_name)]
     """Name of the component (or of the group of components) in metrics and weights."""
     function: NameOrFunction
-    """A shipped reward's name, `module:function` or `FILE.py:function`."""
+    """A shipped reward's name, `module:function` or `FILE.py:function`; from Python a function."""
     weight: float | dict[str, float] = 1.0
     """Weight in the estimator, or one for each component; components stay apart until then."""
     gate: str | None = None
