@@ -1,7 +1,7 @@
 """Functions given from Python: their name in a config, and how other processes get them."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rlnorm.errors import InputError
@@ -13,6 +13,25 @@ _SOURCE = "<python>"
 def name_from_python(function: Callable[..., Any]) -> str:
     """How a config that is written down names a function it was given: `<python>:NAME`."""
     return f"{_SOURCE}:{getattr(function, '__name__', type(function).__name__)}"
+
+
+def functions_in(table: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The functions in tables and lists of a config, each with its dotted key."""
+    if callable(table):
+        yield key, table
+    elif isinstance(table, Mapping | list | tuple):
+        items = table.items() if isinstance(table, Mapping) else enumerate(table)
+        for name, part in items:
+            yield from functions_in(part, f"{key}.{name}".lstrip("."))
+
+
+def with_names(table: Any) -> Any:
+    """The same part of a config with the name of each function in its place."""
+    if isinstance(table, Mapping):
+        return {key: with_names(part) for key, part in table.items()}
+    if isinstance(table, list | tuple):
+        return [with_names(part) for part in table]
+    return name_from_python(table) if callable(table) else table
 
 
 def refuse_name_from_python(reference: str, where: str) -> None:

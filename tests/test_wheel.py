@@ -49,7 +49,7 @@ def run(
         input=input,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=540,
     )
 
 

@@ -6,11 +6,14 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVarTuple
 
 if TYPE_CHECKING:
     from rlnorm.trainers.config.schema import Config
+
+_Ts = TypeVarTuple("_Ts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,10 +138,11 @@ def _reward(key: str | int, value: Any) -> Mapping[str, Any]:
 class _LoopInThread(asyncio.SelectorEventLoop):
     """A loop outside the main thread, to which the main thread hands a Ctrl-C."""
 
-    on_interrupt: Callable[[], Any] | None = None
+    on_interrupt: Callable[[], object] | None = None
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]  # less generic
-        self.on_interrupt = callback
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
+        """Keep what a Ctrl-C should do; the only signal that a run asks for."""
+        self.on_interrupt = partial(callback, *args)
 
 
 def _run(run: Coroutine[Any, Any, Any]) -> None:

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, nullcontext
 
 import torch
 
+from rlnorm.from_python import functions_in
 from rlnorm.rewards.errors import RewardError
 from rlnorm.trainers.build import build_run
 from rlnorm.trainers.checkpoint import latest_checkpoint
-from rlnorm.trainers.config.functions import given_functions
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import Interrupted, RunError
 from rlnorm.trainers.files import alone_in, read_jsonl
@@ -114,6 +114,6 @@ def _stopped_at_once(config: Config, run_dir: RunDir) -> Interrupted:
 
 def _again(config: Config, flag: str) -> str:
     """The command, or the call where functions were given from Python, that takes this run up."""
-    if any(given_functions(config.model_dump())):
+    if any(functions_in(config.model_dump())):
         return f"rlnorm.trainers.train(..., {flag}=True) with the same functions"
     return f"rlnorm train {config.run_dir}/config.yaml --{flag}"

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from rlnorm.lookup import load_object
 from rlnorm.rewards import InputError, RewardError, Sample, Status, load_rewards
@@ -234,6 +235,12 @@ def test_what_no_worker_can_import_is_sent_by_value():
         {"f": 2.5, "twice": 5.0, "made": 2.0, "class": 0.0},
         {"f": 3.5, "twice": 7.0, "made": 1.0, "class": 2.0},
     ]
+
+
+def test_a_sample_reaches_a_worker_with_the_tensors_it_holds():
+    batch = [Sample(id="1", group="g", completion="", token_ids=torch.tensor([5, 7]))]
+    spec = {"name": "x", "function": lambda token_ids: int(sum(token_ids))}
+    assert score([spec], batch)[0][0]["x"].value == 12.0
 
 
 def test_what_cannot_be_sent_to_a_worker_is_named():

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlnorm.errors import InputError
-from rlnorm.from_python import name_from_python, pickled
+from rlnorm.from_python import functions_in, name_from_python, pickled
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.hub import HubName
 from rlnorm.rewards.registry import load_rewards
 from rlnorm.rewards.scorer import Alarm, Scorer
-from rlnorm.trainers.config.functions import given_functions
 from rlnorm.trainers.config.schema import Config, ModelConfig
 from rlnorm.trainers.config.sources import of_key
 from rlnorm.trainers.tasks import shipped_model
@@ -101,7 +100,7 @@ def build_algorithm(config: Config) -> "Algorithm":
         raise InputError(f"algorithm: {error}") from None
     _check_group(config.rollout.group_size, algorithm)
     if config.learner.backend == "deepspeed":
-        for slot, function in given_functions(slots):
+        for slot, function in functions_in(slots):
             pickled(function, f"algorithm.{slot}: {name_from_python(function)}")
     return algorithm
 

@@ -4,7 +4,7 @@ Torch is not imported here: a wrong key must be told in a blink. Stage options, 
 estimators' signatures, are checked right after by `rlnorm.algorithms`, before anything starts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     ValidationInfo,
     field_serializer,
@@ -21,9 +22,9 @@ from pydantic import (
 )
 
 from rlnorm.errors import InputError
+from rlnorm.from_python import with_names
 from rlnorm.lookup import suggest
 from rlnorm.trainers.config.file import find_preset, override, read_table
-from rlnorm.trainers.config.functions import NameOrFunction, as_written
 
 
 def _file_name(name: str) -> str:
@@ -88,11 +89,18 @@ def _component_name(name: str) -> str:
     return name
 
 
+NameOrFunction = Annotated[
+    str | Callable[..., Any],
+    PlainSerializer(with_names, when_used="json"),
+]
+"""A name in a file, or (from Python) the function itself."""
+
+
 class RewardConfig(Section):
     name: Annotated[FileName, AfterValidator(_component_name)]
     """Name of the component (or of the group of components) in metrics and weights."""
     function: NameOrFunction
-    """A shipped reward's name, `module:function` or `FILE.py:function`."""
+    """A shipped reward's name, `module:function` or `FILE.py:function`; from Python a function."""
     weight: float | dict[str, float] = 1.0
     """Weight in the estimator, or one for each component; components stay apart until then."""
     gate: str | None = None
@@ -221,7 +229,7 @@ class Config(Section):
 
     @field_serializer("algorithm", when_used="json")
     def _functions_by_name(self, algorithm: Any) -> Any:
-        return as_written(algorithm)
+        return with_names(algorithm)
 
     @model_validator(mode="after")
     def _combinations(self) -> "Config":

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rlnorm.from_python import pickled
 from rlnorm.rewards import load_rewards
 from rlnorm.rewards.errors import RewardError
 from rlnorm.rewards.types import Sample
@@ -84,6 +85,12 @@ def test_the_deadline_kills_inside_an_actor_and_only_the_guilty_item_is_marked(p
     started.close()
     with pytest.raises(RewardError, match="the node pools are closed"):
         run(started.map(0, [sample("a")]))
+
+
+def test_a_function_given_from_python_goes_by_value_through_the_actor(pools, run):
+    bonus = 0.5
+    started = pools(pickled(lambda completion: len(completion) + bonus, "f"))
+    assert [o.value for o in run(started.map(0, [sample("a"), sample("bb")]))] == [1.5, 2.5]
 
 
 def test_no_worker_outlives_a_killed_actor_and_its_part_has_nowhere_to_go(pools, run):
