@@ -1,7 +1,7 @@
 """Write the generated pages from the code: python docs/generate.py (make docs)."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -131,13 +131,13 @@ def metrics_page() -> str:
 def allowed(field: FieldInfo) -> str:
     """A key's type and bounds. Example: `int`, >= 1."""
     bounds = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    told = [
+    limits = [
         f"{sign} {getattr(rule, name)}"
         for rule in field.metadata
         for name, sign in bounds.items()
         if getattr(rule, name, None) is not None
     ]
-    return ", ".join([f"`{type_name(field.annotation)}`", *told])
+    return ", ".join([f"`{type_name(field.annotation)}`", *limits])
 
 
 def type_name(annotation: Any) -> str:
@@ -149,6 +149,8 @@ def type_name(annotation: Any) -> str:
         return type_name(inner[0])
     if origin is UnionType:
         return " | ".join(map(type_name, inner))
+    if origin is Callable:
+        return "function"
     if inner:
         return f"{origin.__name__}[{', '.join(map(type_name, inner))}]"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
