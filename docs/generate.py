@@ -131,13 +131,13 @@ def metrics_page() -> str:
 def allowed(field: FieldInfo) -> str:
     """A key's type and bounds. Example: `int`, >= 1."""
     bounds = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    told = [
+    limits = [
         f"{sign} {getattr(rule, name)}"
         for rule in field.metadata
         for name, sign in bounds.items()
         if getattr(rule, name, None) is not None
     ]
-    return ", ".join([f"`{type_name(field.annotation)}`", *told])
+    return ", ".join([f"`{type_name(field.annotation)}`", *limits])
 
 
 def type_name(annotation: Any) -> str:

@@ -42,6 +42,16 @@ def test_every_page_is_in_the_navigation_of_the_site():
     assert {p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} - nav == set()
 
 
+def test_the_architecture_page_names_every_file_of_trainers_and_no_other():
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`([\w/]+?)(?:\.py)?`", page))
+    stems = {name.rpartition("/")[2] for name in named}
+    modules = {p.stem for p in (ROOT / "trainers").rglob("*.py")} - {"__init__"}
+    assert modules - stems == set()
+    paths = re.findall(r"`((?:rlnorm|rewards|trainers|launch)/[\w/]+\.py)`", page)
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+
+
 @pytest.mark.parametrize("page", ["../README.md", "coming_from_trl.md", "coming_from_verl.md"])
 def test_the_configs_of_a_page_are_valid(page):
     least = {
