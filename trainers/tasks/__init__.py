@@ -97,8 +97,7 @@ def shipped_model(name: str) -> Path:
     folder = Path(str(resources.files("rlnorm.configs"))) / "models" / name
     if not (folder / "model.safetensors").is_file():
         raise FileNotFoundError(
-            f"shipped model {name!r} is missing from {folder}: install the package again, or make "
-            f"it with python -m rlnorm.trainers.tasks.make_models --variant {name} --out DIR"
+            f"shipped model {name!r} is missing from {folder}: install the package again"
         )
     return folder
 

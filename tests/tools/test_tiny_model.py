@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlnorm.trainers.tasks import SHIPPED, generate_split, shipped_model
-from rlnorm.trainers.tasks.tiny_model import build_model, build_tokenizer
+from shipped_models.tiny_model import build_model, build_tokenizer
 
 USER = {"role": "user", "content": "47-2 +1 *2 ?"}
 ASSISTANT = {"role": "assistant", "content": "47-2=45\n\\boxed{45}"}

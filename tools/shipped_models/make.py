@@ -1,4 +1,4 @@
-"""Make the shipped checkpoints anew: python -m rlnorm.trainers.tasks.make_models --out DIR.
+"""Make the shipped checkpoints anew: PYTHONPATH=tools python -m shipped_models.make --out DIR.
 
 Bits repeat on one kind of processor; on another the model is a sibling of the shipped one, inside
 the same band of accuracy.
@@ -18,9 +18,9 @@ import torch
 from transformers import GenerationConfig
 
 from rlnorm.trainers.tasks import SHIPPED
-from rlnorm.trainers.tasks.tiny_model import CHAT_TEMPLATE
-from rlnorm.trainers.tasks.turns_warm_start import turns_warm_start
-from rlnorm.trainers.tasks.warm_start import RECIPES, WarmStart, warm_start
+from shipped_models.tiny_model import CHAT_TEMPLATE
+from shipped_models.turns_warm_start import turns_warm_start
+from shipped_models.warm_start import RECIPES, WarmStart, warm_start
 
 
 def save(made: WarmStart, folder: Path) -> None:

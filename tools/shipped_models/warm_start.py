@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from rlnorm.trainers.tasks import chain, generate
 from rlnorm.trainers.tasks.problem import Problem
-from rlnorm.trainers.tasks.tiny_model import build_model, build_tokenizer
+from shipped_models.tiny_model import build_model, build_tokenizer
 
 LEVELS = (2, 3, 4, 5)
 BATCH_SIZE = 64

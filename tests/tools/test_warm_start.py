@@ -8,9 +8,9 @@ from rlnorm.rewards.match import boxed_exact
 from rlnorm.trainers.rollout.local import LocalPool
 from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
 from rlnorm.trainers.tasks import generate, generate_split, pool_of
-from rlnorm.trainers.tasks.make_models import save
-from rlnorm.trainers.tasks.tiny_model import build_model, build_tokenizer
-from rlnorm.trainers.tasks.warm_start import (
+from shipped_models.make import save
+from shipped_models.tiny_model import build_model, build_tokenizer
+from shipped_models.warm_start import (
     BATCH_SIZE,
     RECIPES,
     Recipe,

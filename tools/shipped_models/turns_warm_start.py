@@ -14,8 +14,8 @@ from rlnorm.rewards.environments.chain import demonstrations
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.rewards.environments.types import Message
 from rlnorm.trainers.tasks import shipped_model
-from rlnorm.trainers.tasks.tiny_model import build_tokenizer
-from rlnorm.trainers.tasks.warm_start import Row, WarmStart, batch_loss
+from shipped_models.tiny_model import build_tokenizer
+from shipped_models.warm_start import Row, WarmStart, batch_loss
 
 STEPS = 120
 CONVERSATIONS = 48
