@@ -114,7 +114,7 @@ class ScoredRollouts:
     rewards: Float[Tensor, "n r"]
     """float64; NaN exactly where status is not a verdict (timeout, error): masked, never 0."""
     status: tuple[tuple[str, ...], ...]
-    """[n][r]: correct, wrong, no_answer, unparsable, timeout, gold_error or infra_error."""
+    """n x r of correct, wrong, no_answer, unparsable, timeout, gold_error, infra_error."""
     reward_names: tuple[str, ...]
     group_index: Int[Tensor, " n"]
     truncated: Bool[Tensor, " n"]
