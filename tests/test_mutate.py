@@ -1,5 +1,6 @@
 """The mutation runner breaks what the tests import, and says so when they see nothing."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,18 @@ PACKING = "trainers/learner/packing.py"
 def mutate(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tests" / "mutate.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=3000)
+
+
+def test_every_mutation_names_code_and_a_test_that_are_there():
+    spec = importlib.util.spec_from_file_location("mutate", ROOT / "tests" / "mutate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert len(module.MUTATIONS) > 60
+    for name, old, new, test in module.MUTATIONS:
+        source = ROOT / name if name.partition("/")[0] in module.ROOMS else ROOT / "rlnorm" / name
+        assert old in source.read_text(), f"{name} has no {old!r}"
+        assert new != old
+        assert (ROOT / module.test_path(name, test)).is_file(), test
 
 
 def test_a_mutation_of_code_that_runs_in_a_child_process_is_caught():
