@@ -18,7 +18,7 @@ def turn_rewards(
     anything of a turn, and throughout a row with a score that is no verdict. Raises RewardError for
     a component with another number of scores than the row has turns.
     """
-    if not any(_told(score) for row in rows for score in row.values()):
+    if not any(_has_turns(score) for row in rows for score in row.values()):
         return [()] * len(rows)
     out = []
     for row, count in zip(rows, turns, strict=True):
@@ -33,12 +33,12 @@ def turn_rewards(
     return out
 
 
-def _told(score: ComponentScore) -> bool:
+def _has_turns(score: ComponentScore) -> bool:
     return any(not math.isnan(value) for value in score.per_turn or ())
 
 
 def _by_turn(name: str, score: ComponentScore, count: int) -> Sequence[float]:
-    if not _told(score):
+    if not _has_turns(score):
         return [*[math.nan] * (count - 1), score.value]
     assert score.per_turn is not None
     if len(score.per_turn) != count:

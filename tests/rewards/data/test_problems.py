@@ -292,7 +292,7 @@ def test_missing_files_and_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"id": 1}]', r"line 1: is a list: needs one whole JSON object on each line, no list"),
+        ('[{"id": 1}]', r"line 1: is a list: needs one JSON object per line, not a list"),
         (
             '{"id": 1},\n{"id": 2}\n',
             r"line 1: Extra data at column 10 .*: needs one whole JSON obj",
