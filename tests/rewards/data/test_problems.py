@@ -170,7 +170,7 @@ def test_a_text_that_is_no_mathematics_fails_only_where_a_format_says_it_should_
 def test_data_without_golds_must_say_so(tmp_path):
     rows = [{"id": "a", "question": "Say hello."}, {"id": "b", "question": "Say no."}]
     path = write(tmp_path / "d.jsonl", rows)
-    with pytest.raises(InputError, match=r'for data without golds say fields\.answer: ""'):
+    with pytest.raises(InputError, match=r'or set fields\.answer: "" for data without golds'):
         load_problems(path)
     kept, report = load_problems(path, fields={"answer": ""})
     assert [r.answer for r in kept] == [None, None]
