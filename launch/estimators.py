@@ -23,7 +23,7 @@ SLOTS = (
 
 
 def print_algorithms(console: Console) -> None:
-    """One row an algorithm: what it is, its paper, and the stages that make it."""
+    """One row per algorithm: summary, paper and stages."""
     table = Table(title="algorithm: NAME in a config; any slot can be overridden", show_lines=True)
     for name in ("name", "what it is", "source", "stages"):
         table.add_column(name, overflow="fold")

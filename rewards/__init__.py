@@ -1,4 +1,4 @@
-"""Text to numbers: verifiers, worker pool, sandbox, environments, judges. No torch, no ray."""
+"""Rewards: verifiers, worker pool, sandbox, environments, judges. Imports no torch and no ray."""
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.errors import RewardError

@@ -1,5 +1,5 @@
-"""Does a judge still agree with the rule beside it? One that pays more often than before where the
-rule does not (or the reverse) is perhaps being talked round."""
+"""Watches how often a judge disagrees with a rule on the same samples. A rise may mean that the
+policy has learned to exploit the judge."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,36 +9,35 @@ from rlnorm.rewards.results import ComponentScore
 from rlnorm.rewards.types import Sample, Status
 
 MIN_ROWS = 30
-"""Rows seen in earlier batches, below which nothing is said."""
+"""Rows that earlier batches must hold before a message is given."""
 MAX_SD = 3.0
 
 
 @dataclass(eq=False, slots=True)
 class Agreement:
-    """Of one judge with one rule, over the batches so far; both are names of components."""
+    """Agreement of a judge with a rule over all batches so far; both are names of components."""
 
     judge: str
     rule: str
     rows: int = 0
-    """On which both had a verdict."""
+    """Number of rows on which both gave a verdict."""
     differ: int = 0
-    """Rows that one of the two calls correct and the other does not."""
+    """Number of rows that only one of the two calls correct."""
     last: float = math.nan
     """Share of the last batch's rows on which they differed; NaN without such rows."""
 
     def observe(
         self, samples: Sequence[Sample], scores: Sequence[Mapping[str, ComponentScore]]
     ) -> str | None:
-        """Take in a batch; a message when they differ on more of it than on all before it.
+        """Add a batch. Returns a message if they differ on a larger share of it than before.
 
-        More means: share > p + MAX_SD * sqrt(p * (1 - p) / groups), where p = (differ + 1) /
-        (rows + 2) over the earlier batches. Samples of one group count as one draw, since their
-        prompt is the same.
+        Larger: share > p + MAX_SD * sqrt(p * (1 - p) / groups), where p = (differ + 1) / (rows + 2)
+        over the earlier batches. The samples of a group count as one draw: they share a prompt.
         """
         both = [
             (sample.group, row[self.judge].status, row[self.rule].status)
             for sample, row in zip(samples, scores, strict=True)
-            # what a judge was not asked about (no answer) is no judgement
+            # samples without an answer were never sent to the judge
             if row[self.judge].status in (Status.CORRECT, Status.WRONG)
             and row[self.rule].status.is_verdict
         ]
@@ -53,7 +52,7 @@ class Agreement:
                 alone = sum(judge and not rule for judge, rule in pairs)
                 message = (
                     f"differs from {self.rule} on {differ} of {len(pairs)} samples, before on "
-                    f"{self.differ} of {self.rows}; on {alone} it alone says correct"
+                    f"{self.differ} of {self.rows}; only {self.judge} calls {alone} of them correct"
                 )
         self.rows, self.differ = self.rows + len(pairs), self.differ + differ
         return message

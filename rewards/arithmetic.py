@@ -1,4 +1,4 @@
-"""Exact arithmetic on text: own parser, no eval, every step bounded before it is taken."""
+"""Exact arithmetic on text: own parser, no eval; the cost of every step is bounded beforehand."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _TOKEN = re.compile(r"\s*(?:(\d{1,60}(?:\.\d{1,60})?|\.\d{1,60})|(\*\*|[-+*/^()]
 
 
 class CalculationError(ValueError):
-    """What is wrong with an expression, in words for whoever wrote it."""
+    """The expression is invalid; the message is written for its author."""
 
 
 def calculate(expression: str) -> Fraction:
@@ -26,7 +26,7 @@ def calculate_plain(expression: str) -> tuple[Fraction, list[Fraction]]:
 
 
 def show(value: Fraction) -> str:
-    """A whole number as it is, anything else as a decimal of at most 12 significant digits."""
+    """An integer in full, anything else as a decimal of at most 12 significant digits."""
     if value.denominator == 1:
         return str(value.numerator)
     try:
@@ -44,7 +44,7 @@ class _Parser:
         self.numbers: list[Fraction] = []
 
     def value(self) -> Fraction:
-        """Of the whole text."""
+        """The value of the complete text."""
         value = self._sum(0)
         if self._token is not None:
             raise CalculationError(f"unexpected {self._token!r}")
@@ -131,7 +131,7 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
         raise CalculationError("an exponent must be a whole number")
     if base == 0 and exponent < 0:
         raise CalculationError("division by zero")
-    # the size of the result is known before it is worked out
+    # bound the size of the result before computing it
     if base not in (-1, 0, 1) and _bits(base) * abs(exponent) > 2 * MAX_BITS:
         raise CalculationError("the numbers grow too large")
     if base in (-1, 1):

@@ -1,4 +1,4 @@
-"""The gold audit: a gold that does not verify against itself cannot be rewarded."""
+"""Audit of golds: a gold that does not verify against itself can never be rewarded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from rlnorm.rewards.types import Status
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """failed: ids whose gold does not verify; text_only: ids compared as text and nothing more.
+    """failed: ids whose gold does not verify; text_only: ids whose gold is compared only as text.
 
-    total: golds that were judged; structured ones (tests, calls, lists) are no mathematics.
+    total: golds that were judged; structured ones (tests, calls, lists) are not.
     """
 
     total: int
@@ -25,10 +25,10 @@ class AuditReport:
 
 
 def check_gold(answer: str, meta: Mapping[str, Any]) -> str:
-    """Empty when the gold, written as a model would, scores correct; else why it does not."""
+    """Return "" if the gold, written as a model would, scores correct; else the reason."""
     boxed = f"\\boxed{{{extract_gold(answer)}}}"
     if meta.get("verifier") == "countdown":
-        # a bare target is no witness; it only has to be a number
+        # a target alone is not a solution; it only has to be a number
         if answer.strip() == str(meta["target"]):
             return ""
         verdict = check_countdown(boxed, meta["nums"], meta["target"])
@@ -40,8 +40,8 @@ def check_gold(answer: str, meta: Mapping[str, Any]) -> str:
 def audit_rows(rows: Sequence[tuple[str, Any, Mapping[str, Any]]]) -> AuditReport:
     """Audit (id, answer, meta) rows.
 
-    A text that cannot be read as mathematics fails only where a data format (meta["verifier"]) says
-    that the answers are mathematics: it may as well be a sentence for `exact` or code for a test.
+    A gold that does not parse as mathematics fails only if the data format (meta["verifier"]) says
+    that its answers are mathematics: elsewhere it may be a sentence for `exact` or code for a test.
     """
     why, text_only = {}, []
     judged = [row for row in rows if isinstance(row[1], str)]

@@ -1,8 +1,8 @@
-"""From whatever the user wrote (function, coroutine, class) to one callable form, Call.
+"""Turns a user's reward (function, coroutine, class) into one callable form, Call.
 
 A function's positional parameters are data: `sample` (or any single name) gets the Sample,
 `samples` or `batch` gets the list, names of Sample fields (`completion`, `gold`, ...) get those
-fields, and `scores` gets the scores of the components that do not themselves ask for scores.
+fields, and `scores` gets the scores of the components that do not themselves take `scores`.
 Its keyword-only parameters are options from the config. A class gets the options in its
 constructor and has either `__call__` (a function as above) or `score(batch) -> list[Score]`.
 """
@@ -47,7 +47,7 @@ class Call:
 
     @property
     def own_components(self) -> tuple[str, ...]:
-        """The names it declares itself, and uses in what it returns."""
+        """The component names that it declares and returns."""
         return tuple(getattr(self.target, "components", ()) or ())
 
 
@@ -76,7 +76,7 @@ def _is_async(function: Any) -> bool:
 def build_call(target: Any, options: Mapping[str, Any], where: str) -> Call:
     """Bind options, find out what the callable takes and where it may run.
 
-    where: the reward in error messages, like "rewards.correct".
+    where: the reward's name in error messages, like "rewards.correct".
     """
     if inspect.isclass(target):
         check_options(f"{where}.options.", target.__name__, target, options, positional=True)
@@ -111,15 +111,15 @@ def _item_form(
 
     def invoke(item: Any) -> Any:
         sample, scores = item if "scores" in names else (item, None)
-        whole = {"sample": sample, "scores": scores}
-        data = [whole[n] if n in whole else getattr(sample, n) for n in names]
+        special = {"sample": sample, "scores": scores}
+        data = [special[n] if n in special else getattr(sample, n) for n in names]
         return target(*data, **options)
 
     return invoke
 
 
 def declared_components(call: Call, listed: Sequence[str], name: str) -> tuple[str, ...]:
-    """Component names: the spec's, else the class's when several, else the spec's name."""
+    """Component names: the spec's, else the class's if it has several, else the reward's name."""
     if listed:
         return tuple(listed)
     return call.own_components if len(call.own_components) > 1 else (name,)

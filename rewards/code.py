@@ -1,7 +1,7 @@
 """Reward for programs: run the code of a completion against tests, each in a fresh sandbox.
 
-A program that is wrong, crashes or passes its own limits fails that test: its verdict is 0. A
-sandbox that fails is infra_error, and tests that cannot be read are gold_error: masked, never 0.
+A program that is wrong, crashes or exceeds its limits fails that test and scores 0. A sandbox that
+fails is infra_error and tests that cannot be read are gold_error: both are masked, never 0.
 Since wall time is shared with everything else on the host, set timeout_s to several times cpu_s.
 """
 
@@ -25,9 +25,9 @@ _FENCE_NAMES = ("", "python", "python3", "py")
 
 
 def extract_code(completion: str) -> str | None:
-    """The last closed ``` block after the reasoning that says it is Python, else the last unnamed.
+    """The last closed ``` block after the reasoning marked as Python, else the last unmarked.
 
-    Lines lose the indentation of their fence, as in a list. None without such a block.
+    The indentation of the fence (as in a list) is removed. None if there is no such block.
     """
     found: dict[bool, str] = {}
     opened: list[str] | None = None
@@ -50,10 +50,10 @@ def extract_code(completion: str) -> str | None:
 class CodeReward:
     """1 for a program that passes its tests (`sample.gold`, forms in code_tests.parse_tests).
 
-    aggregate: "fraction" of tests passed, or "all": 1 only if every one does; the first failure
-    then ends the sample. level: of the sandbox; 2 needs the url of a server. tolerance: relative
-    and absolute, for numbers; 0 is exact. Programs run on this machine, `concurrency` at a time,
-    or on the machines of the workers where the scorer has its workers elsewhere.
+    aggregate: "fraction" of tests passed, or "all": 1 only if every test passes, stopping at the
+    first failure. level: of the sandbox; 2 needs the url of a server. tolerance: relative and
+    absolute, for numbers; 0 is exact. Programs run on this machine, `concurrency` at a time, or on
+    the workers' machines if the scorer's workers are remote.
     """
 
     components = ("code",)
@@ -72,7 +72,7 @@ class CodeReward:
         concurrency: int | None = None,
     ) -> None:
         if (level == 2) != (url is not None):
-            raise ValueError(f"code.url = {url!r} with level {level}: exactly level 2 needs one")
+            raise ValueError(f"code.url = {url!r} with level {level}: required by level 2 only")
         if level == 1:
             sandbox.probe()
         self._remote = None if url is None else sandbox.RemoteSandbox(url)
@@ -86,7 +86,7 @@ class CodeReward:
         self._call = -1
 
     def attach(self, pool: Pool) -> None:
-        """Called by the scorer: workers elsewhere take the programs, those here need not."""
+        """Called by the scorer: programs run in the pool's workers only if these are remote."""
         self._pool = pool if pool.remote and self._remote is None else None
         if self._pool is not None:
             self._call = self._pool.register("rlnorm.rewards.code:CodeInWorker", self._options())
@@ -103,9 +103,9 @@ class CodeReward:
         }
 
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
-        """One Score a sample, in order."""
+        """One Score per sample, in order."""
         if self._pool is not None and batch:
-            # the sandbox ends a program itself; this deadline is for a sandbox that hangs
+            # the sandbox enforces the program's limits; this deadline is for a sandbox that hangs
             longest = max(_count(sample.gold, self._max_tests) for sample in batch)
             deadline_s = longest * (2 * SETUP_S + self._limits.wall_s)
             found = await self._pool.map(self._call, batch, deadline_s=deadline_s, chunk=1)
@@ -124,7 +124,7 @@ class CodeReward:
             await self._remote.close()
 
     async def score_one(self, sample: Sample) -> Score:
-        """The Score of one sample, by a sandbox of this machine or the server of level 2."""
+        """The Score of one sample, from a sandbox on this machine or the server of level 2."""
         began = time.monotonic()
 
         def verdict(value: float, status: Status, **detail: Any) -> Score:
@@ -153,7 +153,7 @@ class CodeReward:
         return verdict(value, status, tests=ended)
 
     async def _run(self, code: str, test: StreamTest | CallTest, stdin: str) -> str:
-        """How one test ended: passed, wrong, or the sandbox's word for it."""
+        """How one test ended: passed, wrong, or the sandbox's status."""
         files = {"main.py": code}
         if isinstance(test, CallTest):
             files = {"main.py": HARNESS, "solution.py": code}
@@ -170,13 +170,13 @@ class CodeReward:
 
 
 class CodeInWorker:
-    """`code` for one sample in a worker process; the options are CodeReward's."""
+    """Scores one sample of `code` in a worker process; the options are CodeReward's."""
 
     def __init__(self, **options: Any) -> None:
         self._reward = CodeReward(**options)
 
     def __call__(self, sample: Sample) -> Score:
-        """Its Score."""
+        """The Score of one sample."""
         return asyncio.run(self._reward.score_one(sample))
 
 
@@ -184,7 +184,7 @@ def _count(gold: Any, most: int | None) -> int:
     try:
         return max(1, len(parse_tests(gold)[:most]))
     except ValueError:
-        return 1  # gold_error, told by the worker
+        return 1  # the worker reports gold_error
 
 
 def _from_worker(outcome: Outcome) -> Score:

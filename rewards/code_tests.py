@@ -1,6 +1,6 @@
-"""Tests of a coding task: how rows state them, and how an outcome is compared in this process.
+"""Tests of a coding task: their forms in data rows, and the comparison of outputs.
 
-The program sees a test's input and nothing else; the expected output never leaves this process.
+The program sees only a test's input; the expected output never leaves this process.
 """
 
 import ast
@@ -16,7 +16,7 @@ from rlnorm.rewards.json_values import same_json
 
 @dataclass(frozen=True, slots=True)
 class StreamTest:
-    """Feed stdin, compare stdout line by line, spaces at line ends and empty last lines aside."""
+    """Feed stdin, compare stdout by line, ignoring spaces at line ends and empty last lines."""
 
     stdin: str
     stdout: str
@@ -91,7 +91,7 @@ def _parse_one(test: Any) -> StreamTest | CallTest:
     if isinstance(test, str):
         return _parse_assert(test)
     if isinstance(test, Mapping):
-        # in Parquet every test has the keys of all tests, null where it has none of its own
+        # Parquet gives every test the keys of all tests, with null for those it lacks
         for stdin, stdout in (("stdin", "stdout"), ("input", "output")):
             if stdin in test and test.get(stdout) is not None:
                 given = "" if test[stdin] is None else test[stdin]
@@ -108,7 +108,7 @@ def _lines(value: Any) -> str:
 
 
 def _parse_assert(source: str) -> CallTest:
-    """`assert f(literals) == literal`, so split that the program never sees the right side."""
+    """Split `assert f(literals) == literal`, so that the program never sees the right side."""
     needs = f"test {source[:200]!r}: needs assert f(literals) == literal"
     try:
         match ast.parse(source.strip()).body:
@@ -137,7 +137,7 @@ def order(test: CallTest) -> str:
 
 
 def passes(test: StreamTest | CallTest, stdout: bytes, tolerance: float) -> bool:
-    """Whether the output is the expected one; anything unreadable is not."""
+    """True if the output is the expected one; False for one that cannot be read."""
     text = stdout.decode(errors="replace")
     if isinstance(test, StreamTest):
         return _same_lines(text, test.stdout, tolerance)

@@ -1,4 +1,4 @@
-"""A reward that breaks, which is not a score."""
+"""The error of a broken reward function, as opposed to a low score."""
 
 
 class RewardError(RuntimeError):

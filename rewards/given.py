@@ -1,4 +1,4 @@
-"""Rewards an environment worked out during the rollout: scoring only hands them on."""
+"""Rewards that an environment computed during the rollout; scoring only passes them on."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """`rlnorm grade`: verdicts on (gold, pred) rows from a file, and the audit of golds.
 
-Grading shards rows over worker processes when there is more than one worker and enough to do; the
-verdict of a row depends on that row alone, so any worker count gives the same file.
+With several workers and enough rows, rows are split over worker processes. A verdict depends on
+its own row alone, so any number of workers gives the same file.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _IN_PARENT = 2000
 
 @dataclass(frozen=True, slots=True)
 class GradeReport:
-    """What a grading run found; `expected` columns are counted where rows carry one."""
+    """Results of a grading run; errors by category are counted over rows with `expected`."""
 
     rows: int
     correct: int
@@ -84,7 +84,7 @@ def _checked_row(row: Any) -> dict[str, Any]:
 
 
 class GradeRows:
-    """The worker's side: a chunk of (gold, pred, policy) -> statuses; layer 4 left open."""
+    """Runs in a worker: verdicts of a chunk of (gold, pred, policy), layers 1 to 3 only."""
 
     def __call__(self, rows: Any) -> list[tuple[Any, float]]:
         """Verdict and seconds of each row."""
@@ -138,8 +138,8 @@ def grade(
 ) -> GradeReport:
     """Write `{"id","correct","status","seconds"}` lines to `out`, in input order.
 
-    deadline: seconds a row may take; what is undecided by then is not correct. show: progress and
-    a summary table on the terminal.
+    deadline: seconds per row; a row still undecided then is not correct. show: progress and a
+    summary table on the terminal.
     """
     if not 1 <= workers <= 256:
         raise InputError(f"workers = {workers}: needs 1 to 256")
@@ -164,7 +164,7 @@ def grade(
 
 
 def _check_target(target: Path, cases: Path) -> None:
-    """What would fail after all the grading fails before it."""
+    """Refuse an output path here that would otherwise fail after all the grading."""
     if target.is_dir():
         raise InputError(f"out = {str(target)!r}: is a folder; name a file")
     if not target.parent.is_dir():
@@ -227,7 +227,7 @@ def _report(
 
 
 def _progress(total: int, show: bool) -> AbstractContextManager[Callable[[int], None]]:
-    """A context manager that gives `advance(count)`; silent unless it writes to a terminal."""
+    """A context manager that gives `advance(count)`; draws a bar on a terminal only."""
     from rich.console import Console
 
     console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""JSON values: when two are the same, and how one is kept and shown."""
+"""JSON values: conversion, display and equality."""
 
 import json
 import math
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def plain_json(value: Any) -> Any:
-    """The same in lists, tables and JSON scalars; what JSON has no form for (a date) as text.
+    """The value as lists, dicts and JSON scalars; what JSON cannot express (a date) becomes text.
 
-    Bytes are text in UTF-8; UnicodeDecodeError where they are not.
+    Bytes are decoded as UTF-8; UnicodeDecodeError if they are not.
     """
     if value is None or isinstance(value, str | bool | int | float):
         return value
@@ -21,14 +21,14 @@ def plain_json(value: Any) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A gold for people and tables: text as it is, a structure as JSON, nothing for None."""
+    """A gold as readable text: text unchanged, a structure as JSON, "" for None."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def same_json(a: Any, b: Any, tolerance: float = 0.0) -> bool:
-    """Deep equality: 1 is 1.0, true is only true. tolerance: relative and absolute, of numbers."""
+    """Deep equality: 1 is 1.0, true only true. tolerance: relative and absolute, for numbers."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, int | float) and isinstance(b, int | float):
@@ -45,5 +45,5 @@ def same_json(a: Any, b: Any, tolerance: float = 0.0) -> bool:
 def _close(a: float, b: float, tolerance: float) -> bool:
     try:
         return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
-    except OverflowError:  # a whole number beyond every float: the exact comparison said no
+    except OverflowError:  # an integer too large for a float: the exact comparison said no
         return False

@@ -47,8 +47,8 @@ def cosine_length(
 ) -> Score:
     """Half a cosine over length, from range[0] at 0 tokens to range[1] at max_tokens and beyond.
 
-    correct: the component that says which range applies (> 0 is correct); where that one is not a
-    verdict, neither is this.
+    correct: the component that selects the range (> 0 is correct); if its score is no verdict,
+    neither is this one.
     """
     if correct not in scores:
         raise ValueError(f"cosine_length.correct = {correct!r}: allowed {sorted(scores)}")

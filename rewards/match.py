@@ -1,4 +1,4 @@
-"""Rewards for answers that are compared as text: last box, whole answer, regular expression."""
+"""Rewards that compare answers as text: last box, complete answer, regular expression."""
 
 import re
 from collections.abc import Sequence
@@ -94,8 +94,8 @@ def exact(
 class Regex:
     """1.0 when the pattern matches what follows the reasoning.
 
-    full: the whole answer must match, else anywhere. With a group named `answer`, what it caught
-    must also equal the gold. Runs in a worker: a pattern that backtracks for ever times out.
+    full: the complete answer must match, else any part of it. A group named `answer` must also
+    equal the gold. Runs in a worker: a pattern that backtracks forever times out.
     """
 
     def __init__(self, pattern: str, full: bool = False) -> None:

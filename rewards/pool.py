@@ -1,10 +1,10 @@
 """Killable worker processes, one socket each; the parent alone holds the deadlines.
 
-    map() --chunks--> queue --_assign--> worker --one outcome an item--> _receive --> map()
+    map() --chunks--> queue --_assign--> worker --one outcome per item--> _receive --> map()
 
 One dispatcher thread waits on all sockets (it does no scoring). When an item's deadline passes, the
 worker's process group gets SIGKILL, only that item is marked, and the rest of its chunk goes back
-to the head of the queue. No signal handlers and no event loop of its own, so it works in the main
+to the head of the queue. It installs no signal handlers and no event loop, so it works in the main
 thread, in other threads, under asyncio and inside actors.
 """
 
@@ -38,19 +38,19 @@ _SOCKET_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item."""
+    """The result of one item."""
 
     kind: Literal["ok", "error", "memory", "timeout", "died"]
     value: Any
-    """The function's return value, or a text that says what happened."""
+    """The function's return value, or an error message."""
     seconds: float
 
 
 class Pool(Protocol):
-    """What rewards need of workers, on this machine (WorkerPool) or on others."""
+    """The workers that rewards use, on this machine (WorkerPool) or on others."""
 
     remote: bool
-    """True when the workers are elsewhere, so that even what keeps this process idle is theirs."""
+    """True if the workers are elsewhere: then even work that only waits here goes there."""
 
     def register(self, function: str | bytes, options: Mapping[str, Any] | None = None) -> int:
         """Make a function ("module:name" or pickled) known; the id goes to map()."""
@@ -59,11 +59,11 @@ class Pool(Protocol):
     async def map(
         self, call: int, items: Sequence[Any], *, deadline_s: float | None = None, chunk: int = 32
     ) -> list[Outcome]:
-        """One Outcome an item, in order; deadline_s is one item's, chunk the most sent at once."""
+        """One Outcome per item, in order; deadline_s is per item, chunk the most sent at once."""
         ...
 
     def close(self) -> None:
-        """End every worker; blocks until they have ended. May be repeated."""
+        """End every worker and wait until they have ended. May be repeated."""
         ...
 
 
@@ -137,7 +137,7 @@ class WorkerPool:
     async def map(
         self, call: int, items: Sequence[Any], *, deadline_s: float | None = None, chunk: int = 32
     ) -> list[Outcome]:
-        """One Outcome an item, in order. Raises RewardError when the function cannot be loaded."""
+        """One Outcome per item, in order. Raises RewardError when the function cannot be loaded."""
         deadline = self.deadline_s if deadline_s is None else deadline_s
         size = max(1, min(chunk, -(-len(items) // (4 * self.workers))))
         window = 4 * self.workers
@@ -297,7 +297,7 @@ class WorkerPool:
         for worker in list(self._pool):
             chunk = worker.chunk
             spent = time.monotonic() - worker.started
-            # an answer already in the socket beat the deadline, however late this thread runs
+            # an answer already in the socket is in time, however late this thread runs
             if chunk is None or spent < self._limit(worker) or worker.conn.poll():
                 continue
             loading = worker.loading
@@ -342,12 +342,12 @@ class WorkerPool:
             chunk.future.set_exception(RewardError(why))
 
     def _start_worker(self) -> _Worker:
-        ours, theirs = socket.socketpair()
+        ours, child = socket.socketpair()
         limit = struct.pack("ll", int(_SOCKET_TIMEOUT_S), 0)
         # a stuck child must not block the dispatcher in the middle of a message
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        fd = theirs.fileno()
+        fd = child.fileno()
         boot = {"path": sys.path, "fd": fd, "parent": os.getpid(), "memory": self._memory_bytes}
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         process = subprocess.Popen(
@@ -358,7 +358,7 @@ class WorkerPool:
             env=environment,
             start_new_session=True,
         )
-        theirs.close()
+        child.close()
         worker = _Worker(process, Connection(ours.detach()))
         self._pool.append(worker)
         return worker

@@ -34,7 +34,7 @@ BUILTINS: dict[str, str] = {
 
 
 def default_workers() -> int:
-    """One worker a core this process may use, at most 8."""
+    """One worker per core that this process may use, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(8, cores or 1))
 
@@ -89,7 +89,7 @@ def load_rewards(
     error_cap: float = 0.1,
     on_alarm: Callable[[Alarm], None] = log_alarm,
 ) -> Scorer:
-    """Resolve every name and option now, start workers only when a score needs them.
+    """Resolve every name and option now; workers start only when a score needs them.
 
     Example: load_rewards([{"name": "correct", "function": "math"},
     {"name": "short", "function": "my_pkg.rewards:short", "weight": 0.1, "gate": "correct"}]).

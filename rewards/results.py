@@ -46,7 +46,7 @@ def as_scores(
 ) -> dict[str, ComponentScore]:
     """Check names and numbers. A plain number counts as correct when above 0, else as wrong.
 
-    own: what the reward calls its components; a single one goes by its name in the config.
+    own: the reward's own names of its components; a single one is renamed as in the config.
     """
     if outcome.kind != "ok":
         failed = failure(_FAILED[outcome.kind], str(outcome.value), outcome.seconds)

@@ -25,8 +25,8 @@ _FENCE = "```"
 def make_validator(schema: Any, where: str) -> Validator:
     """A validator of the draft that `$schema` names, Draft 2020-12 where it names none.
 
-    schema: a table or a boolean. where: opens the messages of InputError: for what is no schema of
-    that draft, and for a $ref that does not lie within it.
+    schema: a table or a boolean. where: the prefix of the InputError for an invalid schema, or for
+    a $ref that points outside it.
     """
     if not isinstance(schema, Mapping | bool):
         raise InputError(f"{where} = {schema!r}: needs a table or a boolean")
@@ -35,7 +35,7 @@ def make_validator(schema: Any, where: str) -> Validator:
 
 @lru_cache(maxsize=256)
 def _make_validator(text: str, where: str) -> Validator:
-    """Kept, since a row's own schema comes once for each rollout of its group."""
+    """Cached: a row's own schema comes once for each rollout of its group."""
     schema = json.loads(text)
     draft = schema.get("$schema", "") if isinstance(schema, dict) else ""
     kind = validator_for(schema, default=None if draft else Draft202012Validator)

@@ -1,4 +1,4 @@
-"""Scores batches of samples with several rewards at once and keeps every component apart."""
+"""Scores batches of samples with several rewards at once and keeps every component separate."""
 
 import asyncio
 import inspect
@@ -22,9 +22,9 @@ from rlnorm.rewards.types import Sample, Status
 
 log = logging.getLogger(__name__)
 LOOP_DEADLINE_S = 600.0
-"""Of one sample, for a coroutine without a deadline of its own."""
+"""Per sample, for a coroutine without a deadline of its own."""
 AT_ONCE = 64
-"""Coroutines of one reward under way at a time, where it takes a sample each."""
+"""Most concurrent coroutines of a reward that takes one sample at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class BoundReward:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something a person should look at; sent to `on_alarm`, never raised."""
+    """A condition worth checking; sent to `on_alarm`, never raised."""
 
     component: str
     kind: str
@@ -109,7 +109,7 @@ class Scorer:
         ]
 
     def run_on(self, pool: Pool) -> None:
-        """Do what runs in workers in this pool from now on; the one before is closed."""
+        """Run workers' rewards in this pool from now on; the previous one is closed."""
         self.pool.close()
         self._rewards = tuple(reward.attached(pool) for reward in self._rewards)
         self.pool = pool
@@ -153,7 +153,7 @@ class Scorer:
 
     async def close(self) -> None:
         """End every worker and whatever the rewards hold open. May be repeated."""
-        async with AsyncExitStack() as stack:  # one that raises keeps no other open
+        async with AsyncExitStack() as stack:  # an error in one must not keep another open
             stack.push_async_callback(asyncio.to_thread, self.pool.close)
             for reward in self._rewards:
                 stack.push_async_callback(_close, reward.call.target)
@@ -168,8 +168,8 @@ class Scorer:
             for kind, message in statistics.alarms():
                 self.on_alarm(Alarm(name, kind, message))
         for agreement in self._agreements:
-            if told := agreement.observe(samples, rows):
-                self.on_alarm(Alarm(agreement.judge, "disagreement", told))
+            if message := agreement.observe(samples, rows):
+                self.on_alarm(Alarm(agreement.judge, "disagreement", message))
 
     def _gated(self, row: dict[str, ComponentScore]) -> dict[str, ComponentScore]:
         out = dict(row)
@@ -212,19 +212,19 @@ class Scorer:
             return await self.pool.map(reward.pool_call, samples, deadline_s=deadline)
         if not samples:
             return []
-        [whole] = await self.pool.map(
+        [batch] = await self.pool.map(
             reward.pool_call, [list(samples)], deadline_s=deadline * len(samples)
         )
-        return _split_batch(whole, len(samples), reward.spec.name)
+        return _split_batch(batch, len(samples), reward.spec.name)
 
     async def _run_loop(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
-        """Coroutines: one a sample with at most AT_ONCE at a time, or one for the batch, which may
-        take as long as the same samples could one by one."""
+        """Coroutines: one per sample, at most AT_ONCE at a time; or one per batch, with the total
+        deadline of its samples run that way."""
         deadline = reward.spec.deadline_s or LOOP_DEADLINE_S
         if reward.call.batched:
             rounds = max(1, -(-len(samples) // AT_ONCE))
-            whole = await _timed(reward.call.invoke(samples), deadline * rounds)
-            return _split_batch(whole, len(samples), reward.spec.name)
+            batch = await _timed(reward.call.invoke(samples), deadline * rounds)
+            return _split_batch(batch, len(samples), reward.spec.name)
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(sample: Any) -> Outcome:
@@ -268,13 +268,13 @@ async def _run_inline(call: Call, samples: Sequence[Any]) -> list[Outcome]:
     return outcomes
 
 
-def _split_batch(whole: Outcome, count: int, name: str) -> list[Outcome]:
-    if whole.kind != "ok":
-        return [whole] * count
+def _split_batch(batch: Outcome, count: int, name: str) -> list[Outcome]:
+    if batch.kind != "ok":
+        return [batch] * count
     try:
-        values = list(whole.value)
+        values = list(batch.value)
     except TypeError:
-        raise RewardError(f"reward {name!r} returned {whole.value!r}: needs a list") from None
+        raise RewardError(f"reward {name!r} returned {batch.value!r}: needs a list") from None
     if len(values) != count:
         raise RewardError(f"reward {name!r} returned {len(values)} scores for {count} samples")
-    return [Outcome("ok", value, whole.seconds / max(1, count)) for value in values]
+    return [Outcome("ok", value, batch.seconds / max(1, count)) for value in values]

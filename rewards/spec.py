@@ -17,7 +17,7 @@ class RewardSpec:
     function: str | Callable[..., Any]
     """A built-in name, "module:name", "FILE.py:NAME", or (from Python) the object itself."""
     weight: float | Mapping[str, float] = 1.0
-    """One number, or one by component where the function returns several."""
+    """One number, or one per component if the function returns several."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword-only options of the function, or arguments of the class."""
     gate: str | None = None

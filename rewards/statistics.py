@@ -1,4 +1,4 @@
-"""Figures of one component over one batch, and what in them deserves an alarm."""
+"""Statistics of one component over one batch, and the alarms they raise."""
 
 import math
 from collections import Counter
@@ -24,13 +24,13 @@ class ComponentStatistics:
     seconds_p99: float
 
     def flat(self) -> dict[str, float]:
-        """One number a name, for a metrics sink."""
+        """Metric name -> number, for the loggers."""
         out = {"mean": self.mean, "std": self.std, "valid_frac": self.valid_frac}
         out |= {"seconds_p50": self.seconds_p50, "seconds_p99": self.seconds_p99}
         return out | {f"{status}_frac": self.status_frac[status] for status in Status}
 
     def alarms(self) -> list[tuple[str, str]]:
-        """(kind, message) of everything out of the ordinary."""
+        """(kind, message) of everything unusual."""
         out = []
         timeouts = self.status_frac[Status.TIMEOUT]
         if timeouts > TIMEOUT_ALARM_FRAC:

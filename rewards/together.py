@@ -1,4 +1,4 @@
-"""Coroutines side by side, with errors that come out as they are."""
+"""Runs coroutines concurrently; an exception comes out as itself, not in an ExceptionGroup."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -8,8 +8,8 @@ T = TypeVar("T")
 
 
 async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Their results in order. The first exception ends the others and is raised itself, not in an
-    ExceptionGroup, so that whoever expects it by its type catches it."""
+    """Their results in order. The first exception ends the others and is raised itself, so that
+    callers can catch it by its type."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in coroutines]

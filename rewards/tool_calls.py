@@ -33,7 +33,7 @@ class ToolCall:
 
 
 def parse_calls(text: str) -> list[ToolCall] | None:
-    """The calls of every `<tool_call>` block, one JSON object a line; None if any is malformed."""
+    """The calls of all `<tool_call>` blocks, one JSON object per line; None if any is malformed."""
     calls = []
     for block in text.split("<tool_call>")[1:]:
         body, closing, _ = block.partition("</tool_call>")

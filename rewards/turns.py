@@ -1,4 +1,4 @@
-"""Rewards of turns from what components say of each turn."""
+"""Rewards per turn, from the per-turn scores of components."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ def turn_rewards(
     turns: Sequence[int],
     weights: Mapping[str, float],
 ) -> list[tuple[float, ...]]:
-    """One reward a turn of each row: the weighted sum over components; () where none has any.
+    """One reward per turn for each row: the weighted sum over components; () if none has any.
 
-    A component with one number for the whole counts at the last turn. NaN where no component says
-    anything of a turn, and throughout a row with a score that is no verdict. Raises RewardError for
-    a component with another number of scores than the row has turns.
+    A component with a single number counts at the last turn. NaN for a turn that no component
+    scored, and for every turn of a row with a score that is no verdict. Raises RewardError if a
+    component's number of scores differs from the row's number of turns.
     """
-    if not any(_told(score) for row in rows for score in row.values()):
+    if not any(_has_turns(score) for row in rows for score in row.values()):
         return [()] * len(rows)
     out = []
     for row, count in zip(rows, turns, strict=True):
@@ -33,12 +33,12 @@ def turn_rewards(
     return out
 
 
-def _told(score: ComponentScore) -> bool:
+def _has_turns(score: ComponentScore) -> bool:
     return any(not math.isnan(value) for value in score.per_turn or ())
 
 
 def _by_turn(name: str, score: ComponentScore, count: int) -> Sequence[float]:
-    if not _told(score):
+    if not _has_turns(score):
         return [*[math.nan] * (count - 1), score.value]
     assert score.per_turn is not None
     if len(score.per_turn) != count:

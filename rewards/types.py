@@ -49,10 +49,10 @@ class Score:
     """One reward's verdict on one sample."""
 
     components: Mapping[str, float]
-    """By name, exactly the names the reward declares; finite, but not looked at where status is no
+    """By name, exactly the names the reward declares; finite, but ignored if status is no
     verdict."""
     status: Status
     seconds: float = 0.0
     detail: Mapping[str, Any] = field(default_factory=dict)
     per_turn: Sequence[float] | None = None
-    """One number a turn of the assistant, NaN for a turn without; for turn-level estimators."""
+    """One number per turn of the assistant, NaN for a turn without; for turn-level estimators."""

@@ -1,4 +1,4 @@
-"""Prompts that a data row holds as chat messages: what shapes are taken, and what is refused."""
+"""Reads and checks prompts that a data row holds as chat messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ _SHOWN = 80
 
 
 def read_messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
-    """A conversation up to where the policy speaks: [{"role": ..., "content": text}, ...], a system
-    message only at the start and the user's message last. InputError names the message."""
+    """A conversation up to the policy's turn: [{"role": ..., "content": text}, ...], where only the
+    first may be a system message and the last is the user's. InputError names the bad message."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise InputError(
             f"{where} = {_short(value)}: needs a non-empty list of {{role, content}} messages"
@@ -36,15 +36,15 @@ def _message(item: Any, where: str) -> Mapping[str, str]:
         raise InputError(f"{where}.role = {_short(role)}: allowed {', '.join(ROLES)}")
     if not isinstance(content, str):
         raise InputError(f"{where}.content = {_short(content)}: needs text")
-    # Parquet gives every message the keys of all, empty where it has none
+    # Parquet gives every message the keys of all messages, with null for those it lacks
     more = sorted(k for k, v in item.items() if k not in ("role", "content") and v)
     if more:
         raise InputError(f"{where}.{more[0]}: only role and content are read")
     return {"role": str(role), "content": content}
 
 
-def said(messages: Sequence[Mapping[str, str]]) -> str:
-    """Everything but system messages, as one text: what tells two conversations apart."""
+def without_system(messages: Sequence[Mapping[str, str]]) -> str:
+    """All messages but the system's, as one text by which duplicates are found."""
     return "\n".join(m["content"] for m in messages if m["role"] != "system")
 
 

@@ -10,7 +10,7 @@ from rlnorm.rewards.data.formats import DataFormat
 from rlnorm.rewards.data.hub import HubName, dataset_rows, parse_name
 
 _SUFFIXES = (".jsonl", ".json", ".parquet")
-_ONE_A_LINE = "needs one whole JSON object on each line, no list around them"
+_ONE_PER_LINE = "needs one JSON object per line, not a list around them"
 
 
 def read_rows(
@@ -51,11 +51,11 @@ def _read_file(path: Path) -> Iterator[Mapping[str, Any]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            # the line that a decoder counts is always the first
-            told = str(error).replace(": line 1 column", " at column")
-            raise InputError(f"{path} line {number}: {told}: {_ONE_A_LINE}") from error
+            # the decoder sees one line at a time, so it always reports line 1
+            reason = str(error).replace(": line 1 column", " at column")
+            raise InputError(f"{path} line {number}: {reason}: {_ONE_PER_LINE}") from error
         if not isinstance(row, dict):
-            raise InputError(f"{path} line {number}: is a {type(row).__name__}: {_ONE_A_LINE}")
+            raise InputError(f"{path} line {number}: is a {type(row).__name__}: {_ONE_PER_LINE}")
         yield row
 
 

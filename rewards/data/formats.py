@@ -1,8 +1,8 @@
-"""Where each known data set keeps its question and answer, and how its answers compare.
+"""Where each known data set keeps its question and answer, and how its answers are compared.
 
-Nothing is shipped: a format reads the user's own copy or the hub. Facts about the columns are from
-each data set's page on the hub; sets that exist in several shapes list all of them. The hub itself
-was out of reach when this was written: the tests serve files of these shapes.
+No data is shipped: a format reads the user's own copy or the hub. Column names are from each data
+set's page on the hub; a data set with several layouts lists all of them. They were not checked
+against the hub's files: the tests serve files of these layouts.
 """
 
 import json
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFormat:
-    """Columns are tried in order; a dot goes into tables and lists (`prompt.0.content`)."""
+    """Columns are tried in order; a dot descends into tables and lists (`prompt.0.content`)."""
 
     hub: str = ""
     subset: str | None = None
@@ -30,11 +30,11 @@ class DataFormat:
     level: tuple[str, ...] = ("level",)
     source: tuple[str, ...] = ("source",)
     messages: tuple[str, ...] = ("messages",)
-    """A conversation, read where no column of `question` is there."""
+    """Columns that hold a conversation, used if none of `question` exists."""
     convert: Callable[[Row], Row] | None = None
-    """From one row as stored to one with the columns above."""
+    """Converts a stored row to one with the columns above."""
     verifier: Literal["math", "choice", "countdown", ""] = "math"
-    """What judges the golds; "" where nobody said."""
+    """The verifier that its golds are meant for; "" if unknown."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     on_duplicate: Literal["error", "drop"] = "error"
 
@@ -51,8 +51,8 @@ def _svamp(row: Row) -> Row:
     body = str(row["Body"]).strip()
     question = f"{body}{'' if body.endswith(('.', '?')) else '.'} {row['Question']}"
     answer = row["Answer"]
-    whole = isinstance(answer, float) and answer.is_integer()
-    return {**row, "question": question, "answer": int(answer) if whole else answer}
+    integer = isinstance(answer, float) and answer.is_integer()
+    return {**row, "question": question, "answer": int(answer) if integer else answer}
 
 
 def _gsm_hard(row: Row) -> Row:
@@ -78,7 +78,7 @@ def _olympiadbench(row: Row) -> Row:
     error = row.get("error") or (stated[1] if stated else None)
     policy = {"absolute_tolerance": float(error)} if error else {}
     out = {**row, "answer": answer, "policy": policy}
-    if row.get("context"):  # what some questions lean on is a column of its own
+    if row.get("context"):  # text that some questions refer to, in a column of its own
         out["question"] = f"{row['context']}\n\n{row['question']}"
     return out
 
@@ -143,8 +143,8 @@ FORMATS: dict[str, DataFormat] = {
 
 
 def get_format(name: str | None) -> DataFormat:
-    """The format, or the plain columns id, question (or messages), answer, source, level when none
-    is named."""
+    """The named format; for None the plain columns id, question (or messages), answer, source,
+    level."""
     if name is None:
         return DataFormat(verifier="")
     if name not in FORMATS:

@@ -1,7 +1,7 @@
-"""Models and data sets of the Hugging Face hub: pinned to a commit, downloaded, and told in one
-line when that fails.
+"""Models and data sets of the Hugging Face hub: pinned to a commit and downloaded; errors are one
+line each.
 
-A name is resolved to a commit once a process and everything after asks for that commit, so all
+A name is resolved to a commit once per process and everything later asks for that commit, so all
 files come from one state of the repository. With HF_HUB_OFFLINE=1 only the cache is used.
 """
 
@@ -18,8 +18,8 @@ from rlnorm.errors import InputError
 Kind = Literal["model", "dataset"]
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
-"""What transformers and vLLM read of a model repository; pickled weights only where it has no
-others."""
+"""The files of a model repository that transformers and vLLM read; pickled weights only if it has
+no others."""
 DATASET_CARD = ("README.md", ".gitattributes")
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+?)(@(?P<revision>[\w.-]+))?")
@@ -45,13 +45,13 @@ def parse_name(text: str, kind: Kind) -> HubName | None:
 
 
 def check(name: HubName) -> None:
-    """That the repository is there and may be read, before anything is downloaded."""
+    """Check that the repository exists and may be read, before anything is downloaded."""
     if not _offline():
         _found(name)
 
 
 def pinned(name: HubName) -> str:
-    """`OWNER/NAME@COMMIT` of a model: what another process needs to read the same files."""
+    """`OWNER/NAME@COMMIT` of a model, by which another process reads the same files."""
     return f"{name.repo}@{model_folder(name).name}"
 
 
@@ -72,18 +72,18 @@ def dataset_rows(name: HubName, subset: str | None, split: str) -> Iterator[Mapp
     except ImportError as error:
         raise InputError("reading the hub needs `pip install rlnorm[data]`") from error
     _bound_requests()
-    commit = _snapshot(name, DATASET_CARD).name  # the card is what ties a branch to its commit
+    commit = _snapshot(name, DATASET_CARD).name  # the cached card links a branch to its commit
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     try:
         table = datasets.load_dataset(
             name.repo, subset, split=split, revision=None if _offline() else commit
         )
-    except Exception as error:  # datasets raises a dozen kinds
-        told = _told(error, name)
+    except Exception as error:  # datasets raises many unrelated types
+        explained = _explained(error, name)
         if "config" in str(error).casefold() or "subset" in str(error).casefold():
-            told = InputError(f"{told} (a subset is named hf:OWNER/NAME/SUBSET:SPLIT)")
-        raise told from error
+            explained = InputError(f"{explained} (a subset is named hf:OWNER/NAME/SUBSET:SPLIT)")
+        raise explained from error
     # when anything fails, datasets silently falls back to the newest commit in its own cache
     read = {Path(file["filename"]).parent.name for file in table.cache_files} - {commit}
     if read:
@@ -114,12 +114,12 @@ def _snapshot(name: HubName, patterns: tuple[str, ...]) -> Path:
             fetch(revision=commit, local_files_only=True)
         except LocalEntryNotFoundError:
             print(f"downloading {name} from the hub, once", file=sys.stderr)
-        # by its own name, so that the cache knows which commit that is when offline
+        # by revision, so that the cache knows offline which commit it stands for
         return Path(fetch(revision=name.revision))
     except InputError:
         raise
     except _failures() as error:
-        raise _told(error, name) from error
+        raise _explained(error, name) from error
 
 
 @cache
@@ -138,14 +138,14 @@ def _found(name: HubName) -> str:
         if info.gated:
             api.auth_check(name.repo, repo_type=name.kind)
     except _failures() as error:
-        raise _told(error, name) from error
+        raise _explained(error, name) from error
     return str(info.sha)
 
 
 @cache
 def _bound_requests() -> None:
-    """No request of the hub's client waits without end, or beyond the client's own two limits: it
-    gives some none, and some a minute, and tries each six times over 23 seconds of pauses."""
+    """Cap the timeout of every request of the hub's client at the client's own two limits. Without
+    this some wait forever and some a minute, six times over with 23 seconds of pauses."""
     from huggingface_hub import constants, get_session, set_client_factory
     from huggingface_hub.utils import logging
 
@@ -158,7 +158,7 @@ def _bound_requests() -> None:
     client, hooks = type(get_session()), get_session().event_hooks
     hooks = {**hooks, "request": [*hooks["request"], limit]}
     set_client_factory(lambda: client(event_hooks=hooks, follow_redirects=True))
-    logging.set_verbosity_error()  # else a line for every repeated request and plain README
+    logging.set_verbosity_error()  # else one line for every retry and for a plain README
 
 
 def _offline() -> bool:
@@ -175,7 +175,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return (OSError, ValueError, http)
 
 
-def _told(error: Exception, name: HubName) -> InputError:
+def _explained(error: Exception, name: HubName) -> InputError:
     """What went wrong and what to do, in one line."""
     from huggingface_hub import constants, errors
 
@@ -194,7 +194,7 @@ def _told(error: Exception, name: HubName) -> InputError:
             "private one set HF_TOKEN or run `hf auth login`"
         )
     elif _offline() and _unreachable(error, status):
-        line = f"not in the cache ({constants.HF_HUB_CACHE}), and HF_HUB_OFFLINE=1 forbids to ask"
+        line = f"not in the cache ({constants.HF_HUB_CACHE}), and HF_HUB_OFFLINE=1 forbids asking"
         line += " the hub: run once without it"
     elif _unreachable(error, status):
         line = (

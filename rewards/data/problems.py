@@ -11,7 +11,7 @@ from typing import Any, Literal
 from rlnorm.errors import InputError
 from rlnorm.lookup import choices
 from rlnorm.rewards.audit import AuditReport, audit_rows
-from rlnorm.rewards.data.conversation import read_messages, said
+from rlnorm.rewards.data.conversation import read_messages, without_system
 from rlnorm.rewards.data.files import read_rows
 from rlnorm.rewards.data.formats import DataFormat, get_format
 from rlnorm.rewards.json_values import plain_json
@@ -26,18 +26,18 @@ class ProblemRow:
 
     id: str
     question: str
-    """The last user message, where there is a conversation."""
+    """Of a conversation, the last user message."""
     answer: Any
-    """Text (a number is made text), or a list or table as the data has it: several golds, tests,
-    calls. None where the data has no golds."""
+    """Text (numbers are converted), or a list or table as stored: several golds, tests, calls. None
+    if the data has no golds."""
     messages: tuple[Mapping[str, str], ...] = ()
-    """The conversation up to the policy's turn; empty where the question is all there is."""
+    """The conversation up to the policy's turn; empty if there is only a question."""
     source: str = ""
     level: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Every other column, and `policy` and `verifier`: what Sample.meta should carry."""
+    """Every other column, plus `policy` and `verifier`; becomes Sample.meta."""
     own_id: bool = True
-    """False where the id was made from the row's number."""
+    """False if the id was made from the row's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ def load_problems(
     on_bad: Literal["error", "drop"] = "error",
     audit: bool = True,
 ) -> tuple[list[ProblemRow], LoadReport]:
-    """Rows and what was dropped. Golds that do not verify against themselves are dropped.
+    """Return the usable rows and a report; golds that do not verify against themselves are dropped.
 
     data: a .jsonl or .parquet file, a folder of them, or a hub id (OWNER/NAME[@REVISION]); "" takes
     the format's hub id. subset: of a hub data set that has several.
     fields: {question: prompt, answer: gold, id: uid}, or {messages: conversation}; {answer: ""} for
-    data without golds. keep_out: rows of the held-out split; a question of theirs in this data is
-    an error, or dropped with on_bad="drop", as are empty answers and duplicate ids. Of rows without
-    an id that ask the same, the first is kept. Raises InputError with the file, the row and what is
+    data without golds. keep_out: rows of the held-out split. A question that is also held out, an
+    empty answer or a duplicate id is an error, or dropped with on_bad="drop". Of rows without an id
+    that ask the same, the first is kept. Raises InputError with the file, the row and what is
     allowed.
     """
     chosen = _with_fields(get_format(format), fields or {})
@@ -143,7 +143,7 @@ def _needed(row: Mapping[str, Any], columns: Sequence[str], name: str, where: st
     if all(_get(row, c) is None and c.split(".")[0] not in row for c in columns):
         hint = f"; name its column in data.fields.{name}"
         if name == "answer":
-            hint += ', or for data without golds say fields.answer: ""'
+            hint += ', or set fields.answer: "" for data without golds'
         raise InputError(
             f"{where}: no field {' or '.join(columns)} for {name}; it has {sorted(row)}{hint}"
         )
@@ -193,7 +193,7 @@ def _problem(
 def _conversation(
     row: Mapping[str, Any], data_format: DataFormat, at: str
 ) -> tuple[Mapping[str, str], ...]:
-    """The row's messages, where no question stands beside them."""
+    """The row's messages, if it has no question column."""
     if _first(row, data_format.question, at) is not None:
         return ()
     column = next((c for c in data_format.messages if _get(row, c) is not None), None)
@@ -203,7 +203,7 @@ def _conversation(
 
 
 def _gold(answer: Any) -> Any:
-    """Lists and tables as they are; anything else as text, None where there is none."""
+    """Lists and tables unchanged, anything else as text; None for a missing gold."""
     return answer if answer is None or isinstance(answer, list | dict) else str(answer).strip()
 
 
@@ -215,19 +215,19 @@ def _is_blank(answer: Any) -> bool:
 
 
 def _level(value: Any) -> int | None:
-    """5 for 5 and for `Level 5`; None where there is no number."""
+    """5 for 5 and for `Level 5`; None if there is no number."""
     digits = re.search(r"\d+", str(value)) if value is not None else None
     return int(digits.group()) if digits else None
 
 
 def question_key(question: str) -> str:
-    """Spelling two copies of one question share: case, spaces and punctuation do not count."""
+    """A key that copies of a question share: case, spaces and punctuation are ignored."""
     return re.sub(r"[\W_]+", " ", question.casefold()).strip()
 
 
 def _asked(row: ProblemRow) -> str:
-    """All that is asked, spaces made one; what tells two rows apart."""
-    return " ".join((said(row.messages) or row.question).split())
+    """The question or conversation, spaces normalized; rows that share it ask the same."""
+    return " ".join((without_system(row.messages) or row.question).split())
 
 
 def _without_bad(

@@ -1,6 +1,6 @@
-"""Environments by name. To add one: write an Env, or a class whose instances make them, and a line.
+"""Environments by name. To add one: write an Env, or a class that makes them, and add a line here.
 
-`load_environment(name, options)` returns a callable that gives a fresh Env for each rollout;
+`load_environment(name, options)` returns a callable that gives a fresh Env per rollout;
 `roll_out_many` runs them.
 """
 
@@ -56,11 +56,11 @@ def find_environment(name: str, where: str) -> Any:
 def load_environment(
     name: str, options: Mapping[str, Any] | None = None, where: str = "environment"
 ) -> Callable[[], Env]:
-    """The environment of a name and its options, checked now; call the result once a rollout.
+    """Resolve a name and check its options now; call the result once per rollout.
 
     An Env class is bound to the options; any other class is built once with them and its instance
     must make Envs when called (it may own connections, and then has an async close()).
-    where: opens the messages of InputError.
+    where: the prefix of InputError messages.
     """
     target, options = find_environment(name, where), dict(options or {})
     check_options(f"{where}.", name, target, options, positional=True)

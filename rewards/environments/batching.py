@@ -1,4 +1,4 @@
-"""Many rollouts that each ask for one turn, and an engine that is fastest with many at once."""
+"""Batches the turns that many rollouts request one by one, for an engine fastest on batches."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from rlnorm.rewards.environments.types import Finish
 
 Turn = tuple[list[int], int, int, tuple[str, ...]]
-"""prompt_ids, max_tokens, seed, stop: what Generate is called with."""
+"""prompt_ids, max_tokens, seed, stop: the arguments of Generate."""
 Sampled = tuple[Sequence[int], Sequence[float], Finish]
 
 
 class Batched:
-    """A Generate over `generate_many`: one batch in flight, and what arrives meanwhile is the next.
+    """A Generate over `generate_many`: requests that arrive during one batch form the next.
 
-    gather_s: how long the first request of a batch waits for company; then nobody is waited for, so
-    a rollout whose tool is slow joins a later batch. An error of the engine reaches every rollout
-    of its batch. Use it on one event loop.
+    gather_s: how long the first request of a batch waits for others; a rollout whose tool takes
+    longer joins a later batch. An engine's error is raised in every rollout of its batch. Use it on
+    one event loop.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Batched:
     async def __call__(
         self, prompt_ids: list[int], max_tokens: int, seed: int, stop: tuple[str, ...]
     ) -> Sampled:
-        """One turn, sampled with those of the other rollouts."""
+        """One turn, sampled together with those of other rollouts."""
         answer: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
         self._waiting.append(((prompt_ids, max_tokens, seed, stop), answer))
         if self._running is None or self._running.done():

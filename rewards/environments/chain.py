@@ -1,4 +1,4 @@
-r"""`chain`, one step a turn: the first multi-turn task, small enough for a tiny model on a CPU.
+r"""`chain`, one step per turn: the first multi-turn task, small enough for a tiny model on a CPU.
 
     user:      47-2 +1 ?
     assistant: 47-2=45
@@ -7,8 +7,8 @@ r"""`chain`, one step a turn: the first multi-turn task, small enough for a tiny
     user:      *2 -8 ?
     assistant: 46*2=92 ...
 
-Each turn's reward is 1 for the right running value, else 0. The value to go on from is not
-repeated, so a wrong turn also costs the turns after it: what turn-level estimators are for.
+Each turn's reward is 1 for the right running value, else 0. The running value is not repeated, so a
+wrong turn also costs the turns after it: the case that turn-level estimators are for.
 Start 2 to 60, operands 1 to 9, factors 2 and 3; every running value stays in 1 to 99.
 """
 
@@ -35,12 +35,12 @@ class ChainProblem:
 
     @property
     def question(self) -> str:
-        """The whole task on one line, like "47-2 +1 *2"."""
+        """The complete task on one line, like "47-2 +1 *2"."""
         return f"{self.start}{' '.join(self.operations)}"
 
     @property
     def is_held_out(self) -> bool:
-        """One problem in ten, by a hash of its text: the same for every seed and length."""
+        """True for one problem in ten, by a hash of its text: independent of seed and length."""
         return hashlib.sha256(self.question.encode()).digest()[0] % 10 == 0
 
 
@@ -82,8 +82,8 @@ def read_value(text: str) -> int | None:
 class ChainEnv:
     """One rollout; `final` is 1 when every turn was right.
 
-    turns: how many a problem may have. operations: how many each turn asks for at once.
-    carry: the value to go on from is in the assistant's own turn only; else the user repeats it,
+    turns: the allowed numbers of turns. operations: how many each turn asks for.
+    carry: the running value is only in the assistant's own turn; if false the user repeats it,
     which makes the turns independent of one another.
     """
 
@@ -129,7 +129,7 @@ class ChainEnv:
 
 
 def _ask(problem: ChainProblem, begin: int, count: int, carry: bool) -> Message:
-    """The user's words for `count` operations from `begin` on."""
+    """The user's message with `count` operations from `begin` on."""
     shown = " ".join(problem.operations[begin : begin + count])
     if begin == 0:
         shown = f"{problem.start}{shown}"
@@ -156,11 +156,11 @@ def demonstrations(
     carry: bool = True,
     worked: float = 0.7,
 ) -> list[list[Message]]:
-    """Right conversations from the train split, for a warm start: a model that never saw a second
+    """Correct conversations from the train split, for a warm start: a model that never saw a second
     turn does not answer one.
 
-    worked: the share of turns that show their working; the rest state the value alone, which a
-    small model cannot learn to do and reinforcement then removes.
+    worked: the share of turns that show their working; the rest state only the value, which a small
+    model cannot learn to compute and reinforcement learning then removes.
     """
     rng = random.Random(f"chain/demonstrations/{seed}")
     conversations = []

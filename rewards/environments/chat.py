@@ -1,9 +1,9 @@
-"""Chat templates by pieces, so that a conversation grows token by token and nothing is redone.
+"""Chat templates applied piece by piece: sampled tokens are kept, only new messages are encoded.
 
-Rendering a whole conversation again for every turn is what breaks token-exactness: decoded text
-need not encode to the tokens that were sampled, and some templates drop earlier reasoning. Here a
-template is rendered around placeholders, cut at them, and only new pieces are encoded. Contents
-are encoded as plain text: a tool that prints `<|im_end|>` cannot end a turn.
+Rendering the full conversation again for every turn breaks token-exactness: decoded text need not
+encode to the tokens that were sampled, and some templates drop earlier reasoning. Here a template
+is rendered around placeholders, cut at them, and only new pieces are encoded. Contents are encoded
+as plain text: a tool that prints `<|im_end|>` cannot end a turn.
 """
 
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ class ChatTokenizer:
         return self._encode(self._render([], messages), messages)
 
     def extend(self, messages: Sequence[Message], last_id: int) -> list[int]:
-        """The rest of the ended turn's wrapper, the messages, the opening of the next turn.
+        """The rest of the ended turn's wrapper, the messages and the opening of the next turn.
 
         The template's end token is left out where last_id already is that token.
         """
         before = [{"role": "user", "content": "."}, {"role": "assistant", "content": _ASSISTANT}]
         _, found, rest = self._render(before, messages).rpartition(_ASSISTANT)
         if not found:
-            raise InputError(f"{self._where} does not show what an assistant says")
+            raise InputError(f"{self._where} does not render an assistant's message")
         ids = self._encode(rest, messages)
         return ids[1:] if ids and ids[0] == last_id else ids
 
@@ -73,7 +73,7 @@ class ChatTokenizer:
             wrapper, found, rendered = rendered.partition(_PLACEHOLDER.format(index))
             if not found:
                 raise InputError(
-                    f"{self._where} does not show a message of role {message['role']!r}"
+                    f"{self._where} does not render a message of role {message['role']!r}"
                 )
             ids += self._ids(wrapper)
             ids += self._ids(message["content"], split_special_tokens=True)
@@ -84,6 +84,6 @@ class ChatTokenizer:
         if options and self._special.intersection(ids):
             raise InputError(
                 f"{self._where} cannot be used: its tokenizer encodes text as special tokens "
-                "despite being told not to"
+                "even when asked not to"
             )
         return list(ids)

@@ -1,7 +1,7 @@
 """A conversation with a simulated user, judged turn by turn; both behind OpenAI-compatible servers.
 
 MAPO (arXiv:2603.06194) trains on such dialogues: the judge's score of the state after each turn is
-a potential, and a turn earns by how much it raised it. Reasoning is shown to neither of the two.
+a potential, and a turn's reward is its increase. Neither of the two sees the policy's reasoning.
 """
 
 from collections.abc import Coroutine, Mapping, Sequence
@@ -93,10 +93,10 @@ class DialogueEnv:
 class DialogueTask:
     """`dialogue`: calling it gives a fresh Env.
 
-    scenarios: rows with persona and goal (both text), and maybe opening and system; the problem
-    seed picks one. reward: "increment" of the judge's score over the turn before (they add up to
-    the last score), or the "score" itself. Of the user's seed and temperature depends whether a
-    group's conversations go the same way: both are in the request.
+    scenarios: rows with persona and goal (both text), and optionally opening and system; the
+    problem seed picks one. reward: "increment" of the judge's score over the turn before (they add
+    up to the last score), or the "score" itself. The user's seed and temperature, both part of the
+    request, decide whether the conversations of a group go the same way.
     """
 
     def __init__(

@@ -2,8 +2,8 @@
 
     roll_out: reset -> [ generate -> step -> extend ]* -> EnvRollout
 
-Each rollout waits for its own turn and its own tool only; whoever waits lets the others run.
-Ended by whichever comes first: the environment, the token budget, the turn limit, the wall clock.
+Each rollout waits only for its own turn and its own tool, and the others run meanwhile. It ends by
+whichever comes first: the environment, the token budget, the turn limit, the wall clock.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ def turn_seed(seed: int, turn: int) -> int:
 
 @dataclass
 class _Tape:
-    """The tokens so far; grows at its end only."""
+    """The tokens so far; append-only."""
 
     prompt_ids: list[int]
     token_ids: list[int] = field(default_factory=list)
@@ -48,7 +48,7 @@ class _Tape:
     turns: list[Mapping[str, Any]] = field(default_factory=list)
 
     def append(self, ids: Sequence[int], logprobs: Sequence[float] | None) -> None:
-        """A policy turn with its logprobs, or what the environment said with None."""
+        """Add a policy turn with its logprobs, or the environment's tokens with None."""
         if logprobs is not None and len(ids) != len(logprobs):
             raise ValueError(f"generate: {len(ids)} tokens with {len(logprobs)} logprobs")
         self.token_ids += ids
@@ -70,10 +70,10 @@ async def roll_out(
     problem_seed: int,
     seed: int,
 ) -> EnvRollout:
-    """One rollout. problem_seed chooses the problem (one a group), seed the samples of the policy.
+    """One rollout. problem_seed chooses the problem (one per group), seed the policy's samples.
 
-    A rollout over a limit and one whose environment raised EnvError come back as failures with
-    what they had; any other exception passes through.
+    A rollout that exceeds a limit or whose environment raised EnvError is returned as a failure
+    with the tokens so far; any other exception propagates.
     """
     began = time.monotonic()
     tape = _Tape([])
@@ -139,11 +139,11 @@ async def _run(
         if step.done:
             return RolloutStatus.FINISHED, "stop"
         if not step.messages:
-            raise ValueError(f"{type(env).__name__}.step: not done, so it must say something")
-        said = tokenizer.extend(step.messages, ids[-1])
-        if len(tape.token_ids) + len(said) < left:
-            tape.append(said, None)
-        elif turn + 1 < limits.max_turns:  # what no turn can answer is not kept
+            raise ValueError(f"{type(env).__name__}.step: not done, so it must return messages")
+        added = tokenizer.extend(step.messages, ids[-1])
+        if len(tape.token_ids) + len(added) < left:
+            tape.append(added, None)
+        elif turn + 1 < limits.max_turns:  # messages that no turn can answer are left out
             return RolloutStatus.TRUNCATED, "length"
     return RolloutStatus.TURN_LIMIT, "abort"
 
@@ -173,7 +173,7 @@ def _log(text: str, step: Step, seconds: float) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One rollout to do; an Env holds the state of one rollout, so none may be in two jobs."""
+    """One rollout to do; each job needs its own Env, which holds the state of one rollout."""
 
     env: Env
     problem_seed: int
@@ -188,8 +188,8 @@ async def roll_out_many(
     *,
     concurrency: int | None = None,
 ) -> list[EnvRollout]:
-    """All rollouts in order, `concurrency` at a time (None: all); the wall clock of each begins
-    with its own start. The first exception that is no failure ends them all and is raised."""
+    """All rollouts in order, `concurrency` at a time (None: all); each one's wall clock starts when
+    it does. The first exception other than a rollout failure ends them all and is raised."""
     if len({id(job.env) for job in jobs}) != len(jobs):
         raise ValueError("roll_out_many: an Env is in two jobs; each needs its own")
     slots = asyncio.Semaphore(concurrency or max(1, len(jobs)))

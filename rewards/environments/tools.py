@@ -1,8 +1,8 @@
 """Tools a policy may call, and the environment that carries the calls out.
 
-A call is `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, one JSON object a line. What
-a tool answers is text; a call that makes no sense is answered with words that say so, and only a
-tool's own breakdown (EnvError) ends the rollout.
+A call is `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, one JSON object per line. A
+tool answers with text; an invalid call is answered with an error message, and only a tool that
+itself fails (EnvError) ends the rollout.
 """
 
 import random
@@ -58,7 +58,7 @@ class PythonTool:
         self._level, self._shown = level, shown
 
     async def __call__(self, arguments: Mapping[str, Any]) -> str:
-        """Its output, and how it ended unless well."""
+        """The program's output, and its status unless it succeeded."""
         code = arguments.get("code")
         if not isinstance(code, str):
             raise ValueError("the argument `code` must be a text")
@@ -161,7 +161,7 @@ class ToolEnv:
 def arithmetic_problem(
     seed: int, *, operations: int = 4, digits: int = 3, split: str = "train"
 ) -> ToolProblem:
-    """An expression that is tedious by hand; whole numbers, + - * and parentheses."""
+    """An expression that is tedious by hand; integers, + - * and parentheses."""
     rng = random.Random(f"arithmetic/{split}/{seed}")
     expression = str(rng.randint(2, 10**digits - 1))
     for _ in range(operations):

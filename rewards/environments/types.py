@@ -1,4 +1,4 @@
-"""What an environment owes, what a rollout through one is, and how it may end."""
+"""The interfaces of an environment, and the result of a rollout through one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,30 +13,30 @@ Message = Mapping[str, str]
 
 
 class EnvError(RuntimeError):
-    """The environment's own means failed (a server, a sandbox); the rollout is masked.
+    """A server or sandbox that the environment depends on failed; the rollout is masked.
 
-    Any other exception out of an environment is a bug in it and stops the run.
+    Any other exception from an environment is a bug in it and stops the run.
     """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What one assistant turn led to."""
+    """The environment's response to one assistant turn."""
 
     messages: Sequence[Message] = ()
     """What the tool, the user or the environment says next; needed unless done."""
     reward: float = math.nan
-    """Of this turn; NaN where this turn has none."""
+    """The turn's reward; NaN if it has none."""
     done: bool = False
     info: Mapping[str, Any] = field(default_factory=dict)
-    """For logs: the last step's may carry `final`, the reward of the whole rollout."""
+    """For logs: the last step's may carry `final`, the reward of the complete rollout."""
 
 
 class Env(Protocol):
-    """One rollout's world. Methods must await what is slow: blocking stalls every rollout."""
+    """The state of one rollout. Methods must await slow work: blocking stalls every rollout."""
 
     stop: tuple[str, ...]
-    """Strings that end an assistant turn, beside the model's own end tokens."""
+    """Strings that end an assistant turn, besides the model's own end tokens."""
 
     async def reset(self, seed: int) -> Sequence[Message]:
         """The first prompt; equal seeds give equal problems."""
@@ -48,7 +48,7 @@ class Env(Protocol):
 
 
 class TurnTokenizer(Protocol):
-    """Messages to tokens, by pieces; see chat.ChatTokenizer."""
+    """Encodes messages piece by piece; see chat.ChatTokenizer."""
 
     def open(self, messages: Sequence[Message]) -> list[int]:
         """The first prompt, up to where the assistant begins."""
@@ -81,7 +81,7 @@ class RolloutStatus(StrEnum):
 
     FINISHED = "finished"
     TRUNCATED = "truncated"
-    """The token budget or the model's context ended it; its rewards stand, as in single-turn
+    """The token budget or the model's context ended it; its rewards count, as in single-turn
     tasks."""
     TURN_LIMIT = "turn_limit"
     WALL_CLOCK = "wall_clock"
@@ -111,12 +111,12 @@ class RolloutLimits:
 
     max_turns: int = 8
     wall_s: float = 120.0
-    """Sampling, tools and waiting together."""
+    """Wall-clock seconds: sampling, tools and waiting together."""
     tokens_per_turn: int = 512
     total_tokens: int = 4096
-    """Everything after the first prompt: all turns and all that the environment says."""
+    """All tokens after the first prompt: the policy's turns and the environment's messages."""
     context_tokens: int | None = None
-    """The first prompt and everything after it; in a run never more than the model's context."""
+    """The first prompt and all tokens after it; in a run at most the model's context."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -127,10 +127,10 @@ class RolloutLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvRollout:
-    """A whole rollout, token for token as it was sampled and conditioned on.
+    """A complete rollout with exactly the tokens that were sampled and conditioned on.
 
     prompt_ids + token_ids is the last turn's context plus the last turn: nothing was decoded and
-    encoded again. The four vectors have one entry a token of token_ids.
+    encoded again. The four vectors have one entry per token of token_ids.
     """
 
     prompt_ids: tuple[int, ...]
@@ -140,9 +140,9 @@ class EnvRollout:
     policy_mask: tuple[bool, ...]
     """False on tokens that a tool, a user or the environment wrote."""
     turn_index: tuple[int, ...]
-    """The assistant turn; what the environment says counts to the turn it answers."""
+    """Index of the assistant turn; the environment's tokens count to the turn they answer."""
     turn_rewards: tuple[float, ...]
-    """One a turn, NaN where a turn has none, and for every turn of a failed rollout."""
+    """One per turn; NaN for a turn without one, and for every turn of a failed rollout."""
     finish: Finish
     status: RolloutStatus
     error: str
@@ -153,13 +153,13 @@ class EnvRollout:
 
     @property
     def final(self) -> float:
-        """The reward of the whole: `final` of the last turn's info, else the sum over turns.
+        """The reward of the rollout: `final` of the last turn's info, else the sum over turns.
 
         NaN for a failed rollout.
         """
         if self.status.is_failure:
             return math.nan
-        told = self.turns[-1]["info"].get("final") if self.turns else None
-        if told is not None:
-            return float(told)
+        final = self.turns[-1]["info"].get("final") if self.turns else None
+        if final is not None:
+            return float(final)
         return math.fsum(reward for reward in self.turn_rewards if not math.isnan(reward))

@@ -1,5 +1,5 @@
-"""Rewards that ask a server: a judge behind any OpenAI-compatible one, and POLAR's.
+"""Rewards from a server: a judge model behind any OpenAI-compatible one, and POLAR.
 
-Nothing a server does becomes a score by accident: busy, slow, cut and broken replies are tried
-again inside one deadline where that may help, and are infra_error after it.
+A server's failure never becomes a score: busy, slow, cut and broken replies are retried within one
+deadline where that may help, and are then infra_error.
 """

@@ -17,15 +17,15 @@ class ChatReply:
 
     text: str
     key: str
-    """SHA-256 of the whole request: model, messages, every sampling option."""
+    """SHA-256 of the request: model, messages, every sampling option."""
     cached: bool
 
 
 class ChatModel:
     """`ask(messages)` from one event loop at a time.
 
-    Equal requests are sent once, also while the first is still under way; failures are not kept.
-    seed and temperature go into the request; whether they make replies equal is the server's doing.
+    Equal requests are sent once, even while the first is in flight; failures are not cached. seed
+    and temperature go into the request; whether they make replies equal depends on the server.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ChatModel:
             self._cache.popitem(last=False)
 
     def forget(self, key: str) -> None:
-        """Drop a reply that turned out to be of no use."""
+        """Drop an unusable reply from the cache."""
         self._cache.pop(key, None)
 
     async def close(self) -> None:
@@ -99,5 +99,5 @@ def _content(reply: Any) -> str:
     except (KeyError, IndexError, TypeError) as error:
         raise RemoteError(f"chat reply without choices[0].message: {str(reply)[:300]}") from error
     if not isinstance(text, str) or finish != "stop":
-        raise RemoteError(f"chat reply of finish_reason {finish!r}: {str(text)[:300]!r}")
+        raise RemoteError(f"chat reply with finish_reason {finish!r}: {str(text)[:300]!r}")
     return text

@@ -1,8 +1,8 @@
 """JSON over HTTP to a server that may be slow, busy, broken or gone.
 
-Retries only what may pass by itself: 408, 429, 5xx, timeouts and cut connections; with backoff,
-inside one total deadline. Everything else is an error at once. The caller turns RemoteError into
-the status infra_error: a server's failure is never a score.
+Retries only failures that may be temporary: 408, 429, 5xx, timeouts and dropped connections, with
+backoff, within one total deadline. Everything else is an error at once. The caller turns
+RemoteError into the status infra_error: a server's failure is never a score.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ _BACKOFF_S, _BACKOFF_CAP_S = 0.25, 8.0
 
 
 class RemoteError(RuntimeError):
-    """No usable reply; the message says from where, after how many tries, and why."""
+    """No usable reply; the message gives the server, the number of tries and the reasons."""
 
 
-class _Passing(Exception):
+class _Temporary(Exception):
     """A failure worth another try, with the wait the server asked for."""
 
     def __init__(self, reason: str, wait_s: float = 0.0) -> None:
@@ -31,9 +31,9 @@ class _Passing(Exception):
 class HttpClient:
     """Posts JSON to paths under one base URL. Usable from one event loop at a time.
 
-    api_key_env names an environment variable; a key itself never stands in a config.
-    attempt_s bounds one try, the deadline of `post` all of them together, counted from when one of
-    the `concurrency` slots is free.
+    api_key_env names an environment variable, so that no config holds a key. attempt_s bounds one
+    try, the deadline of `post` all tries together, from when one of the `concurrency` slots is
+    free.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class HttpClient:
                 for attempt in range(self._retries + 1):
                     try:
                         return await self._attempt(http, path, body)
-                    except _Passing as passing:
-                        tries.append(str(passing))
+                    except _Temporary as failure:
+                        tries.append(str(failure))
                         if attempt < self._retries:
-                            await asyncio.sleep(max(passing.wait_s, self._backoff(attempt)))
+                            await asyncio.sleep(max(failure.wait_s, self._backoff(attempt)))
         except TimeoutError:
             tries.append(f"the deadline of {deadline_s:g} s")
         seen = ", then ".join(tries[-3:])
@@ -93,17 +93,17 @@ class HttpClient:
             ):
                 text = await self._read(reply)
         except (httpx.TransportError, TimeoutError) as error:
-            raise _Passing(f"{type(error).__name__} {error}".strip()) from error
+            raise _Temporary(f"{type(error).__name__} {error}".strip()) from error
         except httpx.DecodingError as error:
             raise RemoteError(f"{self.base_url}{path}: a garbled reply: {error}") from error
         if reply.status_code in _RETRIED or reply.status_code >= 500:
-            raise _Passing(f"HTTP {reply.status_code}", _retry_after(reply.headers))
+            raise _Temporary(f"HTTP {reply.status_code}", _retry_after(reply.headers))
         if reply.status_code != 200:
             raise RemoteError(f"{self.base_url}{path}: HTTP {reply.status_code}: {text[:300]!r}")
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise RemoteError(f"{self.base_url}{path}: the reply is no JSON: {error}") from error
+            raise RemoteError(f"{self.base_url}{path}: the reply is not JSON: {error}") from error
 
     async def _read(self, reply: Any) -> bytes:
         text = bytearray()
@@ -132,6 +132,6 @@ class HttpClient:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds the server asked to wait; 0 where it says nothing or gives a date."""
+    """Seconds the server asked to wait; 0 if it gives none or a date."""
     value = headers.get("retry-after", "")
     return float(value) if value.replace(".", "", 1).isdecimal() else 0.0

@@ -1,8 +1,8 @@
-"""A language model as judge. What it is shown is data: marked off, and never to be obeyed.
+"""A language model as judge. The texts it grades are marked off as data, never instructions.
 
-Each text stands between two lines that carry a hash of all the texts, so that no text can hold its
-own end mark. That and the instruction make injection harder, not impossible: a judge can still be
-talked round. Watch its agreement with a rule where both apply, and prefer a rule where one exists.
+Each text stands between two lines that carry a hash of all the texts, so that no text can contain
+its own end mark. That and the instruction make injection harder, not impossible: a judge can still
+be fooled. Watch its agreement with a rule where both apply, and prefer a rule where one exists.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ DEFAULT_RUBRIC = (
 
 
 def mark_off(texts: Mapping[str, str]) -> str:
-    """The texts one after another between lines that none of them can contain."""
+    """The texts one after another, between marker lines that none of them can contain."""
     code = hashlib.sha256(json.dumps(list(texts.items())).encode()).hexdigest()[:20]
     blocks = [f"BEGIN {name} {code}\n{text}\nEND {name} {code}" for name, text in texts.items()]
     return "\n\n".join(blocks)
@@ -67,9 +67,9 @@ class Judge:
         self.prompt_hash = hashlib.sha256(self._instruction.encode()).hexdigest()[:16]
 
     async def grade(self, texts: Mapping[str, str]) -> tuple[float, dict[str, Any]]:
-        """The grade and what to log; RemoteError when no usable reply came.
+        """The grade and details for the log; RemoteError when no usable reply came.
 
-        A reply that holds no grade is not asked for again: at temperature 0 it would be the same.
+        A reply without a grade is not retried: at temperature 0 it would be the same.
         """
         messages = [
             {"role": "system", "content": self._instruction},
@@ -91,13 +91,13 @@ class Judge:
 
 
 class JudgeReward:
-    """Component `judge` in 0 to 1; correct from `threshold` on.
+    """Component `judge` in 0 to 1; correct from `threshold` up.
 
-    The question is the last user message, the reference `sample.gold` where there is one (a
-    structured one as JSON) and `reference` is true. compare_with: the component of a rule to be
-    measured against; see rlnorm.rewards.agreement. The other options are ChatModel's; deadline_s
-    is one grade's.
-    An answer that never left its reasoning, or is empty, scores 0 without a request.
+    The judge sees the last user message as the question and, if `reference` is true, `sample.gold`
+    as the reference (a structured one as JSON). compare_with: the component of a rule to compare
+    with; see rlnorm.rewards.agreement. deadline_s bounds one grade; the other options are
+    ChatModel's.
+    An answer that is empty or whose reasoning never ends scores 0 without a request.
     """
 
     components = ("judge",)
@@ -136,7 +136,7 @@ class JudgeReward:
         self.compare_with = compare_with
 
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
-        """One Score a sample, in order; a server's failure is infra_error, for its sample alone."""
+        """One Score per sample, in order; a server's failure is infra_error for its sample."""
         return list(await asyncio.gather(*(self._score(sample) for sample in batch)))
 
     async def _score(self, sample: Sample) -> Score:

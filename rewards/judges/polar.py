@@ -1,10 +1,10 @@
 """POLAR: a reward model that compares a candidate with a reference trajectory, over its server.
 
-Source: arXiv:2507.05197 and the client of InternLM/POLAR. One text a candidate:
+Source: arXiv:2507.05197 and the client of InternLM/POLAR. One text per candidate:
     prompt \\n reference <|reward|> prompt \\n candidate [UNUSED_TOKEN_130]
-Departures: the markers are taken out of prompt, reference and candidate, which could otherwise
-forge a comparison; requests are batched and a failure is infra_error for its batch, where the
-released client prints the texts, tries eight times in 1.6 s and returns None.
+Departures: the markers, which could forge a comparison, are removed from prompt, reference and
+candidate; requests are batched and a failure is infra_error for its batch, where the released
+client prints the texts, tries eight times in 1.6 s and returns None.
 Scores are unbounded and uncalibrated (about 0 for an equal answer, -11 for a wrong one with the
 7B model): normalise them within the group, never add them raw to a 0/1 reward.
 """
@@ -24,7 +24,7 @@ _SERVERS = ("sglang", "vllm", "lmdeploy")
 
 
 class Tokenizer(Protocol):
-    """What truncation needs of a tokenizer."""
+    """The tokenizer methods that truncation uses."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids."""
@@ -72,14 +72,14 @@ def read_scores(reply: Any, server: str, count: int) -> list[float]:
             values = [_last(item["data"]) for item in items]
         scores = [float(value) for value in values]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise RemoteError(f"{server} reply of another shape: {str(reply)[:300]}") from error
+        raise RemoteError(f"{server} reply of unexpected shape: {str(reply)[:300]}") from error
     if len(scores) != count or not all(math.isfinite(score) for score in scores):
         raise RemoteError(f"{server} reply holds {scores[:8]}: needs {count} finite numbers")
     return scores
 
 
 def _last(value: Any) -> Any:
-    """The pooled number: vLLM gives a vector for each token or for the whole, lmdeploy either."""
+    """The pooled number; vLLM and lmdeploy nest it in a vector per token or per text."""
     while isinstance(value, list):
         value = value[-1]
     return value
@@ -90,8 +90,8 @@ class PolarReward:
 
     server: "sglang" (/classify), "vllm" or "lmdeploy" (/pooling). tokenizer: a name for
     transformers, or an object with encode and decode; without one texts are sent uncut and the
-    server must hold them. An answer that never left its reasoning is scored as an empty one.
-    Status `correct` only says that there is a score.
+    server must hold them. An answer whose reasoning never ends is scored as an empty one.
+    Status `correct` only means that there is a score.
     """
 
     components = ("polar",)
@@ -123,7 +123,7 @@ class PolarReward:
         self._batch_size, self._deadline_s = batch_size, deadline_s
 
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
-        """One Score a sample, in order."""
+        """One Score per sample, in order."""
         chunks = [batch[i : i + self._batch_size] for i in range(0, len(batch), self._batch_size)]
         scored = await asyncio.gather(*(self._score_chunk(chunk) for chunk in chunks))
         return [score for chunk in scored for score in chunk]

@@ -1,4 +1,4 @@
-"""How much a verdict may cost, and the errors that say an answer is beyond it."""
+"""The cost limits of one verdict, and the errors for answers beyond them."""
 
 import threading
 
@@ -7,9 +7,9 @@ MAX_ANSWER_CHARS = 4000
 MAX_TOKENS = 1500
 MAX_DEPTH = 40
 MAX_DIGITS = 4000
-"""Of one number literal; Python refuses text to int beyond 4300."""
+"""Of one number literal; Python refuses to read integers beyond 4300."""
 MAX_BITS = 1 << 17
-"""Of any exact integer met on the way."""
+"""Of any exact integer in a computation."""
 MAX_FACTORIAL = 5000
 MAX_EXPONENT = 1.0e6
 """Of |exponent * log2(base)| and of any argument of exp or a circular function, in numerics."""
@@ -18,11 +18,11 @@ MAX_ITEMS = 64
 
 
 MAX_WORK = 20_000
-"""Of one verdict: one unit a node visited, more for long integers; about 0.2 s."""
+"""Of one verdict: one unit per visited node, more for long integers; about 0.2 s."""
 
 
 class Unparsable(Exception):
-    """The text is no expression of the allowed language."""
+    """The text is not an expression of the allowed language."""
 
 
 class UnknownCommand(Unparsable):
@@ -57,5 +57,5 @@ def spend(bits: int = 0) -> None:
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text as a set: how the allow-lists are written."""
+    """The words of a text as a set; the allow-lists are written this way."""
     return frozenset(text.split())

@@ -50,7 +50,7 @@ def is_finite_decimal(value: Fraction) -> bool:
 
 
 def rationals_equal(a: Fraction, b: Fraction, *, decimal: bool, policy: Policy) -> bool:
-    """a is the gold. Exact, but a decimal meets a fraction it cannot spell at six places."""
+    """a is the gold. Exact, except that a decimal may be a fraction rounded at six places."""
     if a == b:
         return True
     gap, size = abs(a - b), max(abs(a), abs(b))
@@ -93,7 +93,7 @@ def numeric_equal(a: Node, b: Node, policy: Policy, signs: tuple[int, int] = (1,
     if len(names) > 12:
         raise OverBudget(f"{len(names)} symbols")
     literal = {_any_decimal(n): n for n in (a, b)}
-    # one side a rounded decimal, the other exact: only then is rounding allowed for
+    # rounding is allowed only between a rounded decimal and an exact value
     decimal = len(literal) == 2 and exact(literal[True]) is not None
     complex_ = has_kind(a, "i") or has_kind(b, "i") or not names
     agreed = 0
@@ -123,7 +123,7 @@ def _at(node: Node, point: dict[str, str], sign: int, digits: int) -> tuple[Any,
 
 
 def _both_vanish(a: Node, b: Node, point: dict[str, str], signs: tuple[int, int]) -> bool:
-    """Tell 0 from tiny: at three times the digits a true 0 is three times as small."""
+    """Distinguish 0 from a tiny value: with three times the digits only a true 0 shrinks."""
     left, right = _at(a, point, signs[0], 3 * DIGITS), _at(b, point, signs[1], 3 * DIGITS)
     if left is None or right is None:
         return False
@@ -141,7 +141,7 @@ _STRUCTURES = words(
 def values_equal(a: Node, b: Node, policy: Policy, signs: tuple[int, int] = (1, 1)) -> bool:
     """Equality of two expressions without structure."""
     if a == b and signs[0] == signs[1]:
-        exact(a, signs[0])  # undefined equals nothing, itself included
+        exact(a, signs[0])  # raises Undefined: what has no value equals nothing, not even itself
         return True
     x, y = exact(a, signs[0]), exact(b, signs[1])
     if x is not None and y is not None:

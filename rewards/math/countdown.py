@@ -34,7 +34,7 @@ def evaluate(expression: str) -> tuple[Fraction, list[int]]:
 
 
 def check_countdown(completion: str, nums: Sequence[int], target: int) -> Verdict:
-    """Exact rational value, every given number once; `expression = target` is read as well."""
+    """Exact rational value, every given number once; `expression = target` is accepted too."""
     found = extract(completion)
     if found.answer is None:
         status = Status.WRONG if found.rejected else Status.NO_ANSWER

@@ -159,8 +159,8 @@ def _call(name: str, values: list[Fraction | None]) -> Fraction | None:
     if name in _ANY:
         found = _ANY[name](*(values if len(values) > 1 or name not in ("max", "min") else [values]))
         return found if found is None else Fraction(found)
-    whole = _integers(values)
-    return _WHOLE[name](*whole) if name in _WHOLE and whole else None
+    integers = _integers(values)
+    return _WHOLE[name](*integers) if name in _WHOLE and integers else None
 
 
 def symbols(node: Any) -> frozenset[str]:
@@ -252,7 +252,7 @@ class Numeric:
             raise OverBudget("a power")
         odd_root = rational is not None and rational.denominator % 2 and rational.denominator > 1
         if odd_root and not self.mp.im(base) and self.mp.re(base) < 0:
-            # the real branch, as school takes it: (-8)^(1/3) is -2
+            # the real branch, as taught in school: (-8)^(1/3) is -2
             value = self.mp.power(-self.mp.re(base), power)
             return -value if rational.numerator % 2 else value  # type: ignore[union-attr]  # odd_root implies one
         return self.mp.power(base, power)

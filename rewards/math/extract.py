@@ -41,7 +41,7 @@ _DENIAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """answer None: nothing claims to be one (`why` says so); rejected: it is there but void."""
+    """answer is None if nothing claims to be one (`why` says so); rejected: it is unusable."""
 
     answer: str | None
     why: str = ""
@@ -80,7 +80,7 @@ def _joined(text: str, boxes: list[Box]) -> list[Box]:
 
 
 def _inner(content: str) -> str:
-    """A box in a box stands for its content."""
+    """A nested box is replaced by its content."""
     for _ in range(8):
         inner = find_boxes(content)
         if len(inner) != 1 or inner[0].content is None:
@@ -141,7 +141,7 @@ def _marked(text: str) -> str | None:
 
 
 def _stated(line: str) -> str:
-    """What follows the first marker, or a later one of the line that names a value, no remark."""
+    """The text after the line's last marker that precedes a value, else after its first marker."""
     for later in reversed(_AGAIN.split(line)[1:]):
         value = _one_formula(later) or _first_sentence(later)
         if _VALUE.search(value) and not _DENIAL.search(value) and _is_plain(value):
@@ -170,7 +170,7 @@ def _hashed(text: str) -> str | None:
 
 
 def _without_stop(text: str) -> str:
-    """Without the stop tokens a tokenizer left at the end, as in `5<|im_end|>`."""
+    """Without the stop tokens that a tokenizer left at the end, as in `5<|im_end|>`."""
     while True:
         start = text.rfind("<|") if text.endswith("|>") else len(text)
         start = len(text) - 4 if text.endswith("</s>") else start

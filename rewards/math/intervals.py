@@ -37,7 +37,7 @@ def pieces(region: Node) -> tuple[Node, ...]:
 
 
 def _alternatives(relations: tuple[Node, ...]) -> tuple[Node, ...]:
-    """`x < 1 or x > 3` as spans; as they came where they meet, for that may mean `and`."""
+    """`x < 1 or x > 3` as spans; unchanged if they overlap, since that may mean `and`."""
     spans = [as_region(relation) for relation in relations]
     if len(symbols(relations)) != 1 or any(s is None or s[0] != "tuple" for s in spans):
         return relations
@@ -57,7 +57,7 @@ def _place(node: Node) -> Any:
 
 
 def _merged(parts: list[Node]) -> tuple[Node, ...]:
-    """Intervals and points sorted and joined; as they came where an end has no position."""
+    """Intervals and points sorted and joined; unchanged if an end has no position."""
     spans = []
     for part in parts:
         ends = part[3] if part[0] == "tuple" else (part, part)

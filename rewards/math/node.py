@@ -1,4 +1,4 @@
-"""What the parser and its leaves share: a node, and what a leaf calls of the parser."""
+"""What the parser and its leaves share: the node type, and the parser methods leaves call."""
 
 from typing import Any, Protocol
 

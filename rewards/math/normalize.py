@@ -106,7 +106,7 @@ def strip_dollars(text: str) -> str:
 
 
 def normalize(answer: str, *, thousands: bool = True) -> str:
-    """The spelling the tokenizer reads; no meaning is added or lost but layout and currency."""
+    """The spelling that the tokenizer reads; only layout and currency signs are lost."""
     text = clean_unicode(answer)
     text = _strip_markup(strip_dollars(text))
     if currency := _CURRENCY.match(text):
@@ -150,7 +150,7 @@ def _repeating(match: re.Match[str]) -> str:
 
 
 def _strip_markup(text: str) -> str:
-    """Without Markdown emphasis around the whole; `9**9` in the middle stays a power."""
+    """Without Markdown emphasis around the complete text; `9**9` in the middle stays a power."""
     text = text.strip()
     while text.startswith(_MARKUP) or text.endswith(_MARKUP):
         for mark in _MARKUP:

@@ -60,7 +60,7 @@ class Parser:
         return token.text
 
     def answer(self) -> Node:
-        """The whole text."""
+        """The complete text."""
         node = self.statements()
         if self.peek().kind != "end":
             token = self.peek()
@@ -319,7 +319,7 @@ class Parser:
         return self.atom()
 
     def atom(self) -> Node:
-        """The smallest complete thing."""
+        """A literal, symbol, bracket or command."""
         return parse_atom(self)
 
     def bracket(self) -> Node:

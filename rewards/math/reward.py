@@ -21,7 +21,7 @@ _CACHE = 50_000
 
 
 class MathVerifier:
-    """Layers 1 to 3 here, layer 4 in the pool; remembers what the pool said."""
+    """Layers 1 to 3 here, layer 4 in the pool, whose results are cached."""
 
     def __init__(self, pool: Pool | None = None, deadline_s: float = 1.5) -> None:
         self._deadline_s = deadline_s
@@ -32,7 +32,7 @@ class MathVerifier:
             self.attach(pool)
 
     def attach(self, pool: Pool) -> None:
-        """Use this pool for layer 4; without one, what needs it stays unparsable."""
+        """Use this pool for layer 4; without one, answers that need it stay unparsable."""
         self._pool, self._call = pool, pool.register(_SYMBOLIC)
 
     async def verify(self, items: Sequence[tuple[str, str, Policy]]) -> list[tuple[Verdict, float]]:
@@ -44,7 +44,7 @@ class MathVerifier:
             start = time.perf_counter()
             try:
                 verdict = verify(gold, completion, policy)
-            except Exception as error:  # a fault of ours: recorded and counted, never a 0
+            except Exception as error:  # a bug of ours: recorded and counted, never a 0
                 verdict = Verdict(Status.INFRA_ERROR, "text", f"{type(error).__name__}: {error}")
             out.append((verdict, time.perf_counter() - start))
         return await self.settle(out)
@@ -126,7 +126,7 @@ class MathReward:
         self._verifier.attach(pool)
 
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
-        """One Score a sample."""
+        """One Score per sample."""
         items, owners = [], []
         for index, sample in enumerate(batch):
             policy = check_policy(self._policy | dict(sample.meta.get("policy") or {}), "policy")

@@ -43,7 +43,7 @@ def equal(gold: Node, pred: Node, policy: Policy) -> bool:
 
 
 def _bare(node: Node) -> Node:
-    """Without what means nothing at the top: one-element brackets, text labels."""
+    """Without outer parts that carry no meaning: one-element brackets, text labels."""
     while True:
         if node[0] == "unit" and not node[2]:
             node = node[1]
@@ -238,13 +238,13 @@ def _with_relation(gold: Node, pred: Node, policy: Policy) -> bool:
 
 
 def _is_total(relation: Node) -> bool:
-    """True for `m + n = 5`: the sum of names that was asked for."""
+    """True for `m + n = 5`: a sum of names, as a question may ask for."""
     total = relation[2][0]
     return relation[1] == ("=",) and total[0] == "add" and all(n[0] == "sym" for n in total[1])
 
 
 def _rounded(relation: Node) -> tuple[Node, ...]:
-    r"""Both ends of `\sqrt{2} \approx 1.414`, where no decimal spells the first; else nothing."""
+    r"""Both sides of `\sqrt{2} \approx 1.414` if no decimal equals the first exactly, else ()."""
     value, decimal = sides = relation[2][-2:]
     plain = relation[1][-1] == "~" and is_plain(value) and is_plain(decimal)
     if not plain or not set(relation[1]) <= {"=", "~"} or symbols(sides):

@@ -29,7 +29,7 @@ _LITERAL = re.compile(r"\d+")
 
 
 def allowed(text: str) -> bool:
-    """Short, made of known commands, with no number or tower that is a bomb at first sight."""
+    """True for a short text of known commands without an obviously huge number or power tower."""
     if len(text) > MAX_CHARS or text.count("^") > 12 or _TOWER.search(text):
         return False
     if any(c not in _COMMANDS for c in _COMMAND.findall(text)):
@@ -46,7 +46,7 @@ class Symbolic:
     """(gold, answer) -> True when math-verify calls them equal and a finer check agrees."""
 
     def warm(self) -> None:
-        """Import and build the parser before any clock runs."""
+        """Import and build the parser before any deadline starts."""
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
         if not self(("\\frac{1}{2}", "\\int_0^1 x dx")):
             raise RuntimeError("math-verify does not work in this worker")

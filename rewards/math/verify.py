@@ -43,7 +43,7 @@ _POLICY_VALUES = {"percent": ("ignore", "value", "strict"), "units": ("agree", "
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """layer says who decided: text, number, choice, structure, countdown or symbolic."""
+    """layer: which one decided: text, number, choice, structure, countdown or symbolic."""
 
     status: Status
     layer: str
@@ -98,7 +98,7 @@ def text_key(normalized: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parsed(answer: str, thousands: bool) -> Node | str:
-    """The node, or a text that starts with ! over budget, ? unknown command, . unreadable."""
+    """The node, or a text starting with ! (over budget), ? (unknown command) or . (unreadable)."""
     try:
         return parse(normalize(answer, thousands=thousands))
     except OverBudget as error:
@@ -145,7 +145,7 @@ def _compare_texts(gold: str, answer: str, policy: Policy) -> Verdict:
     if left == right or keys[0] == keys[1]:
         return _verdict(True, "text", answer)
     if all(_CAPITALS.fullmatch(_STYLE.sub(r"\1", text).strip()) for text in (left, right)):
-        return _verdict(False, "text", answer)  # words or orders, not products of letters
+        return _verdict(False, "text", answer)  # capital letters are words, not products
     if _DATE.fullmatch(left):
         return _verdict(False, "text", answer)
     found = _structured(_SAID.get(keys[0], gold), _SAID.get(keys[1], answer), policy)
@@ -181,7 +181,7 @@ def _verdict(same: bool, layer: str, answer: str) -> Verdict:
 
 
 def verify(gold: str, completion: str, policy: Policy = _EXACT) -> Verdict:
-    """Layers 1 to 3 on a gold (bare or a whole reference text) and a model's response."""
+    """Layers 1 to 3 on a gold (bare or a full reference text) and a model's response."""
     bare = extract_gold(gold)
     if not bare:
         return Verdict(Status.GOLD_ERROR, "text", "the gold answer is empty")

@@ -33,11 +33,11 @@ _WAYS_OUT = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level1Facts:
-    """What a working level 1 has on this host beside its namespaces."""
+    """Which optional parts of level 1 work on this host."""
 
     seccomp: bool
     proc: bool
-    """False: no /proc inside, so the memory of a tree is limited a process at a time only."""
+    """False: no /proc inside, so memory is limited per process but not for all together."""
     pids_cgroup: bool
 
 
@@ -56,7 +56,7 @@ def _try_level1(seccomp: bool) -> dict[str, str]:
 
 @functools.cache
 def probe() -> Level1Facts:
-    """Try level 1 once a process; SandboxUnavailable says what is missing and what to do."""
+    """Try level 1 once per process; SandboxUnavailable says what is missing and what to do."""
     if not sys.platform.startswith("linux"):
         raise SandboxUnavailable(
             f"sandbox level 1: needs Linux, this is {sys.platform}. {_WAYS_OUT}"
@@ -106,10 +106,10 @@ def run(
 ) -> SandboxResult:
     """Run argv in a folder that holds the files; any thread may call it.
 
-    read_only: more folders of the host to show inside (a virtual environment, a compiler); the
-    program must be able to read them as `nobody` where root starts it.
-    Raises SandboxUnavailable where the level cannot be had and SandboxError where the sandbox
-    failed or argv[0] could not be started; what the program did never raises.
+    read_only: more folders of the host to show inside (a virtual environment, a compiler); if root
+    starts the program, it must be able to read them as `nobody`.
+    Raises SandboxUnavailable if the host does not support the level, and SandboxError if the
+    sandbox failed or argv[0] could not be started; nothing that the program does raises.
     """
     return _prepare(files, argv, stdin, limits, level, read_only).finish()
 

@@ -1,6 +1,6 @@
 """A cgroup for each run where this process may make one: the pids limit, and memory on version 2.
 
-A second fence beside RLIMIT_NPROC. On most hosts an ordinary user may not make cgroups; then a run
+A second limit besides RLIMIT_NPROC. On most hosts an ordinary user may not make cgroups; then a run
 has none, and `probe` says so.
 """
 
@@ -52,7 +52,7 @@ def parent() -> Path | None:
 
 @contextlib.contextmanager
 def limited(limits: Limits) -> Iterator[list[str]]:
-    """Folders of cgroups with the limits, for the jail to enter; empty where none can be had."""
+    """Folders of cgroups with the limits, for the jail to enter; empty if none can be made."""
     folder = parent()
     if folder is None:
         yield []
@@ -70,13 +70,13 @@ def limited(limits: Limits) -> Iterator[list[str]]:
 
 
 def _remove(own: Path) -> None:
-    """The last process of a run may still be on its way out of the cgroup."""
+    """Remove a run's cgroup, waiting for its last process to leave."""
     deadline = time.monotonic() + 2
     while True:
         try:
             own.rmdir()
         except FileNotFoundError:
-            return  # the jail did it
+            return  # the jail removed it
         except OSError:
             if time.monotonic() >= deadline:
                 raise

@@ -1,7 +1,7 @@
-"""Levels 0 and 1 from the caller's side: one jail process a run, in the main thread or any other.
+"""Levels 0 and 1 from the caller's side: one jail process per run, in the main thread or any other.
 
 No signals, no threads, no global state: a run is a child process, three pipes and a socket, and
-closing the socket is what ends it. So it works in threads, event loops and Ray actors alike.
+closing the socket ends it. So it works in threads, event loops and Ray actors alike.
 """
 
 import contextlib
@@ -99,7 +99,7 @@ class LocalRun:
         self._taken: dict[str, bytearray] = {}
         self._control: socket.socket | None = None
         self.facts: dict[str, str] = {}
-        """What the jail said of itself, for the probe."""
+        """What the jail reported about itself, for the probe."""
 
     def kill(self) -> None:
         """End the run from another thread; `finish` then returns soon."""
@@ -112,7 +112,7 @@ class LocalRun:
         """Run to the end, the limit or `kill`; SandboxError when the jail gives no report."""
         try:
             return self._finish()
-        except OSError as error:  # no process, file or cgroup to be had: nobody's verdict
+        except OSError as error:  # out of processes, files or cgroups: not the program's fault
             raise SandboxError(f"sandbox level {self._level}: {error}") from error
 
     def _finish(self) -> SandboxResult:
@@ -125,10 +125,10 @@ class LocalRun:
                 "env": _environment(folder),
                 "cgroups": folders,
             }
-            ours, theirs = socket.socketpair()
+            ours, child = socket.socketpair()
             with ours:
-                with theirs:
-                    process = self._launch(theirs)
+                with child:
+                    process = self._launch(child)
                 with process:
                     try:
                         return self._drive(process, ours, marshal.dumps(spec))

@@ -1,4 +1,4 @@
-"""Level 2: a server that speaks SandboxFusion's HTTP API (bytedance/SandboxFusion, /run_code).
+"""Level 2: a server with SandboxFusion's HTTP API (bytedance/SandboxFusion, /run_code).
 
 The program leaves this host. Departures from the reference client: one total deadline instead of
 three blind retries, and a reply that says the server itself failed is a SandboxError, not output.
@@ -26,8 +26,8 @@ _ENDED = {"Finished": SandboxStatus.OK, "TimeLimitExceeded": SandboxStatus.TIMEO
 class RemoteSandbox:
     """`run_async` with the arguments of the local one; argv must name an interpreter and a file.
 
-    Of the limits the server takes wall_s and memory_bytes; output_bytes is applied here, so a
-    reply as a whole must fit `max_reply_bytes` of the client. cpu_s and peak_rss_bytes are not
+    The server takes only wall_s and memory_bytes of the limits; output_bytes is applied here, so
+    the complete reply must fit `max_reply_bytes` of the client. cpu_s and peak_rss_bytes are not
     reported by the server and come back as NaN and 0.
     """
 
@@ -94,8 +94,8 @@ def _read_reply(reply: object, limits: Limits) -> SandboxResult:
     code, seconds = result.get("return_code"), result.get("execution_time") or 0.0
     numbers = isinstance(code, int | None) and isinstance(seconds, int | float)
     if not (numbers and all(isinstance(text, str) for text in texts)):
-        raise SandboxError(f"sandbox level 2: run_result of another shape: {str(result)[:300]}")
-    # what was no UTF-8 may come back as lone surrogates
+        raise SandboxError(f"sandbox level 2: run_result of unexpected shape: {str(result)[:300]}")
+    # bytes that are not UTF-8 may come back as lone surrogates
     stdout, stderr = (text.encode(errors="replace") for text in texts)
     status = _ENDED.get(result["status"], SandboxStatus.FAILED)
     if status is SandboxStatus.OK and code != 0:

@@ -7,27 +7,27 @@ from pathlib import PurePosixPath
 
 
 class SandboxError(RuntimeError):
-    """The sandbox itself failed; the program got no verdict. Never to be read as a wrong answer."""
+    """The sandbox itself failed; the program got no verdict. Not the same as a wrong answer."""
 
 
 class SandboxUnavailable(SandboxError):
-    """This host cannot give the level asked for; says what is missing and how to choose another."""
+    """This host does not support the level; says what is missing and how to choose another."""
 
 
 class SandboxStatus(StrEnum):
     """How a run ended."""
 
     OK = "ok"
-    """The program exited with code 0. That is all it says: the output is still the program's."""
+    """The program exited with code 0. This says nothing about its output."""
     FAILED = "failed"
     """Another exit code, or a signal."""
     TIMEOUT = "timeout"
-    """The wall-clock or the CPU limit; the whole process tree was killed."""
+    """The wall-clock or CPU limit was reached; all processes were killed."""
     MEMORY = "memory"
-    """The tree's resident memory passed the limit. A single process that cannot allocate more
-    sees ENOMEM first and usually ends as `failed`."""
+    """The process tree's resident memory exceeded the limit. A single process that cannot allocate
+    more sees ENOMEM first and usually ends as `failed`."""
     OUTPUT = "output"
-    """stdout or stderr passed the limit; what came before is kept."""
+    """stdout or stderr exceeded the limit; the output up to it is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,13 +36,13 @@ class Limits:
 
     wall_s: float = 10.0
     cpu_s: int = 5
-    """CPU seconds of one process, whole seconds: the kernel counts them so."""
+    """CPU seconds of one process; an integer, since the kernel counts in seconds."""
     memory_bytes: int = 512 << 20
     """Address space of one process, and resident memory of the tree (polled every 20 ms)."""
     disk_bytes: int = 64 << 20
     """All files together (level 1); the largest single file (level 0)."""
     output_bytes: int = 1 << 20
-    """Of stdout and of stderr, each."""
+    """Of stdout and stderr each."""
     processes: int = 32
     """Processes and threads alive at once."""
     open_files: int = 64
@@ -66,11 +66,11 @@ class SandboxResult:
     stdout: bytes
     stderr: bytes
     cpu_s: float
-    """User and system time of the whole tree."""
+    """User and system time of all processes."""
     wall_s: float
     """From the start of the program to its end, set-up left out."""
     peak_rss_bytes: int
-    """Largest of any process, or of the tree where polling saw more."""
+    """Largest of any process, or of the process tree if polling saw more."""
 
 
 def check_files(files: Mapping[str, str | bytes]) -> dict[str, bytes]:

@@ -41,7 +41,8 @@ def test_the_alarm_begins_where_the_arithmetic_says():
     agreement = after_98_rows_with_10_differences()
     loud = batch((70, RIGHT, RIGHT), (21, RIGHT, WRONG), (9, WRONG, RIGHT), groups=25)
     assert agreement.observe(*loud) == (
-        "differs from rule on 30 of 100 samples, before on 10 of 98; on 21 it alone says correct"
+        "differs from rule on 30 of 100 samples, before on 10 of 98; "
+        "only judge calls 21 of them correct"
     )
     assert (agreement.rows, agreement.differ, agreement.last) == (198, 40, 0.3)
 
@@ -100,7 +101,8 @@ def test_a_judge_behind_a_server_raises_it_through_the_scorer(scripted_server, r
     assert [(a.component, a.message) for a in told] == [
         (
             "helpful",
-            "differs from right on 8 of 8 samples, before on 0 of 40; on 8 it alone says correct",
+            "differs from right on 8 of 8 samples, before on 0 of 40; "
+            "only helpful calls 8 of them correct",
         )
     ]
 

@@ -119,7 +119,7 @@ def test_rows_of_tool_calls_train(tmp_path):
 def test_rows_without_golds_train_on_rewards_that_need_none(tmp_path):
     rows = [{"question": f"{i}+1 ?"} for i in range(6)]
     reward = {"function": "regex", "options": {"pattern": "[0-9]"}}
-    with pytest.raises(InputError, match=r"no field answer .* say fields\.answer"):
+    with pytest.raises(InputError, match=r"no field answer .* set fields\.answer"):
         train(tmp_path, rows, reward)
     run = train(tmp_path, rows, reward, "data.fields={answer: ''}")
     assert statuses(run, "mine") <= {"correct", "wrong"}

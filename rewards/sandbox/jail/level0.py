@@ -1,4 +1,4 @@
-"""Level 0: resource limits and a tree that dies at the deadline. No isolation whatever."""
+"""Level 0: resource limits and a process tree that dies at the deadline. No isolation."""
 
 import os
 
@@ -35,7 +35,7 @@ def _confine(spec: supervisor.Spec) -> None:
             file.write("0")
     os.chdir(spec["folder"])
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    # the kernel counts processes by user here, so the limit cannot be the run's own
+    # the kernel counts all processes of the user here, so the run cannot have a limit of its own
     spec["limits"]["processes"] = 1 << 20
     supervisor.set_limits(spec, 0)
 

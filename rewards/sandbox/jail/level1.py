@@ -33,7 +33,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _map_ids_as_root(pid: int, go: int) -> None:
-    """In a helper left outside: give the new namespace the ids of ours, one to one."""
+    """Runs in a helper outside: give the new namespace our ids, one to one."""
     if not os.read(go, 1):
         return  # the guard could not unshare and is gone
     for kind in ("uid", "gid"):
@@ -96,7 +96,7 @@ def _mount_proc(target: str) -> bool:
 
 
 def _fill_root(spec: supervisor.Spec, uid: int) -> bool:
-    """Put the programs, devices, /proc and the writable /tmp under /new; was /proc had?"""
+    """Put the programs, devices, /proc and the writable /tmp under /new; True if /proc is there."""
     # first, since a folder to show may lie below it
     os.mkdir("/new/tmp")
     inodes = 1024 + spec["limits"]["disk_bytes"] // 16384
@@ -136,7 +136,7 @@ def _write_files(spec: supervisor.Spec, uid: int) -> None:
 
 
 def _build_root(spec: supervisor.Spec, uid: int) -> bool:
-    """Replace the whole file system by a small read-only one; was a /proc to be had?"""
+    """Replace the file system by a small read-only one; True if it has a /proc."""
     private = linux.MS_NOSUID | linux.MS_NODEV
     # not in the guard, whose view of the file system pivot_root would change too
     linux.unshare(linux.CLONE_NEWNS)
@@ -170,7 +170,7 @@ def _confine(spec: supervisor.Spec) -> None:
         os.setresuid(uid, uid, uid)
     linux.drop_capabilities()
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    # the count is the user namespace's own; guard and init are in it when the uid is theirs
+    # counted per user namespace; guard and init count too when the program has their uid
     supervisor.set_limits(spec, 2 if uid == 0 else 0)
     if spec["seccomp"]:
         seccomp.load(linux.machine())
@@ -199,7 +199,7 @@ def _init(spec: supervisor.Spec, control: int, go: int, uid: int) -> None:
         spec["last_capability"] = int(file.read())
     spec["uid"] = uid
     has_proc = _build_root(spec, uid)
-    supervisor.tell(control, f"proc {int(has_proc)}\n")
+    supervisor.send(control, f"proc {int(has_proc)}\n")
     tree = supervisor.Tree(_pids if has_proc else lambda: [], _kill)
     supervisor.supervise(spec, control, tree, _confine)
 
@@ -209,7 +209,7 @@ def run(spec: supervisor.Spec, control: int) -> None:
     try:
         uid = _enter_namespaces()
     except OSError as error:
-        supervisor.tell(control, f"error namespaces: {error}\n")
+        supervisor.send(control, f"error namespaces: {error}\n")
         return
     go_r, go_w = os.pipe()
     init = os.fork()
@@ -218,7 +218,7 @@ def run(spec: supervisor.Spec, control: int) -> None:
         try:
             _init(spec, control, go_r, uid)
         except BaseException as error:
-            supervisor.tell(control, f"error {type(error).__name__}: {error}\n")
+            supervisor.send(control, f"error {type(error).__name__}: {error}\n")
         finally:
             os._exit(0)
     os.close(go_r)

@@ -1,4 +1,4 @@
-"""The few system calls that Python 3.11 lacks, through ctypes; each raises OSError by name."""
+"""The few system calls that Python 3.11 lacks, through ctypes; OSError names the call."""
 
 import ctypes
 import os

@@ -131,7 +131,7 @@ def program(machine: str) -> bytes:
 
 
 def load(machine: str) -> None:
-    """Put this thread under the filter for good; no_new_privs must be set already."""
+    """Apply the filter to this thread for good; no_new_privs must be set already."""
     code = program(machine)
     buffer = ctypes.create_string_buffer(code, len(code))
 

@@ -1,4 +1,4 @@
-"""Start the program, watch it, end its whole tree and report; the same for both local levels."""
+"""Start the program, watch it, kill all its processes and report; the same for levels 0 and 1."""
 
 import os
 import resource
@@ -19,14 +19,14 @@ _PAGE = os.sysconf("SC_PAGESIZE")
 
 
 class Tree:
-    """The processes of one run, seen from their supervisor, to which every orphan falls."""
+    """The processes of one run, seen from their supervisor, which inherits every orphan."""
 
     def __init__(self, pids: Callable[[], list[int]], kill: Callable[[], None]) -> None:
         self.pids = pids
         self.kill = kill
 
     def resident_bytes(self) -> int:
-        """Resident memory of all processes added up; shared pages count once a process."""
+        """Resident memory of all processes added up; shared pages count once per process."""
         total = 0
         for pid in self.pids():
             try:
@@ -116,7 +116,7 @@ def supervise(spec: Spec, control: int, tree: Tree, confine: Callable[[Spec], No
     pid, error = _start(spec, confine)
     if error:
         _reap(pid, _REAP_S)
-        tell(control, "error " + error.replace("\n", " ") + "\n")
+        send(control, "error " + error.replace("\n", " ") + "\n")
         return
     cause, peak = _watch(spec, control, tree, pid, began)
     wall_s = time.monotonic() - began
@@ -136,11 +136,11 @@ def supervise(spec: Spec, control: int, tree: Tree, confine: Callable[[Spec], No
         f"cause {cause}\nreturncode {returncode}\ncpu_s {cpu_s:.6f}\nwall_s {wall_s:.6f}\n"
         f"peak_rss_bytes {peak}\ndone 1\n"
     )
-    tell(control, report)
+    send(control, report)
 
 
 def _watch(spec: Spec, control: int, tree: Tree, pid: int, began: float) -> tuple[str, int]:
-    """Wait for the exit, the caller's word or a limit; (cause, peak resident bytes of the tree)."""
+    """Wait for the exit, the caller's hang-up or a limit; (cause, peak resident bytes)."""
     limits = spec["limits"]
     deadline = began + limits["wall_s"]
     poller = select.poll()
@@ -164,8 +164,8 @@ def _watch(spec: Spec, control: int, tree: Tree, pid: int, began: float) -> tupl
             return "memory", peak
 
 
-def tell(control: int, text: str) -> None:
-    """Write to the caller, who may be gone; what is left to do then is to clean up."""
+def send(control: int, text: str) -> None:
+    """Write to the caller; if it is gone, only cleaning up is left to do."""
     try:
         os.write(control, text.encode())
     except (BrokenPipeError, ConnectionResetError):

@@ -170,7 +170,7 @@ def test_a_text_that_is_no_mathematics_fails_only_where_a_format_says_it_should_
 def test_data_without_golds_must_say_so(tmp_path):
     rows = [{"id": "a", "question": "Say hello."}, {"id": "b", "question": "Say no."}]
     path = write(tmp_path / "d.jsonl", rows)
-    with pytest.raises(InputError, match=r'for data without golds say fields\.answer: ""'):
+    with pytest.raises(InputError, match=r'or set fields\.answer: "" for data without golds'):
         load_problems(path)
     kept, report = load_problems(path, fields={"answer": ""})
     assert [r.answer for r in kept] == [None, None]
@@ -292,7 +292,7 @@ def test_missing_files_and_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"id": 1}]', r"line 1: is a list: needs one whole JSON object on each line, no list"),
+        ('[{"id": 1}]', r"line 1: is a list: needs one JSON object per line, not a list"),
         (
             '{"id": 1},\n{"id": 2}\n',
             r"line 1: Extra data at column 10 .*: needs one whole JSON obj",

@@ -152,7 +152,7 @@ def test_the_url_is_checked():
     ("bad", "message"),
     [
         ({"body": b"no gzip", "headers": {"Content-Encoding": "gzip"}}, "a garbled reply"),
-        ({"body": b"[" * 100_000}, "the reply is no JSON"),
+        ({"body": b"[" * 100_000}, "the reply is not JSON"),
     ],
 )
 async def test_what_cannot_be_read_is_an_error_at_once(scripted_server, reply, bad, message):
