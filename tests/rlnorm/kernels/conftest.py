@@ -40,3 +40,16 @@ def backend(request: pytest.FixtureRequest) -> str:
             raise
         pytest.skip(str(error))
     return str(request.param)
+
+
+@pytest.fixture
+def operands() -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Seeded hidden states [t, d], a head [v, d] and targets [t]."""
+
+    def draw(t, v, d, dtype=torch.float32, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        hidden = torch.randn(t, d, generator=generator, dtype=torch.float64).to(dtype)
+        weight = torch.randn(v, d, generator=generator, dtype=torch.float64).to(dtype)
+        return hidden, weight, torch.randint(v, (t,), generator=generator)
+
+    return draw

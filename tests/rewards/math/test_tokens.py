@@ -1,0 +1,30 @@
+import pytest
+
+from rlnorm.rewards.math.budget import Unparsable
+from rlnorm.rewards.math.tokens import tokenize
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("1+2x", ["num", "op", "num", "name", "end"]),
+        ("1.5e2", ["num", "end"]),
+        (r"\sqrt{2}", ["fn", "op", "num", "op", "end"]),
+        ("5%", ["num", "percent", "end"]),
+        (r"\frac12", ["cmd", "num", "end"]),
+        ("", ["end"]),
+    ],
+)
+def test_kinds(text, kinds):
+    assert [token.kind for token in tokenize(text)] == kinds
+
+
+def test_white_space_is_noted_with_the_token_after_it():
+    assert [(t.text, t.spaced) for t in tokenize("3 + x")][:3] == [
+        ("3", False), ("+", True), ("x", True),
+    ]  # fmt: skip
+
+
+def test_an_unknown_character_is_named():
+    with pytest.raises(Unparsable, match="character '§'"):
+        tokenize("3§4")
