@@ -68,8 +68,9 @@ def test_the_wheel_holds_every_package_preset_and_model(installed):
         str(p.relative_to(ROOT) if package == "rlnorm" else "rlnorm" / p.relative_to(ROOT))
         for package in ("rlnorm", "rewards", "trainers", "launch")
         for p in (ROOT / package).rglob("*")
-        if p.is_file() and p.suffix in (".py", ".cpp", ".h", ".c", ".typed")
+        if p.is_file() and p.suffix in (".py", ".cpp", ".h", ".c", ".typed", ".j2")
     }
+    assert "rlnorm/trainers/record/templates/base.html.j2" in expected
     assert "rlnorm/py.typed" in expected  # its one marker holds for rlnorm.trainers and the others
     missing = [name for name in sorted(expected) if not (installed / name).is_file()]
     assert missing == []

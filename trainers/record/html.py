@@ -31,4 +31,6 @@ def figure_json(figure: Any, **layout: Any) -> Markup:
         template="plotly_white",
         **layout,
     )
+    # plotly never wraps a title: this size fits some 50 letters on a phone
+    figure.update_layout(title_font_size=14, title_x=0)
     return Markup(figure.to_json())  # plotly escapes what could end the script element

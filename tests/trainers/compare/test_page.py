@@ -1,6 +1,9 @@
 import json
+from dataclasses import replace
 
-from rlnorm.trainers.compare.page import write_reports
+from plotly.offline import get_plotlyjs
+
+from rlnorm.trainers.compare.page import comparison_page, write_reports
 from rlnorm.trainers.compare.results import collect_results
 from rlnorm.trainers.compare.runs import Outcome
 
@@ -22,3 +25,16 @@ def test_reports_say_the_words_and_hold_the_numbers(written, tmp_path):
     for part in ("better", "+50.0", "Entropy while training", "gdpo(weights="):
         assert part in text
     assert "cdn" not in text.split("</script>", 1)[1]
+
+
+def test_the_page_shows_markup_in_a_run_name_or_config_as_text(written):
+    comparison, runs = written
+    results = collect_results(comparison, Outcome(finished=runs))
+    evil = "</script><script>alert(1)</script>"
+    data = comparison.config.data.model_copy(update={"system_prompt": evil})
+    config = comparison.config.model_copy(update={"run_name": evil, "data": data})
+    page = comparison_page(replace(results, comparison=replace(comparison, config=config)))
+    assert evil not in page
+    # the name in title, heading and config, the system prompt in the config
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 4
+    assert "//" not in page.replace(get_plotlyjs(), "")
