@@ -1,6 +1,6 @@
 """The child process of rlnorm.rewards.pool: takes chunks of items from a socket, answers each.
 
-Started as its own session, so that the parent can kill the whole process group. It never outlives
+Started as its own session, so that the parent can kill the entire process group. It never outlives
 the parent: the socket closes, and on Linux the kernel kills it when the parent's thread ends.
 """
 

@@ -7,7 +7,7 @@ Cost: none; the sampler's logprobs come with the rollouts
 
 Each function returns constant weights [t] that multiply the token losses; 0 drops a token. Log
 weights are clamped to [-20, 20]. Means for batch_normalize are over all tokens given, so call
-these once for a whole step.
+these once for a full step.
 """
 
 import math

@@ -22,9 +22,9 @@ class Stage:
     function: Callable[..., Any]
     options: Mapping[str, Any]
     data: tuple[str, ...]
-    """Columns it cannot do without."""
+    """Columns it requires."""
     optional: tuple[str, ...]
-    """Columns it uses when they are given."""
+    """Columns it uses if they are given."""
 
     def __call__(self, data: Mapping[str, Any]) -> Any:
         """Raises ValueError naming the columns that are missing."""

@@ -295,9 +295,9 @@ def test_missing_files_and_names(tmp_path):
         ('[{"id": 1}]', r"line 1: is a list: needs one JSON object per line, not a list"),
         (
             '{"id": 1},\n{"id": 2}\n',
-            r"line 1: Extra data at column 10 .*: needs one whole JSON obj",
+            r"line 1: Extra data at column 10 .*: needs one JSON obj",
         ),
-        ('\n[\n  {"id": 1}\n]\n', r"line 2: Expecting value at column 2 .*: needs one whole JSON"),
+        ('\n[\n  {"id": 1}\n]\n', r"line 2: Expecting value at column 2 .*: needs one JSON"),
     ],
 )
 def test_json_that_is_not_one_object_a_line_says_so(text, message, tmp_path):
