@@ -50,7 +50,7 @@ class Pool(Protocol):
     """The workers that rewards use, on this machine (WorkerPool) or on others."""
 
     remote: bool
-    """True if the workers are elsewhere: then even work that only waits here goes there."""
+    """True if the workers are on other machines, where sandboxed programs then run too."""
 
     def register(self, function: str | bytes, options: Mapping[str, Any] | None = None) -> int:
         """Make a function ("module:name" or pickled) known; the id goes to map()."""

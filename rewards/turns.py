@@ -8,9 +8,7 @@ from rlnorm.rewards.results import ComponentScore
 
 
 def turn_rewards(
-    rows: Sequence[Mapping[str, ComponentScore]],
-    turns: Sequence[int],
-    weights: Mapping[str, float],
+    rows: Sequence[Mapping[str, ComponentScore]], turns: Sequence[int], weights: Mapping[str, float]
 ) -> list[tuple[float, ...]]:
     """One reward per turn for each row: the weighted sum over components; () if none has any.
 

@@ -75,7 +75,7 @@ class Algorithm:
 
     @property
     def training_needs(self) -> frozenset[str]:
-        """Statistics the forward pass of training must give besides logprobs, with gradient."""
+        """Statistics besides logprobs that training's forward pass must give, with gradient."""
         named = {c for s in (self.loss_stage, *self.regularizers) for c in s.data}
         return frozenset(named & {"entropy"})
 

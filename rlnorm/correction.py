@@ -75,7 +75,7 @@ def rejected(
     """Rejection: 1 where the statistic of the token or its rollout is within bounds, else 0.
 
     k1 is sampler - old, within [log low, log high] (low: 1 / high unless given); k2 and k3 are at
-    most high and take no low. Raises ValueError for bounds that make no sense, or seq_max of k1.
+    most high and take no low. Raises ValueError for invalid bounds, or seq_max of k1.
     """
     if kind == "k1" and high > 0:
         low = 1 / high if low is None else low

@@ -142,9 +142,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         "only the best rollout of a group trains", "arXiv:2503.19595", {"estimator": "pass_at_k"}
     ),
     "gspo": AlgorithmSpec(
-        "one ratio per rollout",
-        "arXiv:2507.18071",
-        {"loss": "gspo", "aggregate": _PER_ROLLOUT},
+        "one ratio per rollout", "arXiv:2507.18071", {"loss": "gspo", "aggregate": _PER_ROLLOUT}
     ),
     "gspo_token": AlgorithmSpec(
         "one ratio per rollout, gradient per token",

@@ -1,7 +1,7 @@
 """How a name and a table of options become a function: resolved and checked before any launch.
 
 A stage is a plain function. Its positional parameters are data, filled by name; those with a
-default are optional data, passed when they are there. Its keyword-only parameters are options.
+default are optional data, passed if present. Its keyword-only parameters are options.
 """
 
 import inspect

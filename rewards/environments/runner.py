@@ -197,12 +197,7 @@ async def roll_out_many(
     async def one(job: Job) -> EnvRollout:
         async with slots:
             return await roll_out(
-                job.env,
-                generate,
-                tokenizer,
-                limits,
-                problem_seed=job.problem_seed,
-                seed=job.seed,
+                job.env, generate, tokenizer, limits, problem_seed=job.problem_seed, seed=job.seed
             )
 
     return await together([one(job) for job in jobs])

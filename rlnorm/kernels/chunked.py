@@ -106,10 +106,7 @@ def compute_logits(
 
 
 def summarise_chunk(
-    z: Float[Tensor, "c k"],
-    targets: Int[Tensor, " c"],
-    options: HeadOptions,
-    rows: RowKernels,
+    z: Float[Tensor, "c k"], targets: Int[Tensor, " c"], options: HeadOptions, rows: RowKernels
 ) -> Summary:
     """All row statistics of a chunk, from its logits."""
     inputs = RowInputs(targets - options.vocab_start, options.inv_temperature, options.softcap)

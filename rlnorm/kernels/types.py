@@ -87,7 +87,7 @@ class HeadArguments(TypedDict, total=False):
     """torch.distributed group whose ranks hold disjoint columns, from vocab_start on here; all
     other arguments and the loss must be the same on all of them."""
     workspace_bytes: int | None
-    """Room for logits: 96 MiB on a CPU and 512 MiB elsewhere unless given."""
+    """Memory for logits: 96 MiB on a CPU and 512 MiB elsewhere unless given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

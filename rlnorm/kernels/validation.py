@@ -40,9 +40,7 @@ def check_matrix(name: str, x: Tensor) -> None:
 
 
 def check_head(
-    hidden: Float[Tensor, "t d"],
-    weight: Float[Tensor, "v d"],
-    bias: Float[Tensor, " v"] | None,
+    hidden: Float[Tensor, "t d"], weight: Float[Tensor, "v d"], bias: Float[Tensor, " v"] | None
 ) -> None:
     """Shapes, dtypes and devices of the operands."""
     check_matrix("hidden", hidden)

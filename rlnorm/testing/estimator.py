@@ -137,7 +137,7 @@ def scale_behaviour(estimate: Estimate, batch: Batch, traits: Traits) -> str | N
     doubled = estimate(batch.with_rewards(lambda rewards: rewards * 2.0))
     factor = 2.0 if traits.scale == "linear" else 1.0
     expected = [row * factor for row in estimate(batch)]
-    # an eps beside the spread keeps exact invariance away
+    # an eps added to the spread prevents exact invariance
     return _compare(doubled, expected, rtol=1e-2 if traits.scale == "invariant" else RTOL)
 
 

@@ -97,7 +97,7 @@ def _mount_proc(target: str) -> bool:
 
 def _fill_root(spec: supervisor.Spec, uid: int) -> bool:
     """Put the programs, devices, /proc and the writable /tmp under /new; True if /proc is there."""
-    # first, since a folder to show may lie below it
+    # first, since a folder to show may be below it
     os.mkdir("/new/tmp")
     inodes = 1024 + spec["limits"]["disk_bytes"] // 16384
     options = f"size={spec['limits']['disk_bytes']},nr_inodes={inodes},mode=700"
