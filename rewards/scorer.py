@@ -218,8 +218,8 @@ class Scorer:
         return _split_batch(batch, len(samples), reward.spec.name)
 
     async def _run_loop(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
-        """Await one coroutine per sample, at most AT_ONCE at a time, or one for the batch, which gets
-        the time that its samples would have in turns of AT_ONCE."""
+        """Await one coroutine per sample, at most AT_ONCE at a time, or one for the batch, with
+        the time that its samples would get in rounds of AT_ONCE."""
         deadline = reward.spec.deadline_s or LOOP_DEADLINE_S
         if reward.call.batched:
             rounds = max(1, -(-len(samples) // AT_ONCE))

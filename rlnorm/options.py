@@ -62,7 +62,7 @@ def check_options(
 def fits(value: Any, hint: Any) -> bool:
     """True where a value is of a type hint; a hint that cannot be checked admits everything.
 
-    An int fits float, a list fits every sequence, as they do in a YAML file; a bool is no number.
+    An int fits float, a list fits every sequence, as in a YAML file; a bool is not a number.
     """
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):

@@ -83,7 +83,7 @@ def find_function(
     if isinstance(name, str) and ":" in name:
         function = load_object(name, f"{slot}.name")
         if not callable(function):
-            raise ValueError(f"{slot}.name = {name!r}: {function!r} is no function")
+            raise ValueError(f"{slot}.name = {name!r}: {function!r} is not a function")
         return function  # type: ignore[no-any-return]  # it is callable
     raise ValueError(
         f"{slot}.name = {name!r}: choose from {sorted(table)}, or 'package.module:function' or "

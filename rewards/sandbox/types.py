@@ -87,7 +87,7 @@ def check_files(files: Mapping[str, str | bytes]) -> dict[str, bytes]:
 
 
 def check_argv(argv: Sequence[str]) -> list[str]:
-    """argv as a list; an empty one, or an argument that is no plain string, is refused."""
+    """argv as a list; an empty one, or an argument that is not a plain string, is refused."""
     if isinstance(argv, str) or not argv or any(not isinstance(a, str) or "\0" in a for a in argv):
         raise ValueError(f"sandbox argv = {argv!r}: must be a non-empty list of strings")
     return list(argv)
