@@ -45,7 +45,7 @@ class BoundReward:
         return getattr(self.call.target, "compare_with", None)
 
     def attached(self, pool: Pool) -> "BoundReward":
-        """The same, with what it runs in workers known to this pool."""
+        """The same reward, with its function registered with this pool."""
         attach = getattr(self.call.target, "attach", None)
         if attach is not None:
             attach(pool)

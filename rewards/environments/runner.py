@@ -128,7 +128,7 @@ async def _run(
         began = time.monotonic()
         ids, logprobs, finish = await generate(context, room, turn_seed(seed, turn), env.stop)
         if not 0 < len(ids) <= room:
-            raise ValueError(f"generate: {len(ids)} tokens where 1 to {room} were asked for")
+            raise ValueError(f"generate: {len(ids)} tokens, allowed 1 to {room}")
         tape.append(list(ids), list(logprobs))
         seen = tape.context
         text = tokenizer.decode(ids)

@@ -44,7 +44,7 @@ def _map_ids_as_root(pid: int, go: int) -> None:
 
 
 def _enter_namespaces() -> int:
-    """Unshare and map ids; the uid that the program is to run as."""
+    """Unshare and map ids; returns the uid that the program runs as."""
     if (uid := os.geteuid()) != 0:
         gid = os.getegid()
         linux.unshare(_NAMESPACES)
@@ -205,7 +205,7 @@ def _init(spec: supervisor.Spec, control: int, go: int, uid: int) -> None:
 
 
 def run(spec: supervisor.Spec, control: int) -> None:
-    """Build the namespaces, start init inside and wait for it; kill it should it hang."""
+    """Build the namespaces, start init inside and wait for it; kill it if it hangs."""
     try:
         uid = _enter_namespaces()
     except OSError as error:
