@@ -133,8 +133,7 @@ def compare(
     config: ConfigArgument,
     overrides: Overrides = None,
     algorithms: Annotated[
-        str,
-        typer.Option(help="Names, comma-separated; `config` is the config's own algorithm."),
+        str, typer.Option(help="Names, comma-separated; `config` is the config's own algorithm.")
     ] = "",
     seeds: Annotated[int, typer.Option(help="Runs per algorithm.")] = 3,
     baseline: Annotated[
@@ -179,8 +178,7 @@ def grade(
     workers: Annotated[int, typer.Option(help="Worker processes for the symbolic layer.")] = 2,
     deadline: Annotated[float, typer.Option(help="Seconds per row.")] = 2.0,
     audit: Annotated[
-        Path | None,
-        typer.Option(help="Check every gold of a data file against itself instead."),
+        Path | None, typer.Option(help="Check every gold of a data file against itself instead.")
     ] = None,
     format: Annotated[
         str | None, typer.Option(help="With --audit: the data set's format, such as gsm8k.")

@@ -172,7 +172,7 @@ def _check_target(target: Path, cases: Path) -> None:
     if not os.access(target.parent, os.W_OK):
         raise InputError(f"out = {str(target)!r}: its folder is not writable")
     if target.exists() and cases.exists() and target.samefile(cases):
-        raise InputError(f"out = {str(target)!r}: is the file of the cases")
+        raise InputError(f"out = {str(target)!r}: is also the file of the cases")
 
 
 def _write(

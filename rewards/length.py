@@ -47,7 +47,7 @@ def cosine_length(
 ) -> Score:
     """Half a cosine over length, from range[0] at 0 tokens to range[1] at max_tokens and beyond.
 
-    correct: the component that selects the range (> 0 is correct); if its score is no verdict,
+    correct: the component that selects the range (> 0 is correct); if its score is not a verdict,
     neither is this one.
     """
     if correct not in scores:

@@ -50,10 +50,10 @@ class Pool(Protocol):
     """The workers that rewards use, on this machine (WorkerPool) or on others."""
 
     remote: bool
-    """True if the workers are elsewhere: then even work that only waits here goes there."""
+    """True if the workers are on other machines, where sandboxed programs then run too."""
 
     def register(self, function: str | bytes, options: Mapping[str, Any] | None = None) -> int:
-        """Make a function ("module:name" or pickled) known; the id goes to map()."""
+        """Register a function ("module:name" or pickled); returns its id for map()."""
         ...
 
     async def map(
@@ -130,7 +130,7 @@ class WorkerPool:
         """Workers killed at a deadline so far."""
 
     def register(self, function: str | bytes, options: Mapping[str, Any] | None = None) -> int:
-        """Make a function ("module:name" or pickled) known; the id goes to map()."""
+        """Register a function ("module:name" or pickled); returns its id for map()."""
         self._definitions.append((function, dict(options or {})))
         return len(self._definitions) - 1
 
@@ -248,7 +248,7 @@ class WorkerPool:
         worker.chunk, worker.loading, worker.started = chunk, True, time.monotonic()
         rest = chunk.items[len(chunk.outcomes) :]
         try:
-            # by value: send() would hand a tensor over as memory that the worker cannot open
+            # by value: send() would pass a tensor as shared memory that the worker cannot open
             worker.conn.send_bytes(pickle.dumps(("run", chunk.call, definition, list(rest))))
         except OSError as error:
             self._lost(worker, f"could not send to the worker: {error}")

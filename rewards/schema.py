@@ -40,7 +40,7 @@ def _make_validator(text: str, where: str) -> Validator:
     draft = schema.get("$schema", "") if isinstance(schema, dict) else ""
     kind = validator_for(schema, default=None if draft else Draft202012Validator)
     if kind is None:
-        raise InputError(f"{where}.$schema = {draft!r}: no draft of JSON Schema")
+        raise InputError(f"{where}.$schema = {draft!r}: not a draft of JSON Schema")
     meta = kind(kind.META_SCHEMA, registry=SPECIFICATIONS, format_checker=kind.FORMAT_CHECKER)
     if worst := best_match(meta.iter_errors(schema)):
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in worst.absolute_path)
@@ -60,7 +60,7 @@ def _check_refs(schema: Any, draft: str, where: str) -> None:
                 resolver.lookup(ref)
         except Unresolvable:
             raise InputError(
-                f"{where}: $ref = {ref!r}: not within this schema, and nothing is fetched"
+                f"{where}: $ref = {ref!r}: must point within this schema, nothing is fetched"
             ) from None
         todo += [(inner, resolver.in_subresource(inner)) for inner in part.subresources()]
 

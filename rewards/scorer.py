@@ -45,7 +45,7 @@ class BoundReward:
         return getattr(self.call.target, "compare_with", None)
 
     def attached(self, pool: Pool) -> "BoundReward":
-        """The same, with what it runs in workers known to this pool."""
+        """The same reward, with its function registered with this pool."""
         attach = getattr(self.call.target, "attach", None)
         if attach is not None:
             attach(pool)
@@ -218,8 +218,8 @@ class Scorer:
         return _split_batch(batch, len(samples), reward.spec.name)
 
     async def _run_loop(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
-        """Coroutines: one per sample, at most AT_ONCE at a time; or one per batch, with the total
-        deadline of its samples run that way."""
+        """Await one coroutine per sample, at most AT_ONCE at a time, or one for the batch, with
+        the time that its samples would get in rounds of AT_ONCE."""
         deadline = reward.spec.deadline_s or LOOP_DEADLINE_S
         if reward.call.batched:
             rounds = max(1, -(-len(samples) // AT_ONCE))

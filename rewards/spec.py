@@ -21,7 +21,7 @@ class RewardSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword-only options of the function, or arguments of the class."""
     gate: str | None = None
-    """Component that must be > 0 for this one to count; elsewhere it is 0."""
+    """Component that must be > 0 for this one to count; otherwise this one is 0."""
     components: tuple[str, ...] = ()
     """Names in the dict the function returns; empty for a function of one value, named `name`."""
     deadline_s: float | None = None

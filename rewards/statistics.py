@@ -37,7 +37,7 @@ class ComponentStatistics:
             out.append(("timeouts", f"{timeouts:.1%} of {self.count} scores timed out"))
         failed = 1.0 - self.valid_frac - timeouts
         if failed > TIMEOUT_ALARM_FRAC:
-            out.append(("failures", f"{failed:.1%} of {self.count} scores are no verdict"))
+            out.append(("failures", f"{failed:.1%} of {self.count} scores have no verdict"))
         if self.count > 1 and self.std == 0.0:
             out.append(("constant", f"all {self.count} scores equal {self.mean:g}"))
         return out

@@ -1,4 +1,4 @@
-"""Which part of a completion is the answer: after the reasoning, inside the last box. One pass."""
+"""Finds the answer in a completion: after the reasoning, inside the last box. One pass."""
 
 import re
 from dataclasses import dataclass

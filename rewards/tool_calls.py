@@ -109,7 +109,7 @@ def has_format(completion: str, *, calls: bool, response: bool) -> bool:
 
 
 class ToolCallReward:
-    """Components format (0 or 1) and correctness (-3 to 3), kept apart for GDPO.
+    """Components format (0 or 1) and correctness (-3 to 3), kept separate for GDPO.
 
     `gold` is a list of calls, or {"calls": [...], "response": bool}, or either as JSON text;
     without `response` a reply is expected to carry one exactly when it has no call.

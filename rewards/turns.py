@@ -8,14 +8,12 @@ from rlnorm.rewards.results import ComponentScore
 
 
 def turn_rewards(
-    rows: Sequence[Mapping[str, ComponentScore]],
-    turns: Sequence[int],
-    weights: Mapping[str, float],
+    rows: Sequence[Mapping[str, ComponentScore]], turns: Sequence[int], weights: Mapping[str, float]
 ) -> list[tuple[float, ...]]:
     """One reward per turn for each row: the weighted sum over components; () if none has any.
 
     A component with a single number counts at the last turn. NaN for a turn that no component
-    scored, and for every turn of a row with a score that is no verdict. Raises RewardError if a
+    scored, and for every turn of a row with a score that is not a verdict. Raises RewardError if a
     component's number of scores differs from the row's number of turns.
     """
     if not any(_has_turns(score) for row in rows for score in row.values()):

@@ -1,6 +1,6 @@
 """The child process of rlnorm.rewards.pool: takes chunks of items from a socket, answers each.
 
-Started as its own session, so that the parent can kill the whole process group. It never outlives
+Started as its own session, so that the parent can kill the entire process group. It never outlives
 the parent: the socket closes, and on Linux the kernel kills it when the parent's thread ends.
 """
 
@@ -67,7 +67,7 @@ def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]
 def _send(conn: Connection, outcome: tuple[str, Any, float]) -> None:
     kind, value, seconds = outcome
     try:
-        # by value: send() would hand a tensor over as memory that the parent cannot open
+        # by value: send() would pass a tensor as shared memory that the parent cannot open
         data = pickle.dumps(value)
     except Exception as error:  # pickle runs the value's own code
         kind, data = "error", pickle.dumps(f"the returned value does not pickle: {error}")
@@ -100,7 +100,7 @@ def serve(conn: Connection) -> None:
 def main(fd: int, parent: int, memory_bytes: int) -> None:
     """Entry point of the child."""
     _die_with_parent(parent)
-    # data, not address space: a CUDA build of torch maps gigabytes of libraries
+    # limits data, not address space: a CUDA build of torch maps gigabytes of libraries
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

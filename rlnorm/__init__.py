@@ -1,11 +1,11 @@
 """rlnorm: reinforcement-learning fine-tuning of language models for reasoning.
 
-Five packages, imported one by one; `python -m pydoc rlnorm.advantages` and so on say more.
+Five packages, each imported by name; `python -m pydoc rlnorm.advantages` and so on describe them.
 
 rlnorm           the maths as plain functions on tensors: `rlnorm.advantages`, `rlnorm.losses`,
                  `rlnorm.regularizers`, `rlnorm.kernels`, `rlnorm.statistics`; `rlnorm.testing`
                  checks estimators and rewards of your own
-rlnorm.rewards   text to numbers: verifiers, code sandbox, judges, environments
+rlnorm.rewards   reward functions: verifiers, code sandbox, judges, environments
 rlnorm.trainers  the training loop and its parts, on one machine or a cluster
 rlnorm.launch    the command line: `rlnorm --help`
 rlnorm.configs   presets, such as quickstart, and small models

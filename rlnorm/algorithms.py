@@ -2,7 +2,7 @@
 
 The driver, once per step, with every rollout: advantages and correction_weights.
 The learner: select over all trained tokens of an optimizer step, then loss for each microbatch of
-whole rollouts; the parts add up to the same loss and metrics under any split.
+complete rollouts; the parts add up to the same loss and metrics under any split.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ class Algorithm:
 
     @property
     def training_needs(self) -> frozenset[str]:
-        """Statistics the forward pass of training must give besides logprobs, with gradient."""
+        """Statistics besides logprobs that training's forward pass must give, with gradient."""
         named = {c for s in (self.loss_stage, *self.regularizers) for c in s.data}
         return frozenset(named & {"entropy"})
 
@@ -107,7 +107,7 @@ class Algorithm:
         sampler_logprobs: Float[Tensor, " t"],
         rollout_index: Int[Tensor, " t"],
     ) -> Float[Tensor, " t"]:
-        """Constant weights of the token losses, 1 without a correction; for a whole step."""
+        """Constant weights of the token losses, 1 without a correction; for a full step."""
         data = {
             "old_logprobs": old_logprobs,
             "sampler_logprobs": sampler_logprobs,
@@ -119,7 +119,7 @@ class Algorithm:
         return weights.detach()
 
     def select(self, data: Mapping[str, Tensor]) -> Bool[Tensor, " t"] | None:
-        """Marks over all trained tokens of an optimizer step; None when nothing selects."""
+        """True for the selected ones among a step's trained tokens; None if nothing selects."""
         if self.selector is None:
             return None
         with torch.no_grad():
@@ -131,7 +131,7 @@ class Algorithm:
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """What this microbatch adds to the loss of the step, and to its metrics.
 
-        data: learner columns of whole rollouts; `correction` [t] where there is one, `selected`
+        data: learner columns of complete rollouts; `correction` [t] where there is one, `selected`
         [t] where the algorithm selects. Metrics are detached and add up over microbatches too.
         """
         columns: dict[str, Any] = dict(data)

@@ -7,7 +7,7 @@ Cost: none; the sampler's logprobs come with the rollouts
 
 Each function returns constant weights [t] that multiply the token losses; 0 drops a token. Log
 weights are clamped to [-20, 20]. Means for batch_normalize are over all tokens given, so call
-these once for a whole step.
+these once for a full step.
 """
 
 import math
@@ -75,7 +75,7 @@ def rejected(
     """Rejection: 1 where the statistic of the token or its rollout is within bounds, else 0.
 
     k1 is sampler - old, within [log low, log high] (low: 1 / high unless given); k2 and k3 are at
-    most high and take no low. Raises ValueError for bounds that make no sense, or seq_max of k1.
+    most high and take no low. Raises ValueError for invalid bounds, or seq_max of k1.
     """
     if kind == "k1" and high > 0:
         low = 1 / high if low is None else low

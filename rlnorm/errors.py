@@ -1,4 +1,4 @@
-"""What a user can put right: bad input, reported before anything starts; any error in one line."""
+"""Errors that a user can fix: bad input, reported before anything starts, each in one line."""
 
 import traceback
 from collections.abc import Iterator

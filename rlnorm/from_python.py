@@ -11,7 +11,7 @@ _SOURCE = "<python>"
 
 
 def name_from_python(function: Callable[..., Any]) -> str:
-    """How a config that is written down names a function it was given: `<python>:NAME`."""
+    """The name that stands for a given function in a written config: `<python>:NAME`."""
     return f"{_SOURCE}:{getattr(function, '__name__', type(function).__name__)}"
 
 
@@ -46,9 +46,9 @@ def refuse_name_from_python(reference: str, where: str) -> None:
 def pickled(function: Any, what: str) -> bytes:
     """A function, class or instance as bytes that `pickle.loads` reads in another process.
 
-    What an import finds goes by its name; what `__main__`, a notebook cell or another function
-    defines goes by value, with all that it uses.
-    what: opens the message of the InputError, which names what cannot be pickled.
+    An importable function is pickled by name; one defined in `__main__`, a notebook cell or
+    another function by value, with everything it uses.
+    what: the start of the InputError's message, which names what cannot be pickled.
     """
     import cloudpickle
 
@@ -80,7 +80,7 @@ def _obstacle(value: Any, seen: set[int]) -> tuple[str, Any] | None:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a function, class or instance takes with it."""
+    """The values that are pickled with a function, class or instance."""
     if inspect.ismethod(value):
         yield ("self", value.__self__)
     elif inspect.isfunction(value):

@@ -1,7 +1,7 @@
 """Statistics of ragged groups in any order, vectorised, in float64.
 
-NaN marks a missing value: it enters no count, mean, spread or median, and stays NaN where a row
-is returned for a row. Means are taken relative to the smallest value of a group, so that equal
+NaN marks a missing value: it enters no count, mean, spread or median, and stays NaN in results
+with one entry per row. Means are taken relative to the smallest value of a group, so that equal
 values centre to exactly 0 whatever they are, and a common offset costs no digits.
 """
 
@@ -21,7 +21,7 @@ class Groups:
 
 
 def make_groups(group_index: Int[Tensor, " n"]) -> Groups:
-    """Renumber arbitrary group labels; rows of a group may lie anywhere."""
+    """Renumber arbitrary group labels; rows of a group may be anywhere."""
     labels, index = torch.unique(group_index, return_inverse=True)
     return Groups(index, labels.numel())
 
@@ -32,7 +32,7 @@ def one_group(like: Float[Tensor, "n ..."]) -> Groups:
 
 
 def group_sum(values: Float[Tensor, "n ..."], groups: Groups) -> Float[Tensor, "g ..."]:
-    """Sum of the values that are there; 0 for a group without any."""
+    """Sum of the values that are not NaN; 0 for a group without any."""
     present = values.nan_to_num(0.0, torch.inf, -torch.inf)
     keys, length, shape = _keys(values, groups)
     return torch.bincount(keys, present.double().reshape(-1), minlength=length).reshape(shape)
@@ -59,7 +59,7 @@ def group_max(values: Float[Tensor, "n ..."], groups: Groups) -> Float[Tensor, "
 def group_mean(
     values: Float[Tensor, "n ..."], groups: Groups, *, weights: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, "g ..."]:
-    """Mean (or weighted mean) of the values that are there; NaN for a group without any."""
+    """Mean (or weighted mean) of the values that are not NaN; NaN for a group without any."""
     lowest = group_min(values, groups)
     above = values.double() - lowest[groups.index]
     return lowest.where(lowest.isfinite(), torch.nan) + _mean_above(above, groups, weights)
@@ -68,7 +68,7 @@ def group_mean(
 def group_centred(
     values: Float[Tensor, "n ..."], groups: Groups, *, weights: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, "n ..."]:
-    """Each value less its group's mean: exactly 0 in a constant group and for a group of one."""
+    """Each value minus its group's mean: exactly 0 in a constant group and for a group of one."""
     lowest = group_min(values, groups)
     above = values.double() - lowest[groups.index]
     return above - _mean_above(above, groups, weights)[groups.index]
@@ -77,7 +77,7 @@ def group_centred(
 def group_std(
     values: Float[Tensor, "n ..."], groups: Groups, *, ddof: int
 ) -> Float[Tensor, "g ..."]:
-    """Standard deviation with n - ddof below the sum; 0 where that is not positive."""
+    """Standard deviation with denominator n - ddof; 0 where that is not positive."""
     return _std_of_centred(group_centred(values, groups), groups, ddof)
 
 

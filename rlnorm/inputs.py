@@ -1,4 +1,4 @@
-"""What estimators start and end with: checked rewards, their weighted sum, which rollouts train."""
+"""Shared by all estimators: checked rewards, their weighted sum, which rollouts train."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,7 +10,7 @@ from torch import Tensor
 from rlnorm.groups import Groups, group_sum, make_groups
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
-# beyond this a variance leaves float64, and what comes out would be inf or NaN
+# beyond this a variance overflows float64, and results would be inf or NaN
 LARGEST = 1e100
 
 Missing = Literal["drop", "skip"]
@@ -66,13 +66,13 @@ def check_rewards(
 
 
 def check_table(where: str, name: str, table: Tensor) -> None:
-    """A two-dimensional table of finite or missing numbers, at least one of them there."""
+    """A two-dimensional table of finite or missing numbers, at least one of them finite."""
     if table.dim() != 2 or 0 in table.shape:
         raise ValueError(
             f"{where}: {name} has shape {tuple(table.shape)}, needs [rollouts, columns], "
             "at least one of each; rlnorm.advantages.from_matrix takes prompts x G"
         )
-    # in float64, for in float32 LARGEST is infinite itself
+    # in float64, since LARGEST is infinite in float32
     too_large = table.double().abs() > LARGEST
     if too_large.any():
         row, column = too_large.nonzero()[0].tolist()
@@ -134,7 +134,7 @@ def scalar_rewards(
 ) -> tuple[Float[Tensor, " n"], Groups]:
     """Checked rewards as one weighted sum per rollout.
 
-    missing: what a rollout gets that lacks a column of non-zero weight. "drop": NaN, so it is
+    missing: the result for a rollout without a column of non-zero weight. "drop": NaN, so it is
     left out; "skip": the sum of the others (TRL), which is to count the missing one as 0.
     """
     table, groups = check_rewards(where, rewards, group_index)

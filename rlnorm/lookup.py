@@ -1,4 +1,4 @@
-"""What a name in a config stands for: an object in a user's module or file, or a near spelling."""
+"""Resolves names in a config: objects in a user's module or file, and near spellings."""
 
 import difflib
 import importlib
@@ -18,7 +18,7 @@ _PREFIX = "rlnorm_user_file"
 
 
 def suggest(got: object, allowed: Iterable[object], *, cutoff: float = 0.6) -> str:
-    """`, did you mean 'x'?` where something allowed is spelt like what was given, else nothing."""
+    """`, did you mean 'x'?` if an allowed value is spelt like the one given, else ""."""
     near = difflib.get_close_matches(str(got), map(str, allowed), n=1, cutoff=cutoff)
     return f", did you mean {near[0]!r}?" if near else ""
 
@@ -33,7 +33,7 @@ def load_object(reference: str, where: str) -> Any:
     """The object of `module:name` or `FILE.py:NAME`; a name may have dots.
 
     A file is loaded once per process, and what it defines can be pickled by reference.
-    where: opens the message. Raises InputError, with the error and line where the code raised one.
+    where: the prefix of the message. Raises InputError, with the place if the file itself raised.
     """
     refuse_name_from_python(reference, where)
     source, _, path = reference.rpartition(":")

@@ -1,8 +1,8 @@
 """Named algorithms: each fills the slots; what it leaves out takes the defaults of DEFAULTS.
 
 A name with "@" reproduces the advantages of that framework, rounding included, so that a result
-obtained elsewhere can be repeated. Reference KL is left out everywhere, to be added where a
-recipe wants it: regularizers: [{name: kl, coef: 0.04}].
+obtained elsewhere can be repeated. No algorithm includes the reference KL; add it where a
+recipe uses it: regularizers: [{name: kl, coef: 0.04}].
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         {"loss": _CLIP_HIGHER, "sample_plan": {"resample": True}},
     ),
     "gdpo": AlgorithmSpec(
-        "each reward z-scored apart, the sum over the batch",
+        "each reward z-scored in its group, their sum over the batch",
         "arXiv:2601.05242",
         {"estimator": "gdpo"},
     ),
@@ -75,7 +75,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         },
     ),
     "mc_grpo": AlgorithmSpec(
-        "median baseline over one rollout more, of which one is dropped",
+        "median baseline over one extra rollout; a median one is dropped",
         "arXiv:2601.22582",
         {"estimator": "mc_grpo", "sample_plan": _PIVOT},
     ),
@@ -100,7 +100,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         {"modulators": ["ace"], "loss": _CLIP_HIGHER, "sample_plan": {"resample": True}},
     ),
     "lp_reg": AlgorithmSpec(
-        "GRPO that holds up unlikely but sensible tokens",
+        "GRPO that protects unlikely but sensible tokens",
         "arXiv:2510.03222",
         {
             "loss": {"name": "ppo_clip", "clip_low": 1.0, "clip_high": 9.0},
@@ -116,7 +116,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         "token returns whitened over the batch", "arXiv:2501.03262", {"estimator": "reinforce_pp"}
     ),
     "reinforce_pp_baseline": AlgorithmSpec(
-        "rewards less their group mean, whitened over the batch's tokens",
+        "rewards minus their group mean, whitened over the batch's tokens",
         "arXiv:2501.03262",
         {"estimator": {"name": "reinforce_pp", "baseline": True}},
     ),
@@ -139,12 +139,10 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         {"estimator": "grpo_process", "aggregate": _PER_ROLLOUT},
     ),
     "pass_at_k": AlgorithmSpec(
-        "only the best rollout of a group learns", "arXiv:2503.19595", {"estimator": "pass_at_k"}
+        "only the best rollout of a group trains", "arXiv:2503.19595", {"estimator": "pass_at_k"}
     ),
     "gspo": AlgorithmSpec(
-        "one ratio per rollout",
-        "arXiv:2507.18071",
-        {"loss": "gspo", "aggregate": _PER_ROLLOUT},
+        "one ratio per rollout", "arXiv:2507.18071", {"loss": "gspo", "aggregate": _PER_ROLLOUT}
     ),
     "gspo_token": AlgorithmSpec(
         "one ratio per rollout, gradient per token",
@@ -152,7 +150,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         {"loss": "gspo_token", "aggregate": _PER_ROLLOUT},
     ),
     "luspo": AlgorithmSpec(
-        "GSPO summed over tokens, as TRL 1.16 has it",
+        "GSPO summed over tokens, as in TRL 1.16",
         "TRL 1.16",
         {
             "loss": {"name": "gspo", "clip_low": 0.2, "clip_high": 0.2},
@@ -188,7 +186,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         },
     ),
     "top_entropy": AlgorithmSpec(
-        "DAPO's loss on the fifth of the tokens with most entropy",
+        "DAPO's loss on the fifth of the tokens with the highest entropy",
         "arXiv:2506.01939",
         {"loss": _CLIP_HIGHER, "regularizers": ["top_entropy"]},
     ),

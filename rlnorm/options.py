@@ -1,4 +1,4 @@
-"""The keyword options of a function or class: which there are, and whether values fit them."""
+"""The keyword options of a function or class: their names, and checks of their values."""
 
 import inspect
 import types
@@ -62,7 +62,7 @@ def check_options(
 def fits(value: Any, hint: Any) -> bool:
     """True where a value is of a type hint; a hint that cannot be checked admits everything.
 
-    An int fits float, a list fits every sequence, as they do in a YAML file; a bool is no number.
+    An int fits float, a list fits every sequence, as in a YAML file; a bool is not a number.
     """
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
@@ -102,14 +102,14 @@ def _fits_sequence(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
 
 
 def _hint(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The parameter's type; of its default where it has no annotation or one without a meaning."""
+    """The parameter's type; its default's type if it has no usable annotation."""
     hint = parameter.annotation
     if isinstance(hint, str):
         code = function.__init__ if inspect.isclass(function) else inspect.unwrap(function)
         names = getattr(code, "__globals__", getattr(type(code).__call__, "__globals__", {}))
         try:
             hint = eval(hint, names)
-        except (NameError, AttributeError, TypeError, SyntaxError):  # imported for a checker alone
+        except (NameError, AttributeError, TypeError, SyntaxError):  # imported for mypy only
             hint = _EMPTY
     if hint is not _EMPTY:
         return hint

@@ -3,7 +3,7 @@
 Paper: DAPO arXiv:2503.14476 (dynamic sampling), MC-GRPO arXiv:2601.22582 (pivot), ReMax (greedy)
 Formula: sampled = group_size (+ 1 pivot);  keep a prompt when its rewards differ
 When: dynamic sampling: many prompts are always or never solved
-Cost: pivot: one rollout more; greedy: one more, not trained; resample: as many as it takes
+Cost: pivot: one extra rollout; greedy: one extra, not trained; resample: as many as needed
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class SamplePlan:
     """What to sample for each prompt of a step."""
 
     extra_kind: Literal["none", "pivot", "greedy"] = "none"
-    """pivot: one sample more, of which the estimator drops one; greedy: one at temperature 0."""
+    """pivot: one extra sample, of which the estimator drops one; greedy: one at temperature 0."""
     resample: bool = False
     """Replace prompts whose rewards do not differ by fresh ones until the step is full."""
     max_rounds: int = 10
@@ -32,7 +32,7 @@ class SamplePlan:
             raise ValueError(f"sample_plan.max_rounds = {self.max_rounds}: needs 1 or more")
 
     def samples(self, group_size: int) -> int:
-        """Rollouts of a prompt at the training temperature, a pivot beside group_size included."""
+        """Rollouts of a prompt at the training temperature: group_size, plus the pivot."""
         return group_size + (self.extra_kind == "pivot")
 
 

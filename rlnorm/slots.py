@@ -24,7 +24,7 @@ CORRECTION_COLUMNS = frozenset({"old_logprobs", "rollout_index", "sampler_logpro
 
 
 def overridden(slot: str, named: Any, value: Any) -> Any:
-    """A named algorithm's slot with a config's value laid over it."""
+    """A named algorithm's slot, overridden by a config's value."""
     if slot == "sample_plan":
         return {**named, **value}
     if isinstance(named, list) or not isinstance(value, Mapping):
@@ -36,7 +36,7 @@ def overridden(slot: str, named: Any, value: Any) -> Any:
 
 
 def entries(value: Any) -> list[Any]:
-    """A list slot may be given as its only entry."""
+    """The entries of a list slot, where a single one may be given without a list."""
     return [value] if isinstance(value, (str, Mapping)) or callable(value) else list(value)
 
 
@@ -59,20 +59,20 @@ def regularizer(position: int, spec: Any) -> tuple[Stage, Stage | None]:
         columns = LEARNER_COLUMNS | {"entropy_coef"}
         return resolve_stage(slot, entry, REGULARIZERS, columns), None
     marks = resolve_stage(f"{slot}.select", selector, SELECTORS, LEARNER_COLUMNS)
-    theirs = options_of(marks.function)
-    mine = {key: value for key, value in entry.items() if key not in theirs}
+    selector_options = options_of(marks.function)
+    own = {key: value for key, value in entry.items() if key not in selector_options}
     columns = LEARNER_COLUMNS | {"selected"}
     token = resolve_stage(slot, {"name": name}, REGULARIZERS, columns)
-    known = {**options_of(token.function), **theirs}
+    known = {**options_of(token.function), **selector_options}
     for key, value in entry.items():
         if key != "name" and key not in known:
             raise ValueError(
                 f"{slot}.{key} = {value!r}: {name} takes {sorted(known)}{suggest(key, known)}"
             )
-    given = {key: entry[key] for key in theirs if key in entry}
+    given = {key: entry[key] for key in selector_options if key in entry}
     check_options(f"{slot}.", str(name), marks.function, given)
     bound = Stage(marks.name, marks.function, given, marks.data, marks.optional)
-    return resolve_stage(slot, mine, REGULARIZERS, columns), bound
+    return resolve_stage(slot, own, REGULARIZERS, columns), bound
 
 
 def sample_plan(options: Mapping[str, Any]) -> SamplePlan:

@@ -1,7 +1,7 @@
 """How a name and a table of options become a function: resolved and checked before any launch.
 
 A stage is a plain function. Its positional parameters are data, filled by name; those with a
-default are optional data, passed when they are there. Its keyword-only parameters are options.
+default are optional data, passed if present. Its keyword-only parameters are options.
 """
 
 import inspect
@@ -22,9 +22,9 @@ class Stage:
     function: Callable[..., Any]
     options: Mapping[str, Any]
     data: tuple[str, ...]
-    """Columns it cannot do without."""
+    """Columns it requires."""
     optional: tuple[str, ...]
-    """Columns it uses when they are given."""
+    """Columns it uses if they are given."""
 
     def __call__(self, data: Mapping[str, Any]) -> Any:
         """Raises ValueError naming the columns that are missing."""
@@ -83,7 +83,7 @@ def find_function(
     if isinstance(name, str) and ":" in name:
         function = load_object(name, f"{slot}.name")
         if not callable(function):
-            raise ValueError(f"{slot}.name = {name!r}: {function!r} is no function")
+            raise ValueError(f"{slot}.name = {name!r}: {function!r} is not a function")
         return function  # type: ignore[no-any-return]  # it is callable
     raise ValueError(
         f"{slot}.name = {name!r}: choose from {sorted(table)}, or 'package.module:function' or "

@@ -1,19 +1,19 @@
 """Is one algorithm better than another? Paired inference over training seeds and problems.
 
 A table [s p] holds the accuracy of one algorithm in the run of seed s on problem p, NaN where a
-verdict is missing. Two algorithms are compared cell by cell, so what a seed or a problem does to
-both cancels. Two accounts of the uncertainty are given, and a verdict needs both to agree:
+verdict is missing. Two algorithms are compared cell by cell, so that the effect of a seed or a
+problem on both cancels. Uncertainty is estimated in two ways, and a verdict needs both to agree:
 
-* a two-level bootstrap that resamples seeds and problems, each once for the whole table, because
+* a two-level bootstrap that resamples seeds and problems, each once for the complete table, since
   every run meets the same problems (crossed, not nested). Owen, "The pigeonhole bootstrap", Ann.
   Appl. Stat. 1 (2007) 386-411. No bootstrap of crossed data is exact (McCullagh, Bernoulli 6
   (2000) 285-301): this one is too wide where cells are noise, and too narrow where few seeds
   carry the variance, since n seeds show only (n - 1) / n of it;
-* Student's t over the seeds' mean differences, which knows how few seeds there are but takes the
-  problems as given.
+* Student's t over the seeds' mean differences, which allows for the few seeds but takes the
+  problems as fixed.
 
 The interval is the percentile interval: BCa needs an acceleration from leaving out one seed at a
-time, and three such values say nothing. Several algorithms: Holm, Scand. J. Stat. 6 (1979) 65-70.
+time, and three such values are too few. Several algorithms: Holm, Scand. J. Stat. 6 (1979) 65-70.
 """
 
 import math
@@ -34,7 +34,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedComparison:
-    """One algorithm less the baseline, before any correction for several algorithms."""
+    """One algorithm minus the baseline, not corrected for multiple comparisons."""
 
     difference: float
     """Mean over seeds of the mean over problems; positive where the algorithm is ahead."""
@@ -56,7 +56,7 @@ class PairedComparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """What may be said of an algorithm among the others it was tried with."""
+    """The verdict on an algorithm, given the others it was compared with."""
 
     verdict: Verdict
     p_adjusted: float
@@ -114,10 +114,10 @@ def paired_differences(
     if values.isinf().any() or baseline.isinf().any():
         raise ValueError("paired_differences: an infinite value: needs finite ones or NaN")
     differences = values.double() - baseline.double()
-    silent = differences.isnan().all(dim=1).nonzero().flatten().tolist()
-    if silent:
+    empty = differences.isnan().all(dim=1).nonzero().flatten().tolist()
+    if empty:
         raise ValueError(
-            f"paired_differences: seeds in rows {silent} have no problem with a verdict of both"
+            f"paired_differences: seeds in rows {empty} have no problem with a verdict of both"
         )
     return differences
 
@@ -198,10 +198,10 @@ def minimum_detectable_effect(
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> float:
-    """Smallest true difference that would be called with this power; infinite with one seed.
+    """Smallest true difference that would be detected with this power; infinite with one seed.
 
     (t(1 - alpha/2) + t(power)) standard errors, Bloom, Evaluation Review 19 (1995) 547-556; as
-    a verdict needs the bootstrap too, not less than its normal counterpart.
+    a verdict needs the bootstrap too, at least the value with normal quantiles.
     """
     if seeds < 2:
         return math.inf
@@ -214,7 +214,7 @@ def minimum_detectable_effect(
 def judge(
     comparisons: Mapping[Key, PairedComparison], *, alpha: float = 0.05, power: float = 0.8
 ) -> dict[Key, Judgement]:
-    """The words for a whole family of comparisons, corrected for their number."""
+    """The verdicts of a family of comparisons, corrected for their number."""
     adjusted = holm([c.p_value for c in comparisons.values()])
     return {
         key: Judgement(

@@ -1,6 +1,6 @@
 """Sums over the tokens of a rollout, on packed [t] vectors of trained tokens.
 
-Tokens of a rollout lie together and in order, as packing leaves them. The sums are
+Tokens of a rollout are contiguous and in order, as packed. The sums are
 differentiable; rollouts without a token get 0.
 """
 
@@ -53,8 +53,8 @@ def rewards_to_go(
 ) -> Float[Tensor, " t"]:
     """Discounted sum of the rewards from each token to the end of its rollout.
 
-    Doubles the horizon at every pass, so it takes log2(longest rollout) passes and no power of
-    gamma ever has to be divided out again.
+    Doubles the horizon at every pass, so it takes log2(longest rollout) passes and never divides
+    by a power of gamma.
     """
     returns, step = token_rewards.clone(), 1
     longest = int(rollout_lengths(rollout_index).max()) if rollout_index.numel() else 0

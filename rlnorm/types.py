@@ -2,7 +2,7 @@
 
 Prompt -> RolloutGroup -> ScoredRollouts -> advantages -> TokenBatch -> StepResult.
 
-Alignment, once for the whole library: a per-token vector is aligned to the token itself, so
+Alignment, once for the entire library: a per-token vector is aligned to the token itself, so
 `logprobs[p]` belongs to `token_ids[p]` and was predicted by the hidden state at p - 1.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 Rewards = Float[Tensor, "n r"] | Float[Tensor, " n"]
 """Every reward of every rollout, or one reward each; NaN where one is missing."""
 GroupIndex = Int[Tensor, " n"] | None
-"""Which rollouts share a prompt: any integers, in any order. None is refused, in one line."""
+"""Which rollouts share a prompt: any integers, in any order. None raises a ValueError."""
 
 
 class FinishReason(StrEnum):
@@ -58,7 +58,7 @@ class Prompt:
     level: int | None = None
     messages: tuple[Mapping[str, Any], ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """Columns an environment or a reward asks for (tests of a coding task, tools, nums)."""
+    """Columns that an environment or a reward reads (tests of a coding task, tools, nums)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,11 +89,11 @@ class Rollout:
     """The decoded completion, special tokens left out."""
     role: Role = Role.TRAIN
     turn_rewards: tuple[float, ...] = ()
-    """Rewards an environment gave per turn; NaN where a turn has none."""
+    """Rewards that an environment gave per turn; NaN where a turn has none."""
     turns: tuple[Mapping[str, Any], ...] = ()
     """What an environment logged of each turn."""
     final: float | None = None
-    """An environment's reward of the whole rollout."""
+    """An environment's reward of the complete rollout."""
     failure: str = ""
     """Why an environment's rollout failed (timeout, infra_error): all its rewards are masked."""
 
@@ -108,7 +108,7 @@ class RolloutGroup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredRollouts:
-    """All rollouts of a step, flat, with every reward component still apart."""
+    """All rollouts of a step, flat, with the reward components kept separate."""
 
     rollouts: tuple[Rollout, ...]
     rewards: Float[Tensor, "n r"]
@@ -134,7 +134,7 @@ class Advantages:
     """The rollout of each value where they are per token, else None."""
 
     def aligned(self, column: Shaped[Tensor, " n"]) -> Shaped[Tensor, "..."]:
-        """A number of each rollout, in a shape that goes with `values`."""
+        """A column with one entry per rollout, in a shape that broadcasts with `values`."""
         column = column if self.rollout_index is None else column[self.rollout_index]
         return column.reshape(-1, *([1] * (self.values.dim() - 1)))
 
@@ -157,7 +157,7 @@ class Advantages:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossDenominators:
-    """Counts over the whole optimizer step, fixed on the driver before any backward pass."""
+    """Counts over the entire optimizer step, fixed on the driver before any backward pass."""
 
     tokens: int
     """Trained tokens."""
@@ -169,7 +169,7 @@ class LossDenominators:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenBatch:
-    """Whole rollouts laid end to end, [t] tokens of n rollouts; a shard of it is one too."""
+    """Complete rollouts end to end, [t] tokens of n rollouts; a shard of it has this type too."""
 
     token_ids: Int[Tensor, " t"]
     positions: Int[Tensor, " t"]

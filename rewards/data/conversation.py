@@ -19,7 +19,7 @@ def read_messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
     messages = [_message(item, f"{where}[{index}]") for index, item in enumerate(value)]
     for index, message in enumerate(messages[1:], start=1):
         if message["role"] == "system":
-            raise InputError(f"{where}[{index}]: a system message may only be the first")
+            raise InputError(f"{where}[{index}]: a system message may only come first")
     if messages[-1]["role"] != "user":
         raise InputError(
             f"{where}[{len(messages) - 1}].role = {messages[-1]['role']!r}: the last message must "

@@ -98,7 +98,7 @@ def load_problems(
         dropped["gold_error"] = list(report.failed)
         rows = [r for r in rows if r.id not in failed]
     if not rows:
-        raise InputError(f"{where}: no usable row is left of {len(raw)}")
+        raise InputError(f"{where}: none of {len(raw)} rows is usable")
     left_out = {reason: tuple(ids) for reason, ids in dropped.items() if ids}
     return rows, LoadReport(len(raw), len(rows), left_out, report)
 
@@ -135,7 +135,7 @@ def _first(row: Mapping[str, Any], columns: Sequence[str], where: str) -> Any:
             try:
                 return plain_json(found)
             except UnicodeDecodeError as error:
-                raise InputError(f"{where}: {column} holds bytes that are no UTF-8 text") from error
+                raise InputError(f"{where}: {column} holds bytes that are not UTF-8") from error
     return None
 
 

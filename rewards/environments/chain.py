@@ -82,7 +82,7 @@ def read_value(text: str) -> int | None:
 class ChainEnv:
     """One rollout; `final` is 1 when every turn was right.
 
-    turns: the allowed numbers of turns. operations: how many each turn asks for.
+    turns: the allowed numbers of turns. operations: how many each turn adds.
     carry: the running value is only in the assistant's own turn; if false the user repeats it,
     which makes the turns independent of one another.
     """

@@ -128,7 +128,7 @@ async def _run(
         began = time.monotonic()
         ids, logprobs, finish = await generate(context, room, turn_seed(seed, turn), env.stop)
         if not 0 < len(ids) <= room:
-            raise ValueError(f"generate: {len(ids)} tokens where 1 to {room} were asked for")
+            raise ValueError(f"generate: {len(ids)} tokens, allowed 1 to {room}")
         tape.append(list(ids), list(logprobs))
         seen = tape.context
         text = tokenizer.decode(ids)
@@ -197,12 +197,7 @@ async def roll_out_many(
     async def one(job: Job) -> EnvRollout:
         async with slots:
             return await roll_out(
-                job.env,
-                generate,
-                tokenizer,
-                limits,
-                problem_seed=job.problem_seed,
-                seed=job.seed,
+                job.env, generate, tokenizer, limits, problem_seed=job.problem_seed, seed=job.seed
             )
 
     return await together([one(job) for job in jobs])

@@ -173,7 +173,7 @@ def arithmetic_problem(
 
 
 class CalculatorTask:
-    """`calculator`: arithmetic with a calculator at hand; calling it gives a fresh Env."""
+    """`calculator`: arithmetic with a calculator tool; calling it gives a fresh Env."""
 
     def __init__(
         self,

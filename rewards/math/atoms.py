@@ -59,7 +59,7 @@ def _number(parser: Grammar, token: Token) -> Node:
         parser.take()
         base = parser.atom()
         if base[0] != "num":
-            raise Unparsable("a number with a subscript that is no base")
+            raise Unparsable("a number with a subscript that is not a base")
         return ("based", token.text.lstrip("0") or "0", int(base[1]))
     return ("num", value, "." in token.text)
 

@@ -34,7 +34,7 @@ def labelled_letter(text: str) -> str | None:
 def stated_letter(text: str) -> str | None:
     """The letter a response without a box states: the last `answer is X`, else a leading `X.`
 
-    A letter that is denied states nothing; one of several is no answer.
+    A letter that is denied does not count; several letters are no answer.
     """
     stated = None
     for match in _STATED.finditer(text):

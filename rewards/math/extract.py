@@ -1,7 +1,7 @@
 r"""The strict extractor: what in a response is the answer. Never "the last number".
 
-After the reasoning; the last box, or boxes joined in one sentence; else `####`, `<answer>`,
-`Answer:`, "the answer is"; else a response that is nothing but one expression or one formula.
+In order, after the reasoning: the last box, or boxes joined in one sentence; `####`; `<answer>`;
+`Answer:` or "the answer is"; a response that is nothing but one expression or one formula.
 """
 
 import re

@@ -135,7 +135,7 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
 
 
 def _one_line(text: str) -> str:
-    """An aligned block as a chain where a row goes on with `=`, else as a list of its rows."""
+    """An aligned block as a chain if its rows continue with `=`, else as a list of its rows."""
     inside, count = _ALIGNED.subn(" ", text) if "\\begin" in text else (text, 0)
     if not count or "\\begin" in inside:
         return text

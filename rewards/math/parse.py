@@ -151,7 +151,7 @@ class Parser:
             while names and self.accept("^"):
                 power = self.atom()
                 if power[0] != "num":
-                    raise Unparsable("a unit to a power that is no number")
+                    raise Unparsable("a unit to a power that is not a number")
                 names[-1] += f"^{power[1]}"
             self.accept("/", "\\cdot")
         if not names:

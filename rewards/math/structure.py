@@ -197,7 +197,7 @@ def _parts_equal(a: object, b: object, policy: Policy) -> bool:
 
 
 def _quotient(node: Node) -> Node:
-    """3:4 as 3/4; a ratio of more parts is no number."""
+    """3:4 as 3/4; a ratio of more parts is not a number."""
     return ("div", *node[1]) if node[0] == "ratio" and len(node[1]) == 2 else node
 
 

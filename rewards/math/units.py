@@ -28,7 +28,7 @@ _VOID = re.compile(
 
 
 def unit_key(name: str) -> str:
-    """One spelling of a unit, `per` and `/` left out; empty when some word of it is no unit."""
+    """One spelling of a unit, `per` and `/` left out; empty if a word of it is not a unit."""
     parts: list[str] = []
     power = ""
     for word in re.findall(r"[^\s/]+", name):

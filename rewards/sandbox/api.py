@@ -1,4 +1,4 @@
-"""The one call, and the probe that decides whether this host can give level 1."""
+"""The call that runs a program, and the probe of whether this host supports level 1."""
 
 import asyncio
 import functools
@@ -22,8 +22,8 @@ from rlnorm.rewards.sandbox.types import (
 
 _log = logging.getLogger(__name__)
 _DEFAULT_LIMITS = Limits()
-_WAYS_OUT = (
-    "Ways out: allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
+_CHOICES = (
+    "Options: allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
     "user.max_user_namespaces > 0, kernel.apparmor_restrict_unprivileged_userns=0; in a container "
     "--cap-add SYS_ADMIN or a seccomp profile that permits unshare and mount); or level 2, a "
     "SandboxFusion-compatible server; or level 0, which isolates nothing, for code you would run "
@@ -59,12 +59,12 @@ def probe() -> Level1Facts:
     """Try level 1 once per process; SandboxUnavailable says what is missing and what to do."""
     if not sys.platform.startswith("linux"):
         raise SandboxUnavailable(
-            f"sandbox level 1: needs Linux, this is {sys.platform}. {_WAYS_OUT}"
+            f"sandbox level 1: needs Linux, this is {sys.platform}. {_CHOICES}"
         )
     release = platform.release().split(".")
     if (int(release[0]), int(release[1])) < (5, 14):
         raise SandboxUnavailable(
-            f"sandbox level 1: needs Linux 5.14, this is {platform.release()}. {_WAYS_OUT}"
+            f"sandbox level 1: needs Linux 5.14, this is {platform.release()}. {_CHOICES}"
         )
     try:
         facts, seccomp = _try_level1(seccomp=True), True
@@ -72,7 +72,7 @@ def probe() -> Level1Facts:
         try:
             facts, seccomp = _try_level1(seccomp=False), False
         except SandboxError as error:
-            raise SandboxUnavailable(f"{error}. {_WAYS_OUT}") from error
+            raise SandboxUnavailable(f"{error}. {_CHOICES}") from error
         _log.warning("sandbox level 1 runs without seccomp, which this host refuses: %s", first)
     return Level1Facts(
         seccomp=seccomp, proc=facts.get("proc") == "1", pids_cgroup=cgroups.parent() is not None

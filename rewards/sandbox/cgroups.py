@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rlnorm.rewards.sandbox.types import Limits
 
-_JAIL_PROCESSES = 4  # guard, init and the moments when one of them forks
+_JAIL_PROCESSES = 4  # guard, init and one fork of each
 
 
 def _own_path(controller: str) -> str | None:
@@ -35,7 +35,7 @@ def _candidates() -> Iterator[Path]:
 
 @functools.cache
 def parent() -> Path | None:
-    """The cgroup under which runs may have their own with a pids limit, or None."""
+    """The cgroup in which this process may make others with a pids limit, or None."""
     for folder in _candidates():
         trial = folder / f"rlnorm-probe-{uuid.uuid4().hex[:12]}"
         try:

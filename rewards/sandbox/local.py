@@ -120,11 +120,7 @@ class LocalRun:
             _work_folder(self._level, self._files) as folder,
             cgroups.limited(self._limits) as folders,
         ):
-            spec = self._spec | {
-                "folder": folder,
-                "env": _environment(folder),
-                "cgroups": folders,
-            }
+            spec = self._spec | {"folder": folder, "env": _environment(folder), "cgroups": folders}
             ours, child = socket.socketpair()
             with ours:
                 with child:

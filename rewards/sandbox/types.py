@@ -1,4 +1,4 @@
-"""What one sandboxed run may use and what it reports."""
+"""Limits, result and errors of one sandboxed run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -74,7 +74,7 @@ class SandboxResult:
 
 
 def check_files(files: Mapping[str, str | bytes]) -> dict[str, bytes]:
-    """The files as bytes; a path that is not plainly inside the work folder is refused."""
+    """The files as bytes. Raises ValueError for a path that may leave the work folder."""
     checked = {}
     for name, content in files.items():
         path = PurePosixPath(name)
@@ -87,7 +87,7 @@ def check_files(files: Mapping[str, str | bytes]) -> dict[str, bytes]:
 
 
 def check_argv(argv: Sequence[str]) -> list[str]:
-    """argv as a list; an empty one, or an argument that is no plain string, is refused."""
+    """argv as a list. Raises ValueError if it is empty or an argument is not a plain string."""
     if isinstance(argv, str) or not argv or any(not isinstance(a, str) or "\0" in a for a in argv):
         raise ValueError(f"sandbox argv = {argv!r}: must be a non-empty list of strings")
     return list(argv)

@@ -64,7 +64,7 @@ ESTIMATORS: dict[str, Callable[..., Advantages]] = {
 
 _OTHER_BASELINES = {"mapo", "grpo_process", "reinforce_pp", "reinforce_pp_kl", "remax"}
 GROUP_RELATIVE = frozenset(ESTIMATORS) - _OTHER_BASELINES
-"""Estimators for which a group of one says nothing, so that it does not train."""
+"""Estimators for which a group of one carries no information, so that it does not train."""
 
 SHAPERS: dict[str, Callable[..., Tensor]] = {"conditioned": conditioned, "overlong": overlong}
 """Functions of the reward table that run before the estimator."""
@@ -77,7 +77,7 @@ def estimate(
 
     algorithm: a named algorithm, an estimator, or 'package.module:function' or 'file.py:function'
     of your own. inputs: tensors are further data columns (lengths, rollout_index, turn_rewards,
-    old_logprobs, ...), all else are options of the estimator. Other slots are overridden with
+    old_logprobs, ...), other values are options of the estimator. Other slots are overridden with
     `rlnorm.algorithms.resolve_algorithm(name, slots).advantages(columns)`. Raises ValueError for
     an unknown name, column or option, a missing column, and without group_index.
     """

@@ -2,13 +2,13 @@
 
 Paper: arXiv:2506.02864; changyi7231/BNPO a9c51b98
 Formula: A = (r - p_g) * min(1 / BetaPDF(p_g; alpha, beta), weight_max)
-When: binary rewards, many prompts a step, success rates that move during training
+When: binary rewards, many prompts per step, success rates that move during training
 Cost: one pass over the rewards for each component
 
 p_g is the mean reward of a group; a, b fit Beta to the group means of this batch by moments,
 alpha = max(1, 1 + a/3), beta = max(1, 1 + b/3), which minimises the variance of the gradient.
 alpha = beta = 1 is REINFORCE with a group baseline, 3/2 is GRPO up to a constant. Several
-components are estimated apart and averaged ("advantage decomposition"). Departures from the
+components are estimated separately and averaged ("advantage decomposition"). Departures from the
 authors' code: group means that do not vary give alpha = beta = 1 where it returns NaN or raises;
 groups of one give 0 and stay out of the fit, where it returns 1e6 times the reward. Not the
 "bnpo" of TRL, which is a token mean over a local batch.

@@ -1,4 +1,4 @@
-"""Pieces that estimators are put together from: per component, sum, mean, whitening, mixture."""
+"""Building blocks of estimators: per component, sum, mean, whitening, mixture."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def per_component(
     group_index: GroupIndex,
     **options: Any,
 ) -> Float[Tensor, "n r"]:
-    """Each reward column through the same estimator; NaN where the reward is."""
+    """The same estimator applied to each reward column; NaN where the reward is NaN."""
     columns = []
     for column in rewards.double().unbind(dim=1):
         missing = column.isnan()
@@ -29,7 +29,7 @@ def per_component(
 
 
 def weighted_sum(parts: Float[Tensor, "n r"], weights: Sequence[float]) -> Float[Tensor, " n"]:
-    """Weighted sum of the parts that are there; NaN for a row without any."""
+    """Weighted sum of the parts that are not NaN; NaN for a row without any."""
     total = torch.zeros(parts.shape[0], dtype=parts.dtype, device=parts.device)
     for part, weight in zip(parts.unbind(dim=1), weights, strict=True):
         total = total + weight * part.nan_to_num(0.0)
@@ -37,7 +37,7 @@ def weighted_sum(parts: Float[Tensor, "n r"], weights: Sequence[float]) -> Float
 
 
 def mean_components(parts: Float[Tensor, "n r"]) -> Float[Tensor, " n"]:
-    """Sum of the parts that are there over the number of columns; NaN for a row without any."""
+    """Sum of the parts that are not NaN over the number of columns; NaN for a row without any."""
     return weighted_sum(parts, [1.0 / parts.shape[1]] * parts.shape[1])
 
 

@@ -1,9 +1,9 @@
-"""GDPO: every reward component against its own group statistics, then their sum over the batch.
+"""GDPO: every reward normalised within its group, then their sum normalised over the batch.
 
 Paper: arXiv:2601.05242; NVlabs/GDPO b080e63d
 Formula: z_k = (r_k - mean_gk) / (std_gk + eps),  s = sum_k w_k z_k,
     A = (s - mean s) / (std s + batch_eps)
-When: several rewards of unlike scale or difficulty; a weight of 0.5 halves an influence here
+When: several rewards of unlike scale or difficulty; a weight of 0.5 halves a reward's influence
 Cost: one pass over the rewards for each component
 
 The paper's equation counts rollouts; the authors' verl branch and verl 0.9.1 whiten over tokens,
@@ -34,7 +34,7 @@ BASES: dict[str, Callable[..., Advantages]] = {
     "reinforce": reinforce,
     "rloo": rloo,
 }
-"""What may stand in the first stage; all but mc_grpo sum to 0 within a group."""
+"""The estimators of the first stage; all but mc_grpo sum to 0 within a group."""
 
 
 def gdpo(

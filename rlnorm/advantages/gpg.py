@@ -1,11 +1,11 @@
-"""GPG: the group-mean baseline, scaled up by how few rollouts have a reward at all.
+"""GPG: the group-mean baseline, scaled up when few rollouts have a non-zero reward.
 
 Paper: arXiv:2504.02546, as verl 0.9.1 has it
 Formula: A = alpha * (r - mean_g) / f_norm,  alpha = rollouts / max(1, rollouts with r != 0)
 When: to reproduce GPG; goes with the loss "reinforce"
 Cost: one pass over the rewards, nothing else needed
 
-alpha couples the whole batch and moves with an offset of the rewards: 0 has to mean failure.
+alpha depends on the full batch and changes with an offset of the rewards: 0 must mean failure.
 Rollouts without a reward count in neither number.
 """
 

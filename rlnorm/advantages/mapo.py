@@ -5,7 +5,7 @@ Formula: A = alpha * z(return; same group, same turn) + beta * z(reward; all tur
 When: multi-turn dialogues with a reward for every turn
 Cost: one pass over the turn rewards; tokens need their turn index
 
-v1 speaks of the batch, v3 of the group, for the second part: batch_scope (default group). The
+The second part is over the batch in v1 and over the group in v3: batch_scope (default group). The
 discount is not given anywhere (default 1); alpha in [0.5, 0.7] is reported best. Std is the
 population's, eps 1e-8, after a third-party reimplementation of v3.
 """
@@ -38,7 +38,7 @@ def mapo(
 ) -> Advantages:
     """Advantage of each turn; NaN marks a turn that does not exist, it gets 0.
 
-    A turn only one rollout of the group reached keeps its second part alone; a group of one is
+    A turn that only one rollout reached has only the second part; a group of one is
     compared with itself over its turns. Raises ValueError for turns that do not fit, for no turn
     at all, an infinite reward, or gamma outside [0, 1].
     """

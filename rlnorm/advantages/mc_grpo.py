@@ -1,9 +1,9 @@
-"""MC-GRPO: sample one rollout more, take the group's median as baseline, drop a median rollout.
+"""MC-GRPO: sample one extra rollout, take the group's median as baseline, drop a median rollout.
 
 Paper: arXiv:2601.22582; lotusroot-kim/MC-GRPO da077455 (the MATH trainer)
 Formula: A = (r - median_g) / (MAD_g + eps), and one rollout with r = median does not train
 When: groups of two to four, where the mean is a noisy baseline
-Cost: one rollout more per prompt, not trained; two sorts of the rewards
+Cost: one extra rollout per prompt, not trained; two sorts of the rewards
 
 The median is the lower one, also for an even number, so that a pivot exists; the pivot is the
 first rollout that has it. MAD is the lower median of |r - median|, without the factor 1.4826.
@@ -35,7 +35,7 @@ def mc_grpo(
     scale_floor: float | None = None,
     zero_compensation: bool = False,
 ) -> Advantages:
-    """Advantages, and a keep mask without one pivot per group; groups of one give 0 and train not.
+    """Advantages, where the pivot of each group is not kept; groups of one give 0, also not kept.
 
     weights, missing: see grpo. scale: what to divide by, plus eps. scale_floor: where MAD is
     below it the unbiased std of the group takes its place. Raises ValueError on bad rewards or

@@ -24,7 +24,7 @@ def reinforce(
     missing: Missing = "drop",
     baseline: Literal["group", "batch", "none"] = "group",
 ) -> Advantages:
-    """Reward less its baseline; a NaN reward gives 0, as does a group of one under "group".
+    """Reward minus its baseline; a NaN reward gives 0, as does a group of one under "group".
 
     weights, missing: see grpo. Raises ValueError on bad rewards or weights.
     """

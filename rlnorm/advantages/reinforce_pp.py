@@ -5,7 +5,7 @@ Formula: A_t = (R_t - mean R) / sqrt(var R + eps) over trained tokens,  R_t = ga
 When: one rollout per prompt (global), or groups with baseline true
 Cost: one pass over the tokens; reinforce_pp_kl needs reference logprobs
 
-With baseline true R is the reward less its group mean, undiscounted, as in verl's "-baseline".
+With baseline true R is the reward minus its group mean, undiscounted, as in verl's "-baseline".
 Long answers count more: the statistics are over tokens. Departures: NaN rewards enter nothing; a
 group of one has baseline advantage 0 before whitening (verl: its reward).
 """
@@ -77,7 +77,7 @@ def reinforce_pp_kl(
     gamma: float = 1.0,
     eps: float = 1e-8,
 ) -> Advantages:
-    """The global variant with -kl_coef * (old - ref) as reward of every token.
+    """The global variant with -kl_coef * (old - ref) as the reward of every token.
 
     The outcome is added at the last token. Raises ValueError as reinforce_pp does.
     """

@@ -3,7 +3,7 @@
 Paper: arXiv:2310.10505
 Formula: A = r - r(greedy)
 When: one sample per prompt, or to compare against what the policy does without sampling
-Cost: one greedy rollout more per prompt, not trained
+Cost: one extra greedy rollout per prompt, not trained
 
 A constant group does not get 0: its baseline is another rollout.
 """

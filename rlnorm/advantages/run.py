@@ -18,7 +18,7 @@ def run_stages(
 ) -> Advantages:
     """The advantages of all rollouts of a step, in float64.
 
-    A function of a user's own may return a plain tensor; only here is it made into Advantages.
+    A user's function may return a plain tensor, which becomes Advantages here.
     Raises ValueError for a wrong shape or an advantage that is not finite.
     """
     columns: dict[str, Any] = dict(data)
@@ -41,9 +41,9 @@ def run_stages(
 def as_advantages(
     stage: Stage, result: Tensor | Advantages, columns: Mapping[str, Tensor]
 ) -> Advantages:
-    """What an estimator returned, its shape checked; with a plain tensor all with a reward train.
+    """An estimator's result, its shape checked; a plain tensor keeps all rollouts with a reward.
 
-    Of as many tokens as rollouts, only a function that looks at tokens means each of them.
+    With as many tokens as rollouts, values are per token only if the function reads token columns.
     """
     by_turn = "turn_rewards" in stage.data or "rewards" not in columns
     rewards = columns["turn_rewards" if by_turn else "rewards"]

@@ -3,7 +3,7 @@
 Paper: arXiv:2601.05242 (conditioned), arXiv:2503.14476 (overlong)
 Formula: r_easy = r_easy if r_hard >= threshold else 0;
     r += -penalty * clip((len - (max - cache)) / cache, 0, 1)
-When: an easy objective must not be bought with a hard one; answers grow to the token limit
+When: an easy reward must not replace a hard one; answers grow to the token limit
 Cost: none
 """
 

@@ -27,11 +27,11 @@ def token_stats(
 
     Differentiable in hidden, weight and bias (whichever require it) through logprob, entropy,
     lse, log_kept_mass and proxy_logprob. Results are float32; float64 for float64 operands.
-    In backward, rows into which only zeros flow stay out of the matrix products; when all logits
+    Backward leaves rows with zero upstream gradient out of the matrix products; when all logits
     fit in the workspace they are kept and not recomputed.
 
     `types.HeadArguments` documents the other arguments. Raises ValueError naming the argument,
-    RuntimeError for a backend that cannot serve.
+    RuntimeError for a backend that is not available.
     """
     head = prepare_head(hidden, weight, bias, targets, arguments)
     if head.is_empty:
@@ -52,7 +52,7 @@ def stats_from_logits(
     backend: str = "auto",
     **arguments: Unpack[HeadArguments],
 ) -> TokenStats:
-    """The same statistics, differentiable in the logits, where a model hands out nothing else."""
+    """The same statistics, differentiable in the logits, for a model that returns only those."""
     validation.check_matrix("logits", logits)
     options = prepare_options(logits, logits.shape[1], targets, **arguments)
     chosen, row_mask = targets.long(), arguments.get("row_mask")

@@ -1,4 +1,4 @@
-"""Statistics of the head a chunk at a time: memory is the workspace, whatever t and v.
+"""Statistics of the head, one chunk at a time: memory is the workspace, for any t and v.
 
 Forward takes chunks of tokens over all columns. Backward recomputes the logits, over slices of
 the vocabulary when t < v (each slice of the weight gradient is one product, written once) and
@@ -69,7 +69,7 @@ def bytes_per_logit(hidden: Float[Tensor, "t d"]) -> int:
 
 
 def token_step(hidden: Float[Tensor, "t d"], options: HeadOptions) -> int:
-    """Tokens a chunk; the same on every rank of a split vocabulary."""
+    """Tokens per chunk; the same on every rank of a split vocabulary."""
     per_token = options.shard_columns * bytes_per_logit(hidden)
     return min(_fit(options.workspace_bytes // per_token, 128), hidden.shape[0])
 
@@ -82,7 +82,7 @@ def _column_step(hidden: Float[Tensor, "t d"], options: HeadOptions) -> int:
 
 
 def widened_step(operands: Operands, options: HeadOptions) -> int:
-    """Columns of the weight that may be held widened at once; all where none are."""
+    """Columns of the weight that may be held widened at once; all if none are."""
     if operands.weight.dtype == operands.hidden.dtype:
         return max(1, options.columns)
     per_column = operands.weight.shape[1] * operands.hidden.itemsize
@@ -90,7 +90,7 @@ def widened_step(operands: Operands, options: HeadOptions) -> int:
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """What logits and statistics are held in."""
+    """The dtype of logits and statistics."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
@@ -106,12 +106,9 @@ def compute_logits(
 
 
 def summarise_chunk(
-    z: Float[Tensor, "c k"],
-    targets: Int[Tensor, " c"],
-    options: HeadOptions,
-    rows: RowKernels,
+    z: Float[Tensor, "c k"], targets: Int[Tensor, " c"], options: HeadOptions, rows: RowKernels
 ) -> Summary:
-    """Everything about the rows of a chunk whose logits are at hand."""
+    """All row statistics of a chunk, from its logits."""
     inputs = RowInputs(targets - options.vocab_start, options.inv_temperature, options.softcap)
     partials = rows.statistics(
         z, inputs, entropy=options.wants_entropy, squares="sum_p2" in options.want
@@ -160,9 +157,9 @@ class Gradients:
         products: Products,
         *,
         required: tuple[bool, bool, bool],
-        whole_weight: bool,
+        full_weight: bool,
     ) -> None:
-        """whole_weight: every block has all columns, so the weight gradient adds up over blocks."""
+        """full_weight: every block has all columns, so the weight gradient adds up over blocks."""
         self.products = products
         t, d = operands.hidden.shape
         self.dtype = compute_dtype(operands.hidden)
@@ -170,9 +167,9 @@ class Gradients:
         like = operands.hidden
         self.hidden = like.new_zeros((t, d), dtype=self.dtype) if required[0] else None
         self.weight: Tensor | None = None
-        self._sums_weight = whole_weight
+        self._sums_weight = full_weight
         if required[1]:
-            dtype = self.dtype if whole_weight else weight.dtype
+            dtype = self.dtype if full_weight else weight.dtype
             self.weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device)
         self.bias = like.new_zeros(weight.shape[0], dtype=self.dtype) if required[2] else None
 
@@ -238,7 +235,7 @@ def input_gradients(
     elif kept is None:
         token_width = token_step(operands.hidden, options)
     products = backend.products
-    grads = Gradients(operands, products, required=required, whole_weight=token_width < t)
+    grads = Gradients(operands, products, required=required, full_weight=token_width < t)
     scratch = Scratch(operands.hidden, token_width * min(column_width, columns), kept is None)
     for token_span in spans(t, token_width):
         tokens = operands.at(token_span)

@@ -29,7 +29,7 @@ _POINTER, _INT, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, c
 _LETTERS = {
     "p": _POINTER, "i": _INT, "l": _LONG, "f": _FLOAT, "s": ctypes.POINTER(_POINTER),
 }  # fmt: skip
-# one letter an argument, in the order of cpu_rows.cpp; s: the array of row scalars
+# one letter per argument, in the order of cpu_rows.cpp; s: the array of row scalars
 _SIGNATURES = {
     "has_bfloat16_products": "",
     "statistics": "plllppfiipi",
@@ -162,7 +162,7 @@ class CppRows:
 
 
 class CppProducts(TorchProducts):
-    """bfloat16 operands as they are, with float32 results, where the processor multiplies them."""
+    """Multiplies bfloat16 operands without widening where the processor can; float32 results."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ Outputs = tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, Tensor | N
 
 
 def _outputs(ctx: Any, summary: Summary) -> Outputs:
-    """Save what backward needs of each row and hand out the statistics."""
+    """Save what backward needs of each row and return the statistics."""
     stats = token_stats_of(summary, ROW_STATISTICS)
     assert stats.logprob is not None
     assert stats.lse is not None
@@ -121,7 +121,7 @@ class HeadStats(torch.autograd.Function):
 
 
 class LogitStats(torch.autograd.Function):
-    """The same of given logits; the gradient is as large as the logits, the rest a workspace."""
+    """The same for given logits; the gradient is as large as the logits, the rest a workspace."""
 
     @staticmethod
     def forward(
@@ -158,7 +158,7 @@ class LogitStats(torch.autograd.Function):
             )
             z = logits[tokens].to(compute_dtype(logits))
             ctx.backend.rows.gradient(z, inputs, scalars.at(tokens), out[tokens])
-        # as in a head, rows into which only zeros flow are left out whatever they hold
+        # as in a head, rows with zero upstream gradient are left out whatever they hold
         out[upstream.nonzero() == 0] = 0
         return out, None, None, None
 
@@ -175,7 +175,7 @@ def head_stats(
 def logit_stats(
     logits: Float[Tensor, "t k"], targets: Int[Tensor, " t"], options: HeadOptions, backend: Backend
 ) -> tuple[TokenStats, Tensor | None]:
-    """The same of given logits."""
+    """The same for given logits."""
     return _named(LogitStats.apply(logits, targets, options, backend))  # type: ignore[no-untyped-call]  # torch's apply
 
 

@@ -1,4 +1,4 @@
-"""Callback mode: the loss is taken and the gradients formed while a chunk's logits are at hand.
+"""Callback mode: loss and gradients are computed while a chunk's logits are in memory.
 
 Three matrix products instead of the four of `token_stats` (6tdv operations, not 8tdv), for
 losses that are sums over tokens once advantages and old logprobs are given: PPO-clip, CISPO,
@@ -181,8 +181,8 @@ def _run_chunks(
     grads = None
     if any(required):
         # what is summed over chunks, or of few rows, is rounded once backward knows the scale
-        whole = step < t or t <= FEW_ROWS
-        grads = Gradients(operands, backend.products, required=required, whole_weight=whole)
+        full = step < t or t <= FEW_ROWS
+        grads = Gradients(operands, backend.products, required=required, full_weight=full)
     offset = offsets(options)
     for span in spans(t, step):
         tokens, row_options = operands.at(span), options.at(span)

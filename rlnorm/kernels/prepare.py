@@ -42,7 +42,7 @@ class PreparedHead(NamedTuple):
         )
 
     def nothing(self) -> TokenStats:
-        """Zeros that still belong to the graph, so that backward gives zeros."""
+        """Zeros that are part of the graph, so that backward gives zeros."""
         zeros = self.anchor.new_zeros(self.rows) + self.anchor
         return TokenStats(**{name: zeros for name in self.options.want})
 
@@ -86,7 +86,7 @@ def prepare_options(
     tp_group: Any = None,
     workspace_bytes: int | None = None,
 ) -> HeadOptions:
-    """Check everything but the operands' shapes. `rows` of the head are held here."""
+    """Check everything but the operands' shapes. rows: those of the weight on this rank."""
     wanted = validation.check_want(want, proxy)
     validation.check_scalars(temperature, softcap, workspace_bytes)
     t, device, dtype = like.shape[0], like.device, compute_dtype(like)

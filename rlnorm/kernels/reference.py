@@ -1,4 +1,4 @@
-"""The definition: plain autograd over the whole [t, v] logits, computed in float64.
+"""The definition: plain autograd over the full [t, v] logits, computed in float64.
 
 Not for training: memory is several times t * v * 8 bytes. Every other backend is compared to it.
 """

@@ -1,4 +1,4 @@
-"""Row kernels: what happens to a block of logits between the matrix products.
+"""Row kernels: the work on a block of logits between the matrix products.
 
 A backend is three functions over a [c, w] block of logits z (before softcap and temperature),
 with s = softcapped z * inv_temperature. This file has the types they share and the plain torch
@@ -46,7 +46,7 @@ class Partials(NamedTuple):
 
     @classmethod
     def of_nothing(cls, z: Float[Tensor, "c 0"]) -> "Partials":
-        """Of a block without columns."""
+        """The partials of a block without columns."""
         zero = z.new_zeros(z.shape[0])
         return cls(zero - torch.inf, zero, zero, zero, zero - torch.inf)
 
@@ -60,9 +60,9 @@ class RowScalars(NamedTuple):
     a: PerRow
     at_target: PerRow
     b: PerRow | None = None
-    """None for 0: nothing flows into the entropy."""
+    """None for 0: the entropy has no gradient."""
     c: PerRow | None = None
-    """None for 0: nothing flows into the kept mass."""
+    """None for 0: the kept mass has no gradient."""
     d: PerRow | None = None
     """Given with c."""
     offset: PerRow | None = None
@@ -80,7 +80,7 @@ class RowKernels(Protocol):
     name: str
 
     def statistics(self, z: Block, rows: RowInputs, *, entropy: bool, squares: bool) -> Partials:
-        """Partials of the block; `centred` and `squares` may be anything where not asked for."""
+        """Partials of the block; `centred` and `squares` are arbitrary if not requested."""
         ...
 
     def kept_mass(

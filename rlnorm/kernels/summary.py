@@ -12,7 +12,7 @@ from rlnorm.kernels.types import HeadOptions, TokenStats
 
 
 def merge(parts: Sequence[Partials]) -> Partials:
-    """Join the partials of disjoint columns in the order given; exact, and the same bits for the
+    """Join the partials of disjoint columns in the order given; exact, and bitwise equal for the
     same order."""
     total, *others = map(_without_nan, parts)
     for part in others:
@@ -51,7 +51,7 @@ def _below(peak: Float[Tensor, " c"], top: Float[Tensor, " c"]) -> Float[Tensor,
 
 
 class Summary(NamedTuple):
-    """What backward needs of each row besides the logits, and all forward values follow from."""
+    """Per row: what backward needs besides the logits, and what determines all forward values."""
 
     peak: Float[Tensor, " t"]
     log_z: Float[Tensor, " t"]
@@ -64,7 +64,7 @@ class Summary(NamedTuple):
 
 
 def summarise(partials: Partials, options: HeadOptions) -> Summary:
-    """Everything but the kept mass, which needs another look at the logits."""
+    """Everything but the kept mass, which needs another pass over the logits."""
     log_z = partials.rest.log1p()
     z = 1 + partials.rest
     return Summary(
@@ -114,7 +114,7 @@ def proxy_logprob(
 def selected(
     stats: TokenStats, target_kept: Float[Tensor, " t"] | None, want: frozenset[str]
 ) -> TokenStats:
-    """What was asked for of the row statistics, proxy_logprob added."""
+    """The requested row statistics, with proxy_logprob."""
     if "proxy_logprob" in want:
         assert stats.logprob is not None
         assert stats.log_kept_mass is not None
@@ -134,7 +134,7 @@ class Upstream(NamedTuple):
     log_kept_mass: Float[Tensor, " t"] | None = None
 
     def nonzero(self) -> Float[Tensor, " t"]:
-        """Sum of absolute values: 0 exactly on rows nothing flows into."""
+        """Sum of absolute values: exactly 0 on rows without upstream gradient."""
         return torch.stack([x.abs() for x in self if x is not None]).sum(dim=0)
 
 

@@ -1,7 +1,7 @@
 """Row kernels for Ampere and Hopper; the products stay with cuBLAS (float32 results).
 
 One program owns a row (statistics, kept mass) or a piece of a row (gradient), so nothing is
-summed atomically and results are the same bits from run to run. Offsets are 64-bit. With
+summed atomically and results are bitwise equal from run to run. Offsets are 64-bit. With
 TRITON_INTERPRET=1 set before the first import the same kernels run on a CPU, slowly.
 """
 
@@ -172,7 +172,7 @@ class TritonRows:
         count, w = z.shape
         block = _block(w)
         pieces = triton.cdiv(w, block)
-        # a pointer that is not read stands in for what is not given
+        # a pointer that is never read stands in for a missing argument
         held = [rows.inv_temperature if x is None else x for x in scalars]
         row_scalars = (x.contiguous() for x in held)
         _launch(

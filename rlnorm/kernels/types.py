@@ -78,16 +78,16 @@ class HeadArguments(TypedDict, total=False):
     softcap: float | None
     """Cap of cap * tanh(logit / cap), before the temperature."""
     row_mask: Bool[Tensor, " t"] | None
-    """Rows where it is False give 0, their targets are not looked at, and they stay out of the
+    """Rows where it is False give 0, their targets are not read, and they stay out of the
     matrix products."""
     vocab_start: int
     vocab_size: int | None
-    """Columns from here on are padding, which is not looked at. With a tp_group the global size."""
+    """Columns from here on are padding, which is not read. With a tp_group the global size."""
     tp_group: Any
     """torch.distributed group whose ranks hold disjoint columns, from vocab_start on here; all
     other arguments and the loss must be the same on all of them."""
     workspace_bytes: int | None
-    """Room for logits: 96 MiB on a CPU and 512 MiB elsewhere unless given."""
+    """Memory for logits: 96 MiB on a CPU and 512 MiB elsewhere unless given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,9 +40,7 @@ def check_matrix(name: str, x: Tensor) -> None:
 
 
 def check_head(
-    hidden: Float[Tensor, "t d"],
-    weight: Float[Tensor, "v d"],
-    bias: Float[Tensor, " v"] | None,
+    hidden: Float[Tensor, "t d"], weight: Float[Tensor, "v d"], bias: Float[Tensor, " v"] | None
 ) -> None:
     """Shapes, dtypes and devices of the operands."""
     check_matrix("hidden", hidden)
@@ -62,7 +60,7 @@ def check_head(
 
 
 def check_rows(name: str, value: Tensor, rows: int, device: torch.device) -> None:
-    """A per-token argument has one entry a row and lives where the rows live."""
+    """A per-token argument has one entry per row and is on the rows' device."""
     if value.shape != (rows,):
         raise ValueError(f"{name} has shape {tuple(value.shape)}: must be ({rows},)")
     if value.device != device:
@@ -90,7 +88,7 @@ def check_vocabulary(
 def check_scalars(
     temperature: float | Tensor, softcap: float | None, workspace_bytes: int | None
 ) -> None:
-    """Everything that can be refused without looking at device memory."""
+    """All checks that read nothing from device memory."""
     if not isinstance(temperature, Tensor) and not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature = {temperature!r}: must be finite and > 0")
     if isinstance(temperature, Tensor) and temperature.requires_grad:

@@ -1,6 +1,6 @@
-"""Statistics of a vocabulary split over ranks: each holds some columns, all get the same bits.
+"""Statistics of a vocabulary split over ranks: each holds some columns, all get the same results.
 
-Per chunk of tokens the ranks exchange five floats a token, two more with a proxy; the logits
+Per chunk of tokens the ranks exchange five floats per token, two more with a proxy; the logits
 stay where they are. Deadlines are those of the process group.
 """
 
@@ -16,13 +16,13 @@ from rlnorm.kernels.summary import merge
 
 
 def merge_over_ranks(partials: Partials, group: Any) -> Partials:
-    """The partials of the whole vocabulary, merged in rank order on every rank."""
+    """The partials of the full vocabulary, merged in rank order on every rank."""
     gathered = _gather(torch.stack(list(partials)), group)
     return merge([Partials(*part.unbind()) for part in gathered])
 
 
 def sum_over_ranks(*values: Float[Tensor, " c"], group: Any) -> tuple[Tensor, ...]:
-    """Sums in rank order, so every rank has the same bits."""
+    """Sums in rank order, so results are bitwise equal on every rank."""
     total, *others = _gather(torch.stack(values), group)
     for other in others:
         total = total + other
@@ -36,7 +36,7 @@ def _gather(x: Float[Tensor, "k c"], group: Any) -> list[Tensor]:
 
 
 def world_size(group: Any) -> int:
-    """Ranks of the group; raises ValueError where torch.distributed cannot serve it."""
+    """Ranks of the group; raises ValueError if torch.distributed is not initialised."""
     if not (dist.is_available() and dist.is_initialized()):
         raise ValueError("tp_group: torch.distributed is not initialised in this process")
     return dist.get_world_size(group)

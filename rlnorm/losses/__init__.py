@@ -1,6 +1,6 @@
-"""Policy losses per trained token. A new one is a file beside these and a line in LOSSES.
+"""Policy losses per trained token. To add one, write a file here and a line in LOSSES.
 
-A loss is a plain function of data columns of one microbatch of whole rollouts; it returns [t], or
+A loss is a plain function of data columns of a microbatch of complete rollouts; it returns [t], or
 a `TokenLoss` that also carries clip flags. Aggregation, correction and regularizers come after.
 """
 

@@ -1,4 +1,4 @@
-"""How token losses become one number, with denominators of the whole optimizer step.
+"""How token losses become one number, with denominators of the entire optimizer step.
 
 Paper: DAPO arXiv:2503.14476 (token-mean), Dr. GRPO arXiv:2503.20783 (seq-mean-token-sum-norm)
 Formula: a weighted sum of token losses; see each function

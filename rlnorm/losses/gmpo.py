@@ -4,7 +4,7 @@ Paper: arXiv:2507.20673
 Formula: l = -A exp(mean_t s_t),
     s_t = lp - old clipped to [-clip_low, clip_high] on the side A pushes to
 When: outlier token ratios unsettle the update
-Cost: logprobs of the policy before the step; whole rollouts in a microbatch
+Cost: logprobs of the policy before the step; complete rollouts in a microbatch
 
 Clip widths are of the log-ratio (0.4: ratios from 0.67 to 1.49). Goes with the aggregate
 seq-mean-token-mean. verl divides by all rows, fully masked ones included; here rollouts without

@@ -3,7 +3,7 @@
 Paper: arXiv:2507.18071
 Formula: l = max(-A s, -A clip(s, 1 - clip_low, 1 + clip_high)),  s = exp(mean_t(lp - old))
 When: long rollouts, mixture-of-experts policies, noisy token ratios
-Cost: logprobs of the policy before the step; whole rollouts in a microbatch
+Cost: logprobs of the policy before the step; complete rollouts in a microbatch
 
 Clip widths are those of a mean, hence tiny. gspo_token lets the gradient flow through each
 token's own logprob, which allows one advantage per token; with one advantage per rollout and a

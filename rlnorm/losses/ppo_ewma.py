@@ -3,7 +3,7 @@
 Paper: arXiv:2110.00641; openai/ppo-ewma 625dac7a
 Formula: l = max(-A exp(lp - beh), -A exp(d + prox - beh)),
     d = clip(lp - prox, log(1 - clip), log(1 + clip))
-When: stale data, many updates a batch, small batches
+When: stale data, many updates per batch, small batches
 Cost: a copy of the parameters and a forward pass of it
 
 beh is raised to lp - log(ratio_max), held constant. The average is debiased: theta_e <- (b W /

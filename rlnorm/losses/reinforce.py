@@ -2,7 +2,7 @@
 
 Paper: Williams 1992
 Formula: l = -A * lp
-When: strictly on-policy, one update a batch; the loss of GPG
+When: strictly on-policy, one update per batch; the loss of GPG
 Cost: none
 """
 

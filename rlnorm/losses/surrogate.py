@@ -8,9 +8,7 @@ from rlnorm.losses.types import TokenLoss
 
 
 def log_ratio(
-    logprobs: Float[Tensor, " t"],
-    old_logprobs: Float[Tensor, " t"],
-    max_log_ratio: float | None,
+    logprobs: Float[Tensor, " t"], old_logprobs: Float[Tensor, " t"], max_log_ratio: float | None
 ) -> Float[Tensor, " t"]:
     """logprobs - old_logprobs, within [-max_log_ratio, max_log_ratio] unless that is None."""
     difference = logprobs - old_logprobs

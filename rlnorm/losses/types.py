@@ -1,4 +1,4 @@
-"""What a loss may return when it can also say which tokens its clipping silenced."""
+"""The return type of a loss that also reports which tokens its clipping affects."""
 
 from dataclasses import dataclass
 

@@ -1,9 +1,9 @@
 """VESPO: the rollout's importance weight shaped by a gamma curve, as a constant.
 
-Paper: VESPO, as TRL 1.16 has it
+Paper: VESPO, as in TRL 1.16
 Formula: l = -phi(w) * A * lp,  phi(w) = exp(lam) w^k exp(-lam w),  w = exp(sum_t(lp - old))
 When: strongly off-policy data
-Cost: logprobs of the policy before the step; whole rollouts in a microbatch
+Cost: logprobs of the policy before the step; complete rollouts in a microbatch
 """
 
 import math

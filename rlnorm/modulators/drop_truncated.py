@@ -5,7 +5,7 @@ Formula: keep = not truncated
 When: a verdict on an unfinished answer says little
 Cost: the truncated rollouts
 
-They still took part in the group's statistics, which were formed before.
+They still took part in the group's statistics, which are computed before.
 """
 
 from dataclasses import replace

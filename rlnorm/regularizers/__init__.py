@@ -2,7 +2,7 @@
 
 A regularizer is a plain function of data columns that returns [t] to add or a `Replacement`. One
 that takes the column `selected` has a partner in SELECTORS, which marks tokens once over the
-whole optimizer step; its config entry holds the options of both. A new one is a file beside
+entire optimizer step; its config entry holds the options of both. A new one is a file beside
 these and a line below.
 """
 

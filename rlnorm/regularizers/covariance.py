@@ -7,7 +7,7 @@ Cost: an order statistic over all tokens of the step
 
 Clip-Cov takes a random `share` of the tokens with cov between low and high that clipping leaves
 alone; KL-Cov the `share` with the largest cov, and goes with a loss without clipping. Both are
-chosen over the whole optimizer step. verl's default coef is 0.1, the authors' 1.
+chosen over the entire optimizer step. verl's default coef is 0.1, the authors' 1.
 """
 
 import torch

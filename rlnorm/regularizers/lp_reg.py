@@ -1,4 +1,4 @@
-"""Lp-Reg: unlikely tokens of wrong answers that a filtered policy would keep are held up.
+"""Lp-Reg: protects unlikely tokens of wrong answers that a filtered policy would keep.
 
 Paper: arXiv:2510.03222; CarlanLark/Lp-Reg-dev 33b27e27
 Formula: on R: l = -A rho (unclipped) + coef * k3(d),  d = log proxy - lp
@@ -7,7 +7,7 @@ Cost: the scoring pass also computes the proxy's logprob of every token
 
 The proxy keeps the tokens with p >= kappa * max p of the old policy and renormalises. R: of the
 tokens with A < 0 the floor(rho * number) least likely, none if fewer than two, and of those the
-ones below their proxy. Departures: R is chosen over the whole optimizer step (the code: the
+ones below their proxy. Departures: R is chosen over the entire optimizer step (the code: the
 microbatch, so it depends on packing); logits are tempered before the filter. On the first
 on-policy step the extra gradient is only 1/kept mass - 1; it grows when lp drifts below the proxy.
 """

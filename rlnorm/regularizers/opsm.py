@@ -1,9 +1,9 @@
 """Off-policy sequence mask: wrong rollouts the policy has moved away from do not train.
 
-Paper: DeepSeek-V3.2, as TRL 1.16 has it
+Paper: DeepSeek-V3.2, as in TRL 1.16
 Formula: l = 0 where A < 0 and mean_t(sampler - lp) > threshold
 When: stale or mismatched rollouts
-Cost: logprobs of the sampler; whole rollouts in a microbatch
+Cost: logprobs of the sampler; complete rollouts in a microbatch
 """
 
 import torch

@@ -5,7 +5,7 @@ Formula: l = 0 where H_t is below the (1 - share) quantile of the step
 When: long reasoning, where a few forking tokens decide
 Cost: the entropy of every token from the scoring pass
 
-The tokens left out still count in the denominators, as in TRL. The quantile is over the whole
+The tokens left out still count in the denominators, as in TRL. The quantile is over the entire
 optimizer step.
 """
 

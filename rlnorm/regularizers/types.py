@@ -1,4 +1,4 @@
-"""What a regularizer may return when it takes the place of the policy loss on some tokens."""
+"""The return type of a regularizer that replaces the policy loss on some tokens."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Loss that stands instead of the policy loss where `where` is True."""
+    """Loss that replaces the policy loss where `where` is True."""
 
     values: Float[Tensor, " t"]
     where: Bool[Tensor, " t"]

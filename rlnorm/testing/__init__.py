@@ -1,4 +1,4 @@
-"""Conformance kits for code of your own: `check_estimator(fn)`, `check_reward(fn)`."""
+"""Conformance tests for your own code: `check_estimator(fn)`, `check_reward(fn)`."""
 
 import importlib
 from typing import Any

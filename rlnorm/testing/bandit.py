@@ -1,4 +1,4 @@
-"""Bias and variance of the policy gradient an estimator leads to, exactly, on a tabular bandit.
+"""The exact bias and variance of an estimator's policy gradient, on a tabular bandit.
 
 A softmax policy over four actions with known rewards; every joint outcome of a group is
 enumerated and weighted by its probability, so nothing is sampled. An estimator coupled over the
@@ -20,7 +20,7 @@ VALUES = (1.0, 0.625, 0.25, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class GradientReport:
-    """The expected gradient against the true one."""
+    """The expected gradient compared with the true one."""
 
     cosine: float
     """Between the expected and the true gradient."""

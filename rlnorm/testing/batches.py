@@ -45,7 +45,7 @@ class Batch:
         return Batch(**{name: getattr(self, name)[rows] for name in self.__slots__})
 
     def with_rewards(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """Every reward changed alike."""
+        """The batch with `change` applied to its rewards."""
         return replace(
             self,
             rewards=change(self.rewards),
@@ -54,7 +54,7 @@ class Batch:
         )
 
     def show(self) -> str:
-        """What a reader needs to repeat a failure."""
+        """The inputs that reproduce a failure."""
         return (
             f"rewards = {self.rewards.tolist()}\n  group_index = {self.group_index.tolist()}\n"
             f"  lengths = {self.lengths.tolist()}"

@@ -1,4 +1,4 @@
-"""Conformance kit for an advantage estimator, yours or one of these.
+"""Conformance tests for an advantage estimator, yours or one of ours.
 
     from rlnorm.testing import check_estimator
     check_estimator(my_estimator)
@@ -106,18 +106,18 @@ def repeatable(estimate: Estimate, batch: Batch, traits: Traits) -> str | None:
 def permutation_equivariance(estimate: Estimate, batch: Batch, traits: Traits) -> str | None:
     """Reordering the rollouts reorders the advantages."""
     order = torch.arange(len(batch.lengths)).flip(0)
-    whole = estimate(batch)
-    return _compare(estimate(batch.take(order)), [whole[i] for i in order.tolist()])
+    full = estimate(batch)
+    return _compare(estimate(batch.take(order)), [full[i] for i in order.tolist()])
 
 
 def group_independence(estimate: Estimate, batch: Batch, traits: Traits) -> str | None:
-    """A group alone gets what it gets within the batch; so does any shard of whole groups."""
+    """A group gets the same advantages alone, or in any shard of complete groups."""
     if traits.coupling == "batch":
         return None
-    whole = estimate(batch)
+    full = estimate(batch)
     for label in sorted(set(batch.group_index.tolist())):
         rows = (batch.group_index == label).nonzero()[:, 0]
-        if message := _compare(estimate(batch.take(rows)), [whole[i] for i in rows.tolist()]):
+        if message := _compare(estimate(batch.take(rows)), [full[i] for i in rows.tolist()]):
             return f"group {label} alone: {message}"
     return None
 
@@ -137,7 +137,7 @@ def scale_behaviour(estimate: Estimate, batch: Batch, traits: Traits) -> str | N
     doubled = estimate(batch.with_rewards(lambda rewards: rewards * 2.0))
     factor = 2.0 if traits.scale == "linear" else 1.0
     expected = [row * factor for row in estimate(batch)]
-    # an eps beside the spread keeps exact invariance away
+    # an eps added to the spread prevents exact invariance
     return _compare(doubled, expected, rtol=1e-2 if traits.scale == "invariant" else RTOL)
 
 
@@ -159,11 +159,11 @@ def singleton_rule(estimate: Estimate, batch: Batch, traits: Traits) -> str | No
     """A group of one gets 0."""
     if traits.singleton == "any":
         return None
-    whole = estimate(batch)
+    full = estimate(batch)
     labels = batch.group_index.tolist()
     for row in (i for i, label in enumerate(labels) if labels.count(label) == 1):
-        if (whole[row] != 0).any():
-            return f"row {row} is alone in its group and gets {whole[row].tolist()}, needs 0"
+        if (full[row] != 0).any():
+            return f"row {row} is alone in its group and gets {full[row].tolist()}, needs 0"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Conformance kit for a reward of your own: `check_reward(my_reward, samples)`.
+"""Conformance tests for your own reward: `check_reward(my_reward, samples)`.
 
 Duck-typed on purpose: it needs neither the rewards package nor torch, only the function and a few
 samples to feed it (objects with `completion`, `gold`, ...).
@@ -63,7 +63,7 @@ def check_reward(
         problems.append("it is not deterministic: a second call gave other values")
     mean = sum(times) / len(samples)
     if mean > seconds_per_sample:
-        problems.append(f"it takes {mean:.3g} s a sample, allowed {seconds_per_sample:g}")
+        problems.append(f"it takes {mean:.3g} s per sample, allowed {seconds_per_sample:g}")
     if problems:
         raise AssertionError("check_reward:\n" + "\n".join(f"- {p}" for p in problems))
     return RewardReport((), mean, max(times), tuple(values))

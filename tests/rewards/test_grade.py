@@ -86,7 +86,7 @@ def test_bad_arguments(tmp_path):
         grade(cases, tmp_path / "v.jsonl", deadline=0)
     with pytest.raises(InputError, match="folder does not exist"):
         grade(cases, tmp_path / "no" / "v.jsonl")
-    with pytest.raises(InputError, match="is the file of the cases"):
+    with pytest.raises(InputError, match="is also the file of the cases"):
         grade(cases, cases)
 
 

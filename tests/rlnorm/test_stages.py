@@ -35,7 +35,7 @@ def test_data_by_name_and_options_keyword_only():
         ("no.such.module:fn", "name = 'no.such.module:fn': no module named 'no'"),
         ("nowhere/file.py:fn", "no such file /.*nowhere/file.py"),
         ("rlnorm.groups:nothing", "groups:nothing': no 'nothing' in it, only .*'group_mean'"),
-        ("rlnorm.advantages:ESTIMATORS", "is no function"),
+        ("rlnorm.advantages:ESTIMATORS", "is not a function"),
     ],
 )
 def test_errors_say_where_what_and_what_is_allowed(spec, message):

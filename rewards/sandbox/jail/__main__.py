@@ -1,4 +1,4 @@
-"""Read the order from the control socket, build the level it asks for, report, exit."""
+"""Read the request from the control socket, build its level, report, exit."""
 
 import marshal
 import os

@@ -44,7 +44,7 @@ def _map_ids_as_root(pid: int, go: int) -> None:
 
 
 def _enter_namespaces() -> int:
-    """Unshare and map ids; the uid that the program is to run as."""
+    """Unshare and map ids; returns the uid that the program runs as."""
     if (uid := os.geteuid()) != 0:
         gid = os.getegid()
         linux.unshare(_NAMESPACES)
@@ -97,7 +97,7 @@ def _mount_proc(target: str) -> bool:
 
 def _fill_root(spec: supervisor.Spec, uid: int) -> bool:
     """Put the programs, devices, /proc and the writable /tmp under /new; True if /proc is there."""
-    # first, since a folder to show may lie below it
+    # first, since a folder to show may be below it
     os.mkdir("/new/tmp")
     inodes = 1024 + spec["limits"]["disk_bytes"] // 16384
     options = f"size={spec['limits']['disk_bytes']},nr_inodes={inodes},mode=700"
@@ -205,7 +205,7 @@ def _init(spec: supervisor.Spec, control: int, go: int, uid: int) -> None:
 
 
 def run(spec: supervisor.Spec, control: int) -> None:
-    """Build the namespaces, start init inside and wait for it; kill it should it hang."""
+    """Build the namespaces, start init inside and wait for it; kill it if it hangs."""
     try:
         uid = _enter_namespaces()
     except OSError as error:

@@ -85,9 +85,9 @@ def _start(spec: Spec, confine: Callable[[Spec], None]) -> tuple[int, str]:
 
 
 def _reap(target: int, block_s: float) -> int | None:
-    """Collect everything that has ended; the target's wait status if it is among them.
+    """Reap every process that has ended; returns the target's wait status if it is among them.
 
-    With block_s, wait that long for the last child to be gone.
+    With block_s, wait that long for the last child to end.
     """
     status, deadline = None, time.monotonic() + block_s
     while True:

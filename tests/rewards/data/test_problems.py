@@ -241,7 +241,7 @@ USER, REPLY = ASKED[1], {"role": "assistant", "content": "4"}
         ([{"role": "user"}], r"messages\[0\].content = None: needs text"),
         ([{"role": "user", "content": [{"type": "image"}]}], r"content = .*needs text"),
         ([USER, REPLY], r"messages\[1\].role = 'assistant': the last message must be the user's"),
-        ([USER, SYSTEM, USER], r"messages\[1\]: a system message may only be the first"),
+        ([USER, SYSTEM, USER], r"messages\[1\]: a system message may only come first"),
         ([USER | {"tool_calls": [1]}], r"messages\[0\].tool_calls: only role and content are read"),
         (None, "empty question or answer: d-0"),
         ([{"role": "user", "content": " "}], "empty question or answer: d-0"),
@@ -295,9 +295,9 @@ def test_missing_files_and_names(tmp_path):
         ('[{"id": 1}]', r"line 1: is a list: needs one JSON object per line, not a list"),
         (
             '{"id": 1},\n{"id": 2}\n',
-            r"line 1: Extra data at column 10 .*: needs one whole JSON obj",
+            r"line 1: Extra data at column 10 .*: needs one JSON obj",
         ),
-        ('\n[\n  {"id": 1}\n]\n', r"line 2: Expecting value at column 2 .*: needs one whole JSON"),
+        ('\n[\n  {"id": 1}\n]\n', r"line 2: Expecting value at column 2 .*: needs one JSON"),
     ],
 )
 def test_json_that_is_not_one_object_a_line_says_so(text, message, tmp_path):
@@ -318,7 +318,7 @@ def test_bytes_of_parquet_are_text(tmp_path):
     assert (row.id, row.question, row.answer) == ("a", "1+1 in \u20ac?", "2")
     assert row.meta["image"] == b"\xff\xd8"  # a column that is not read may hold anything
     assert load(question="q?", answer=[b"2", b"two"]).answer == ["2", "two"]
-    with pytest.raises(InputError, match=r"row 1: answer holds bytes that are no UTF-8 text"):
+    with pytest.raises(InputError, match=r"row 1: answer holds bytes that are not UTF-8"):
         load(question="q?", answer=b"\xff")
 
 

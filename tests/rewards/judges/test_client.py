@@ -86,7 +86,7 @@ async def test_retry_after_is_obeyed(scripted_server, reply):
 @pytest.mark.parametrize("body", [b"<html>", b"", b'{"cut": ', b"\xff\xfe"])
 async def test_malformed_replies_are_errors_at_once(scripted_server, reply, body):
     server = scripted_server(lambda *_: reply(body))
-    with pytest.raises(RemoteError, match="is no JSON"):
+    with pytest.raises(RemoteError, match="is not JSON"):
         await post(server.url)
     assert len(server.requests) == 1
 
