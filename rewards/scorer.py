@@ -168,8 +168,8 @@ class Scorer:
             for kind, message in statistics.alarms():
                 self.on_alarm(Alarm(name, kind, message))
         for agreement in self._agreements:
-            if message := agreement.observe(samples, rows):
-                self.on_alarm(Alarm(agreement.judge, "disagreement", message))
+            if said := agreement.observe(samples, rows):
+                self.on_alarm(Alarm(agreement.judge, "disagreement", said))
 
     def _gated(self, row: dict[str, ComponentScore]) -> dict[str, ComponentScore]:
         out = dict(row)
