@@ -30,15 +30,10 @@ from rlnorm.trainers.models import (
 from rlnorm.trainers.prompts import check_tokens, context_left
 from rlnorm.types import Prompt
 
-SHAPE = {
-    "vocab_size": 273,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
+SHAPE = dict(
+    vocab_size=273, hidden_size=32, intermediate_size=48, max_position_embeddings=64,
+    num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+)  # fmt: skip
 MODELS = {
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8, tie_word_embeddings=True)),

@@ -21,15 +21,10 @@ from rlnorm.trainers.learner.attention import VarlenLayout
 from rlnorm.trainers.learner.core import node_hidden
 from rlnorm.types import TokenBatch
 
-SHAPE = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
+SHAPE = dict(
+    vocab_size=61, hidden_size=32, intermediate_size=48, max_position_embeddings=64,
+    num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+)  # fmt: skip
 
 
 MODELS = {
