@@ -31,7 +31,7 @@ def with_place(error: BaseException) -> str:
 
 @contextmanager
 def code_of_user(where: str) -> Iterator[None]:
-    """Run code of the user's: an error in it becomes an InputError of one line with its place.
+    """Run a user's code: an error in it becomes an InputError of one line with its place.
 
     A ValueError that our own code raised is a check, which needs no place.
     """

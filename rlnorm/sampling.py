@@ -25,7 +25,7 @@ class SamplePlan:
     resample: bool = False
     """Replace prompts whose rewards do not differ by fresh ones until the step is full."""
     max_rounds: int = 10
-    """Rounds of resampling before the step goes ahead with what it has."""
+    """Rounds of resampling after which the step uses the prompts it has."""
 
     def __post_init__(self) -> None:
         if self.max_rounds < 1:

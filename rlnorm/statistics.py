@@ -62,7 +62,7 @@ class Judgement:
     p_adjusted: float
     """Holm over all algorithms compared."""
     detectable: float
-    """Smallest true difference found with the power asked for, at the strictest Holm level."""
+    """Smallest true difference detected with the requested power, at the strictest Holm level."""
 
 
 def paired_comparison(

@@ -1,6 +1,6 @@
 """GPG: the group-mean baseline, scaled up when few rollouts have a non-zero reward.
 
-Paper: arXiv:2504.02546, as verl 0.9.1 has it
+Paper: arXiv:2504.02546, as in verl 0.9.1
 Formula: A = alpha * (r - mean_g) / f_norm,  alpha = rollouts / max(1, rollouts with r != 0)
 When: to reproduce GPG; goes with the loss "reinforce"
 Cost: one pass over the rewards, nothing else needed

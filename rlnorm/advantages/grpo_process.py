@@ -27,7 +27,7 @@ def grpo_process(
 ) -> Advantages:
     """Advantage of each step; NaN marks a step that does not exist. Equal rewards give 0.
 
-    Raises ValueError for a table that does not fit, no step at all, or an infinite reward.
+    Raises ValueError for a table of wrong shape, no step at all, or an infinite reward.
     """
     check_table("grpo_process", "turn_rewards", turn_rewards)
     groups = check_groups("grpo_process", group_index, turn_rewards.shape[0])

@@ -36,10 +36,10 @@ def mapo(
     batch_scope: Scope = "group",
     turn_scope: Scope = "group",
 ) -> Advantages:
-    """Advantage of each turn; NaN marks a turn that does not exist, it gets 0.
+    """Advantage of each turn; NaN marks a turn that does not exist, which gets 0.
 
     A turn that only one rollout reached has only the second part; a group of one is
-    compared with itself over its turns. Raises ValueError for turns that do not fit, for no turn
+    compared with itself over its turns. Raises ValueError for a table of wrong shape, no turn
     at all, an infinite reward, or gamma outside [0, 1].
     """
     check_table("mapo", "turn_rewards", turn_rewards)
@@ -56,7 +56,7 @@ def mapo(
 
 
 def turn_returns(turn_rewards: Float[Tensor, "n u"], *, gamma: float) -> Float[Tensor, "n u"]:
-    """Discounted sum from each turn on, over the turns there are; NaN where there is none."""
+    """Discounted sum from each turn on, over the turns that exist; NaN for the others."""
     running = torch.zeros_like(turn_rewards[:, 0])
     returns = []
     for reward in turn_rewards.flip(1).unbind(dim=1):

@@ -6,7 +6,7 @@ When: binary rewards with many prompts nearly always or nearly never solved
 Cost: one pass over the rewards, nothing else needed
 
 p is the share of rewards exactly 1. The published file does not parse and attaches weights by
-position; this groups by index. Rewards outside [0, 1] flip or blow up the second term, so they
+position; this groups by index. Rewards outside [0, 1] flip or inflate the second term, so they
 are refused. Unrelated to the turn-level MAPO.
 """
 

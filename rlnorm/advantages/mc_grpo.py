@@ -38,7 +38,7 @@ def mc_grpo(
     """Advantages, where the pivot of each group is not kept; groups of one give 0, also not kept.
 
     weights, missing: see grpo. scale: what to divide by, plus eps. scale_floor: where MAD is
-    below it the unbiased std of the group takes its place. Raises ValueError on bad rewards or
+    below it, the group's unbiased std is used instead. Raises ValueError on bad rewards or
     weights.
     """
     total, groups = scalar_rewards("mc_grpo", rewards, group_index, weights, missing)

@@ -2,7 +2,7 @@
 
 Paper: arXiv:2505.23585
 Formula: A = r - sum(len * r) / sum(len)
-When: lengths differ much within a group; the baseline of least variance if tokens are alike
+When: lengths differ much within a group; the minimum-variance baseline if tokens are alike
 Cost: one pass over the rewards and lengths
 """
 

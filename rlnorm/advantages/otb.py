@@ -1,6 +1,6 @@
-"""OTB: the baseline of least variance, one for every timestep of a group.
+"""OTB: the minimum-variance baseline, one for every timestep of a group.
 
-Paper: optimal token baseline, as verl 0.9.1 has it
+Paper: optimal token baseline, as in verl 0.9.1
 Formula: A_t = G_t - sum_i(G_it W_it) / (sum_i W_it + eps),
     W_it = sum_s<=t (1 - 2 p_s + sum_v p_v^2)
 When: long rollouts whose gradient norms differ much

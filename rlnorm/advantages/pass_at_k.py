@@ -1,6 +1,6 @@
 """Pass@k advantage: only the best rollout of a group, by how much it beats the second best.
 
-Paper: arXiv:2503.19595, as verl 0.9.1 has it
+Paper: arXiv:2503.19595, as in verl 0.9.1
 Formula: A = (r_max - r_second) / (std_g + eps) for the best rollout, 0 for the others
 When: the goal is that one of k samples is right
 Cost: one sort of the rewards

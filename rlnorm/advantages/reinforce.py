@@ -2,7 +2,7 @@
 
 Paper: Williams 1992; as a baseline for reasoning, arXiv:2503.20783 (Dr. GRPO)
 Formula: A = r - mean_g
-When: rewards on one known scale; unbiased up to (G - 1) / G, hard prompts are not blown up
+When: rewards on one known scale; unbiased up to (G - 1) / G, hard prompts are not inflated
 Cost: one pass over the rewards, nothing else needed
 
 The same as grpo with scale "none". With baseline "none" a constant group keeps its reward.

@@ -6,7 +6,7 @@ When: one rollout per prompt (global), or groups with baseline true
 Cost: one pass over the tokens; reinforce_pp_kl needs reference logprobs
 
 With baseline true R is the reward minus its group mean, undiscounted, as in verl's "-baseline".
-Long answers count more: the statistics are over tokens. Departures: NaN rewards enter nothing; a
+Long answers count more: the statistics are over tokens. Departures: NaN rewards are left out; a
 group of one has baseline advantage 0 before whitening (verl: its reward).
 """
 

@@ -65,7 +65,7 @@ def overlong_penalty(
 ) -> Float[Tensor, " n"]:
     """0 up to max_length - cache, then linearly to -penalty at max_length, and that beyond.
 
-    capped: False goes on linearly beyond max_length, as verl does.
+    capped: if False, the penalty keeps growing beyond max_length, as in verl.
     Raises ValueError unless 0 < cache <= max_length.
     """
     if not 0 < cache <= max_length:

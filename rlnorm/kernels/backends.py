@@ -14,7 +14,7 @@ BACKENDS = ("auto", "reference", "chunked", "cpp", "triton")
 
 
 def resolve_backend(name: str, device: torch.device, dtype: torch.dtype) -> Backend:
-    """The backend asked for; "auto" takes the fastest that can serve and logs once which and why.
+    """The backend asked for; "auto" takes the fastest available and logs once which and why.
 
     Raises ValueError for an unknown name or one that does not serve this device or dtype, and
     RuntimeError for one that is not available here.

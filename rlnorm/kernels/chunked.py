@@ -3,7 +3,7 @@
 Forward takes chunks of tokens over all columns. Backward recomputes the logits, over slices of
 the vocabulary when t < v (each slice of the weight gradient is one product, written once) and
 over chunks of tokens otherwise. When all logits fit in the workspace they are kept instead, and
-backward does not recompute. Loops never run under autograd, so no chunk outlives its turn.
+backward does not recompute. Loops never run under autograd, so each chunk is freed after use.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ FEW_ROWS = 64
 
 
 class Backend(NamedTuple):
-    """A way to multiply and a way to walk the rows."""
+    """The matrix products and row kernels of a backend."""
 
     name: str
     rows: RowKernels
@@ -59,12 +59,12 @@ def spans(total: int, step: int) -> Iterator[slice]:
 
 
 def _fit(count: int, multiple: int) -> int:
-    """At least 1, and a multiple of `multiple` where that leaves anything."""
+    """At least 1, and a multiple of `multiple` if count allows."""
     return max(1, count - count % multiple if count >= multiple else count)
 
 
 def bytes_per_logit(hidden: Float[Tensor, "t d"]) -> int:
-    """A float32 (or float64) logit, and its gradient where that cannot take its place."""
+    """Of a float32 (or float64) logit, and of its gradient unless that can overwrite the logit."""
     return 8 if hidden.dtype == torch.float64 else 4 + (2 if hidden.itemsize == 2 else 0)
 
 
@@ -258,7 +258,7 @@ def input_gradients(
 
 
 class Scratch:
-    """The workspace of backward: logits, and their gradient where its dtype is another."""
+    """The workspace of backward: logits, and their gradient if its dtype differs."""
 
     def __init__(self, hidden: Float[Tensor, "t d"], elements: int, recompute: bool) -> None:
         dtype = compute_dtype(hidden)

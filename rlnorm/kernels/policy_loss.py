@@ -85,7 +85,7 @@ def fused_policy_loss(
 
 
 class _Run:
-    """One call: takes chunks of logits to their loss and upstream gradients."""
+    """One call: computes loss and upstream gradients of chunks of logits."""
 
     def __init__(
         self, options: HeadOptions, backend: Backend, loss_fn: LossFn, index: Tensor | None

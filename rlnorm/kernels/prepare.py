@@ -17,15 +17,15 @@ DEVICE_WORKSPACE_BYTES = 512 << 20
 
 
 class PreparedHead(NamedTuple):
-    """A call on the rows that count, and the way back to all rows."""
+    """A call on the unmasked rows, and the way back to all rows."""
 
     operands: Operands
     options: HeadOptions
     chosen: Int[Tensor, " k"] | None
-    """The rows that count; None for all."""
+    """The unmasked rows; None for all."""
     rows: int
     anchor: Float[Tensor, ""]
-    """A zero that depends on the operands, for calls in which no row counts."""
+    """A zero that depends on the operands, for calls in which every row is masked."""
 
     @property
     def is_empty(self) -> bool:

@@ -16,7 +16,7 @@ class Products(Protocol):
     """How a backend multiplies."""
 
     def operand(self, x: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
-        """x in the dtype products take; x itself where that is its own."""
+        """x converted to the dtype that products take."""
         ...
 
     def logits(

@@ -21,7 +21,7 @@ def merge(parts: Sequence[Partials]) -> Partials:
 
 
 def _without_nan(part: Partials) -> Partials:
-    """Columns that are all -inf add nothing, as no columns do."""
+    """Columns that are all -inf add nothing, like an empty block."""
     there = part.peak > -torch.inf
     sums = {name: getattr(part, name) for name in ("rest", "centred", "squares")}
     return part._replace(**{name: x.where(there, 0.0) for name, x in sums.items()})

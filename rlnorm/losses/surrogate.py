@@ -10,7 +10,7 @@ from rlnorm.losses.types import TokenLoss
 def log_ratio(
     logprobs: Float[Tensor, " t"], old_logprobs: Float[Tensor, " t"], max_log_ratio: float | None
 ) -> Float[Tensor, " t"]:
-    """logprobs - old_logprobs, within [-max_log_ratio, max_log_ratio] unless that is None."""
+    """logprobs - old_logprobs, clamped to [-max_log_ratio, max_log_ratio] unless it is None."""
     difference = logprobs - old_logprobs
     return difference if max_log_ratio is None else difference.clamp(-max_log_ratio, max_log_ratio)
 

@@ -6,7 +6,7 @@ When: the policy grows sure of wrong answers and pass@k falls
 Cost: a forward pass of the reference policy
 
 c is the log-ratio of the rollout, not its mean, as the abstract writes it, and constant for
-the gradient. The value of alpha is not given (a digest suggests 0.5 to 2). Runs after the
+the gradient. The value of alpha is not given (a secondary source says 0.5 to 2). Runs after the
 estimator, with no whitening after it. At c = 0 errors already weigh 1 + 0.693 alpha; c is a sum
 over all tokens, so the multiplier can reach tens: cap and length_normalise bound it.
 """

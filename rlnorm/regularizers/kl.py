@@ -7,7 +7,7 @@ Cost: a forward pass of the reference policy
 
 A "+" gives the value of the named estimator and the gradient of k2, which is the unbiased
 gradient on-policy. k3 clamps d to [-20, 20] and itself to [-10, 10] as verl does, without
-gradient beyond; clamp false as TRL. kl_corrected multiplies by the ratio (TRL's
+gradient beyond; clamp false is TRL's. kl_corrected multiplies by the ratio (TRL's
 use_bias_correction_kl), with gradient.
 """
 

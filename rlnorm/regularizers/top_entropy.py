@@ -22,7 +22,7 @@ def top_entropy(logprobs: Float[Tensor, " t"], selected: Bool[Tensor, " t"]) -> 
 
 
 def select_top_entropy(entropy: Float[Tensor, " t"], *, share: float = 0.2) -> Bool[Tensor, " t"]:
-    """Tokens at or above the linearly interpolated quantile. Raises ValueError unless in (0, 1]."""
+    """Tokens at or above the interpolated quantile. Raises ValueError unless share is in (0, 1]."""
     if not 0 < share <= 1:
         raise ValueError(f"top_entropy: share = {share}, needs a value in (0, 1]")
     ranked = entropy.detach().double().sort().values

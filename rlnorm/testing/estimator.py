@@ -67,7 +67,7 @@ def check_estimator(
 
     coupling: "group" claims that a group's advantages depend on that group alone. constant,
     singleton: "zero" claims exactly 0 for equal rewards and for a group of one. shift, scale:
-    what adding to, or multiplying, all rewards does. gradient: "ascent" claims that the expected
+    the effect of adding to or multiplying all rewards. gradient: "ascent" claims that the expected
     gradient points up the true one on a bandit, "unbiased" that it is the true one. low, high:
     rewards it accepts. columns: how many reward columns to give. options go to the estimator.
     Raises ConformanceError for the first property that fails.
@@ -142,7 +142,7 @@ def scale_behaviour(estimate: Estimate, batch: Batch, traits: Traits) -> str | N
 
 
 def masked_rows_neutral(estimate: Estimate, batch: Batch, traits: Traits) -> str | None:
-    """A rollout without rewards gets 0, and the others what they get without it."""
+    """A rollout without rewards gets 0, and does not change what the others get."""
     if len(batch.lengths) < 3:
         return None
     masked = batch.take(torch.arange(len(batch.lengths)))

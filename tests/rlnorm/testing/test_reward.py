@@ -86,7 +86,7 @@ def test_good_rewards_pass_and_are_measured():
     [
         (unstable, "not deterministic"),
         (changes, "changes the samples"),
-        (slow, "s a sample, allowed 0.01"),
+        (slow, "s per sample, allowed 0.01"),
         (not_finite, "needs a finite number"),
         (words, "needs a number"),
         (good_async, r"\['a', 'b'\]: needs \['one number'\]"),
