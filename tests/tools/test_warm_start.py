@@ -90,7 +90,14 @@ def test_phases_are_clean_then_mixed_and_hold_no_heldout_prompt():
             assert pool_of(question) == "train"
 
 
-@pytest.mark.slow
+def test_the_first_steps_of_the_recipe_learn(one_thread):
+    losses = []
+    warm_start(RECIPES["graded"], steps=12, progress=lambda step, loss: losses.append(loss))
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
 async def test_the_script_still_makes_a_model_that_can_but_blurts(tmp_path, one_thread):
     made = warm_start(RECIPES["graded"])
     save(made, tmp_path)
