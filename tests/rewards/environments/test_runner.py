@@ -286,7 +286,7 @@ async def test_an_error_of_the_engine_comes_out_as_itself(error):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (([], [], "stop"), "0 tokens where 1 to 512"),
+        (([], [], "stop"), "0 tokens, allowed 1 to 512"),
         (([5] * 513, [0.0] * 513, "length"), "513 tokens"),
         (([5, 6], [0.0], "stop"), "2 tokens with 1 logprobs"),
     ],
