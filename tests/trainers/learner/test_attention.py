@@ -103,7 +103,7 @@ def test_states_and_gradients_equal_those_of_one_pass_a_rollout(name):
 def test_soft_capped_scores_are_bad_input():
     model = Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8)).eval()
     model.set_attn_implementation(attention.NAME)
-    with pytest.raises(InputError, match=r"model.path: attention softcap = 50.0: .* unsupported"):
+    with pytest.raises(InputError, match=r"model.path: attention softcap = 50.0: .* are not supported"):
         tree_hidden(model, batch_of(ROLLOUTS))
 
 
