@@ -1,4 +1,4 @@
-"""The loop and its parts: config, rollout pools, learners, weight sync, checkpoints, evaluation."""
+"""Training: config, loop, rollout pools, learners, weight sync, checkpoints, evaluation."""
 
 from rlnorm.trainers.api import RunResult, train
 

@@ -1,7 +1,7 @@
-"""Scored rollouts to batches for the learner: everything that spans rollouts, once, in float64.
+"""Turns scored rollouts into batches for the learner; all that spans rollouts is computed here.
 
-After this point world size, microbatches and ranks cannot change the maths: advantages, mismatch
-weights and loss denominators are constants of the batch.
+Advantages, mismatch weights and loss denominators become constants of the batch, so the number of
+ranks and microbatches cannot change the result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,15 +24,15 @@ SCORED_COLUMNS = frozenset({"ref_logprobs", "proxy_logprobs", "sum_p2", "entropy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdvantageBatch:
-    """The whole step's tokens with their advantages, and which rollouts train."""
+    """All tokens of a step with their advantages, and which rollouts train."""
 
     batch: TokenBatch
     advantages: Float[Tensor, "..."]
-    """[n], [n u] or one per trained token, float64, as the estimator gave them."""
+    """[n], [n u] or one per trained token, in float64, as the estimator returned them."""
     keep: Bool[Tensor, " n"]
     group_index: Int[Tensor, " n"]
     zero_signal_frac: float
-    """Share of groups that teach nothing: every advantage is 0."""
+    """Share of groups in which every advantage is 0."""
 
 
 async def compute_advantages(
@@ -43,14 +43,12 @@ async def compute_advantages(
     weights: Mapping[str, float],
     greedy_rewards: Float[Tensor, " n"] | None = None,
 ) -> AdvantageBatch:
-    """Score tokens where the algorithm asks for it, then estimate, modulate and correct.
+    """Compute the token columns that the algorithm needs, then advantages and corrections.
 
-    weights: of each reward component, by name.
+    weights: of each reward component, by name. greedy_rewards: of each rollout's baseline (ReMax).
     """
     batch = pack(
-        scored.rollouts,
-        temperature=config.rollout.temperature,
-        horizon=config.rollout.max_tokens,
+        scored.rollouts, temperature=config.rollout.temperature, horizon=config.rollout.max_tokens
     )
     columns = dict(batch.columns)
     want = algorithm.needs & SCORED_COLUMNS
@@ -70,7 +68,7 @@ async def compute_advantages(
         data["greedy_rewards"] = greedy_rewards
     try:
         result = algorithm.advantages(data)
-    except ValueError as error:  # rewards an estimator cannot take; it says which and why
+    except ValueError as error:  # rewards that the estimator refuses, with its reason
         raise RunError(f"algorithm: {error}") from error
     token_advantages = result.per_token(rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)
@@ -79,12 +77,10 @@ async def compute_advantages(
             data["old_logprobs"], data["sampler_logprobs"], rollout_index
         )
         columns["correction"] = _spread(correction, mask)
-    for name in ("sum_p2", "entropy"):  # the estimator's inputs, of no use to a loss
+    for name in ("sum_p2", "entropy"):  # inputs of estimators only, not of losses
         columns.pop(name, None)
-    kept = result.keep[batch.rollout_index] & mask
-    batch = replace(batch, columns=columns, loss_mask=kept)
     return AdvantageBatch(
-        batch=batch,
+        batch=replace(batch, columns=columns, loss_mask=result.keep[batch.rollout_index] & mask),
         advantages=result.values,
         keep=result.keep,
         group_index=scored.group_index,
@@ -99,34 +95,32 @@ def driver_data(
     turn_index: Int[Tensor, " k"],
     weights: Sequence[float],
 ) -> dict[str, Tensor]:
-    """What estimators and modulators may name as parameters; tokens are the k trained ones.
+    """The parameters available to estimators and modulators, of the k trained tokens.
 
-    Without an environment a rollout is a dialogue of one turn, whose reward is the weighted sum.
+    Without an environment a rollout has one turn, whose reward is the weighted sum.
     """
     mask = batch.loss_mask
-    data = {name: column[mask].double() for name, column in columns.items()}
-    data["rollout_index"] = batch.rollout_index[mask]
-    data["turn_index"] = turn_index
-    data["rewards"] = scored.rewards
-    data["group_index"] = scored.group_index
-    data["truncated"] = scored.truncated
-    n = len(scored.rollouts)
-    data["positions"] = batch.positions[mask]
-    data["lengths"] = torch.bincount(data["rollout_index"], minlength=n)
+    rollout_index = batch.rollout_index[mask]
     one_turn = (scored.rewards @ scored.rewards.new_tensor(weights))[:, None]
-    data["turn_rewards"] = one_turn if scored.turn_rewards is None else scored.turn_rewards
-    return data
+    return {name: column[mask].double() for name, column in columns.items()} | {
+        "rollout_index": rollout_index,
+        "turn_index": turn_index,
+        "rewards": scored.rewards,
+        "group_index": scored.group_index,
+        "truncated": scored.truncated,
+        "positions": batch.positions[mask],
+        "lengths": torch.bincount(rollout_index, minlength=len(scored.rollouts)),
+        "turn_rewards": one_turn if scored.turn_rewards is None else scored.turn_rewards,
+    }
 
 
 def minibatches(advantages: AdvantageBatch, config: Config, step: int) -> list[TokenBatch]:
-    """The optimizer steps of one RL step: groups dealt by seed, each with its own denominators."""
+    """One batch per optimizer step: a random share of the groups, with its own denominators."""
     groups = int(advantages.group_index.max()) + 1
     out = []
     for epoch in range(config.learner.epochs):
-        generator = torch.Generator().manual_seed(
-            derive_seed(config.seed, "minibatch", step, epoch)
-        )
-        order = torch.randperm(groups, generator=generator)
+        seed = derive_seed(config.seed, "minibatch", step, epoch)
+        order = torch.randperm(groups, generator=torch.Generator().manual_seed(seed))
         for share in order.tensor_split(config.learner.minibatches):
             chosen = torch.isin(advantages.group_index, share).nonzero()[:, 0]
             batch = take_rollouts(advantages.batch, chosen)
@@ -141,9 +135,9 @@ def minibatches(advantages: AdvantageBatch, config: Config, step: int) -> list[T
 async def prepare_minibatch(
     batch: TokenBatch, learner: Learner, algorithm: Algorithm, *, fresh: bool
 ) -> TokenBatch:
-    """Add what depends on the weights at this very step; leave out what cannot move them.
+    """Add columns that depend on the current weights; leave out rollouts that give no gradient.
 
-    fresh: no optimizer step has been taken since old_logprobs, so they are the current ones.
+    fresh: no optimizer step was taken since old_logprobs were computed, so they are current.
     """
     columns = dict(batch.columns)
     if "proximal_logprobs" in algorithm.needs:
@@ -158,14 +152,14 @@ async def prepare_minibatch(
         data["old_logprobs"] = columns["old_logprobs"][batch.loss_mask]
         data["rollout_index"] = batch.rollout_index[batch.loss_mask]
         selected = algorithm.select(data)
-        assert selected is not None, "an algorithm with a selector"
+        assert selected is not None, "the algorithm has no selector"
         columns["selected"] = _spread(selected, batch.loss_mask)
     batch = replace(batch, columns=columns)
     return drop_zero_advantage(batch) if algorithm.zero_at_zero_advantage else batch
 
 
 def rescale_metrics(result: StepResult, batch: TokenBatch) -> StepResult:
-    """Token means over the tokens that were run, where drop_zero_advantage left some out."""
+    """Correct token means for the tokens that drop_zero_advantage left out."""
     ran = int(batch.loss_mask.sum())
     factor = batch.denominators.tokens / max(ran, 1)
     metrics = {
@@ -178,7 +172,7 @@ def rescale_metrics(result: StepResult, batch: TokenBatch) -> StepResult:
 def drop_zero_advantage(batch: TokenBatch) -> TokenBatch:
     """Leave out rollouts whose every advantage is 0; their tokens stay in the denominators.
 
-    Exact for losses that are linear in the advantage, and the cheapest speed-up there is.
+    The gradient stays the same for losses that are linear in the advantage.
     """
     trains = torch.zeros(len(batch.cu_seqlens) - 1, dtype=torch.bool)
     weighted = batch.loss_mask & (batch.columns["advantages"] != 0)
@@ -197,7 +191,6 @@ def _zero_signal_frac(
     rollout_index: Int[Tensor, " k"],
     group_index: Int[Tensor, " n"],
 ) -> float:
-    groups = int(group_index.max()) + 1
-    teaches = torch.zeros(groups, dtype=torch.bool)
-    teaches[group_index[rollout_index[advantages != 0]]] = True
-    return 1.0 - float(teaches.double().mean())
+    has_signal = torch.zeros(int(group_index.max()) + 1, dtype=torch.bool)
+    has_signal[group_index[rollout_index[advantages != 0]]] = True
+    return 1.0 - float(has_signal.double().mean())

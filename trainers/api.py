@@ -1,4 +1,4 @@
-"""`train`: a run from Python, with functions of a script or a notebook cell in place of names."""
+"""`train`: a run from Python, which also accepts functions of a script or notebook as rewards."""
 
 import asyncio
 import os
@@ -18,16 +18,16 @@ _Ts = TypeVarTuple("_Ts")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """What a run has left."""
+    """The outcome of a run."""
 
     directory: Path
     """Run directory: config, metrics, rollouts, evaluations, report."""
     metrics: dict[str, float | None]
-    """The last row of metrics.jsonl, by the names of docs/metrics.md; null is None."""
+    """The last row of metrics.jsonl, with the names of docs/metrics.md; None for null."""
     checkpoint: Path | None
-    """The newest one; its folder `model` is loaded by transformers and vLLM."""
+    """The newest one; transformers and vLLM can load its folder `model`."""
     ended: Literal["done", "stopped early"]
-    """Stopped early: Ctrl-C, after which `resume=True` goes on."""
+    """Stopped early: by Ctrl-C; `resume=True` continues the run."""
 
 
 def train(
@@ -44,15 +44,15 @@ def train(
 
     config: a Config, its keys and values, a YAML file, or the name of a shipped preset.
     overrides: `key=value` texts, as on the command line.
-    rewards: in place of the config's: functions, or function by name, or tables as in a config
-    ({"name": ..., "function": ..., "weight": ...}). They may be defined anywhere: workers get them
-    by value, with all that they use.
-    estimator: in place of the algorithm's; called in this process.
-    resume: go on from the newest checkpoint, with the same functions. overwrite: replace the run.
-    display: progress and a summary on the terminal.
+    rewards: replace those of the config: functions, functions by name, or tables as in a config
+    ({"name": ..., "function": ..., "weight": ...}). Functions may be defined anywhere: workers
+    receive them by value, with everything they use.
+    estimator: replaces that of the algorithm; called in this process.
+    resume: continue from the newest checkpoint, with the same functions. overwrite: replace the
+    run. display: show progress and a summary on the terminal.
 
-    Raises InputError before anything starts; RunError when the run failed, Interrupted (a RunError)
-    after a second Ctrl-C, each with how to go on.
+    Raises InputError before anything starts, RunError when the run failed, and Interrupted (a
+    RunError) after a second Ctrl-C; the last two say how to continue.
 
     Example: train("quickstart", overrides=["steps=2"], rewards=[my_reward])
     """
@@ -92,7 +92,7 @@ def _settings(
     rewards: Sequence[Any] | Mapping[str, Any] | None,
     estimator: Any,
 ) -> "Config":
-    """The config with everything laid over it, checked."""
+    """The validated config with overrides, rewards and estimator applied."""
     from rlnorm.trainers.config.file import find_preset, override, read_table
     from rlnorm.trainers.config.schema import Config, validate_config
 
@@ -115,14 +115,14 @@ def _settings(
 
 
 def _copied(table: Any) -> Any:
-    """Tables and lists anew, since overrides are set in them; values as they are."""
+    """A copy of tables and lists, which overrides change; other values are not copied."""
     if isinstance(table, Mapping):
         return {key: _copied(value) for key, value in table.items()}
     return [_copied(value) for value in table] if isinstance(table, list | tuple) else table
 
 
 def _reward(key: str | int, value: Any) -> Mapping[str, Any]:
-    """One reward as a config has it. key: its name, or its position in a list."""
+    """One reward as a table of the config. key: its name, or its position in a list."""
     from rlnorm.errors import InputError
 
     if isinstance(value, Mapping):
@@ -136,17 +136,17 @@ def _reward(key: str | int, value: Any) -> Mapping[str, Any]:
 
 
 class _LoopInThread(asyncio.SelectorEventLoop):
-    """A loop outside the main thread, to which the main thread hands a Ctrl-C."""
+    """An event loop outside the main thread, to which the main thread passes Ctrl-C."""
 
     on_interrupt: Callable[[], object] | None = None
 
     def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
-        """Keep what a Ctrl-C should do; the only signal that a run asks for."""
+        """Store the handler of Ctrl-C, the only signal that a run handles."""
         self.on_interrupt = partial(callback, *args)
 
 
 def _run(run: Coroutine[Any, Any, Any]) -> None:
-    """To its end: here, or in a thread of its own where this thread's event loop is running."""
+    """Run to the end, in a new thread if this thread's event loop is already running."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -158,11 +158,11 @@ def _run(run: Coroutine[Any, Any, Any]) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(run)
-        except BaseException as error:  # raised again in the thread that waits
+        except BaseException as error:  # raised again in the waiting thread
             failures.append(error)
 
     def interrupt(*_: Any) -> None:
-        # before training begins, nothing is there to be saved
+        # before training begins there is nothing to save, so everything is cancelled
         stop = loop.on_interrupt or (lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
         loop.call_soon_threadsafe(stop)
 

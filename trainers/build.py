@@ -1,4 +1,4 @@
-"""From a prepared run to its running parts: learner, pool, channel, collector, loggers."""
+"""Starts the parts of a prepared run: learner, pool, channel, collector, loggers."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -30,7 +30,8 @@ PROBED_PROMPTS = 8
 async def build_run(
     prepared: Prepared, run_dir: RunDir, display: Display, stack: AsyncExitStack, *, resume: bool
 ) -> tuple[RunContext, LoopState]:
-    """Everything a run needs, started, with the state to go on from; `stack` closes it again."""
+    """Start everything the run needs and return it with the state to continue from; `stack` closes
+    it all."""
     config = prepared.config
     seed_everything(config)
     run_dir.write_capsule(config, prepared.algorithm.describe(), _hashes(config))
@@ -68,11 +69,11 @@ async def build_run(
 
 
 async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
-    """Go back to the newest checkpoint, or to the start where there is none yet."""
+    """Return to the newest checkpoint, or to the start if there is none yet."""
     folder = run.run_dir.checkpoints
-    whole = sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
-    # one that was killed before `latest` named it is whole all the same
-    checkpoint = latest_checkpoint(folder) or (whole[-1] if whole else None)
+    saved = sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
+    # a run killed before it wrote `latest` has left a complete checkpoint all the same
+    checkpoint = latest_checkpoint(folder) or (saved[-1] if saved else None)
     state = LoopState()
     if checkpoint is not None:
         try:
@@ -80,11 +81,11 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
             await run.learner.load(checkpoint)
         except (InputError, RunError):
             raise
-        except Exception as error:  # each damaged file has an error of its own
-            older = ", ".join(path.name for path in whole if path != checkpoint) or "none"
+        except Exception as error:  # readers of damaged files raise many kinds of errors
+            older = ", ".join(path.name for path in saved if path != checkpoint) or "none"
             raise InputError(
                 f"--resume: {checkpoint} cannot be loaded ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:200]}); to go on from an older one (there are: "
+                f"{' '.join(str(error).split())[:200]}); to continue from an older one (available: "
                 f"{older}) write its name into {folder}/latest"
             ) from error
         run.algorithm.load_state_dict(state.algorithm or {})
@@ -98,7 +99,7 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
 async def _systems(
     prepared: Prepared, run_dir: RunDir, stack: AsyncExitStack
 ) -> tuple[Learner, RolloutPool, WeightChannel]:
-    """The learner, the pool and the channel between them, started."""
+    """Start the learner and the pool, and create the channel between them."""
     config, tokenizer = prepared.config, prepared.tokenizer
     probe = [p.token_ids for p in prepared.train[:PROBED_PROMPTS]]
     if config.needs_ray:

@@ -1,4 +1,4 @@
-"""The parts of a run that live in Ray actors: vLLM engines, DeepSpeed ranks, the channel."""
+"""Builds the parts of a run that are Ray actors: vLLM engines, DeepSpeed ranks, reward workers."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from rlnorm.rewards.registry import default_workers
-from rlnorm.trainers.cluster.ray import Cluster, EventSink
+from rlnorm.trainers.cluster.ray import Cluster, EventHandler
 from rlnorm.trainers.cluster.reward_nodes import NodePools, own_address
 from rlnorm.trainers.config.resolve import pinned_model
 from rlnorm.trainers.config.schema import Config
@@ -22,7 +22,7 @@ from rlnorm.trainers.sync import ClusterChannel, WeightChannel
 async def build_cluster_systems(
     prepared: Prepared, run_dir: RunDir, probe: list[tuple[int, ...]], stack: AsyncExitStack
 ) -> tuple[Learner, RolloutPool, WeightChannel]:
-    """Learner, pool and channel, started side by side; `stack` closes them in reverse."""
+    """Start learner and pool concurrently and create the channel; `stack` closes them."""
     config = prepared.config
     started = time.monotonic()
     cluster = await asyncio.to_thread(Cluster.connect, address=config.cluster.address)
@@ -57,9 +57,9 @@ async def build_cluster_systems(
 async def _place_rewards(
     prepared: Prepared, run_dir: RunDir, engines: Sequence[str], stack: AsyncExitStack
 ) -> dict[str, int]:
-    """Rewards run where the rollouts are: beside the engines, unless those are all here anyway.
+    """Run rewards on the nodes of the engines, unless all engines are on this node.
 
-    Returns how many worker processes each node has at most.
+    Returns the maximum number of worker processes of each node.
     """
     nodes, here = tuple(dict.fromkeys(engines)), own_address()
     if nodes == (here,):
@@ -73,8 +73,8 @@ async def _place_rewards(
     return pools.workers_by_node
 
 
-def vllm_pool(config: Config, cluster: Cluster, on_event: EventSink) -> Any:
-    """The config's engines over its model, not yet started; for training and for `rlnorm eval`."""
+def vllm_pool(config: Config, cluster: Cluster, on_event: EventHandler) -> Any:
+    """The config's engines with its model, not yet started; for training and `rlnorm eval`."""
     from rlnorm.trainers.rollout.vllm_pool import VllmPool
 
     use_gpu = cluster.gpus > 0
@@ -86,11 +86,9 @@ def vllm_pool(config: Config, cluster: Cluster, on_event: EventSink) -> Any:
         dtype=config.model.dtype,
         engine_options=config.rollout.engine_options,
         use_gpu=use_gpu,
-        # only ranks on GPUs can send to engines themselves
+        # only ranks on GPUs can send directly to engines
         transfer="nccl" if use_gpu and config.learner.backend == "deepspeed" else "object_store",
-        start_deadline_s=config.rollout.deadline_s,
-        call_deadline_s=config.rollout.deadline_s,
-        sync_deadline_s=config.rollout.deadline_s,
+        deadline_s=config.rollout.deadline_s,
         on_event=on_event,
     )
 
@@ -107,14 +105,9 @@ def _ranks(prepared: Prepared, run_dir: RunDir, cluster: Cluster, use_gpu: bool)
         seed=config.seed,
         faults=run_dir.path / "faults",
         use_gpu=use_gpu,
-        start_deadline_s=config.rollout.deadline_s,
-        step_deadline_s=config.rollout.deadline_s,
+        deadline_s=config.rollout.deadline_s,
     )
 
 
-def _events(run_dir: RunDir) -> Any:
-    def log(event: Any) -> None:
-        fields = dict(event)
-        run_dir.log_event(fields.pop("event"), **fields)
-
-    return log
+def _events(run_dir: RunDir) -> EventHandler:
+    return lambda event: run_dir.log_event(**event)

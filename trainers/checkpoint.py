@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and the newest of which is always known."""
+"""Checkpoints, each complete or absent; `latest` names the newest one."""
 
 import errno
 import json
@@ -13,39 +13,40 @@ from rlnorm.trainers.files import write_atomic
 from rlnorm.trainers.learner.types import Learner
 
 FULL_BYTES = 2**20
-"""Free space below which a failed write means a full disk."""
+"""A failed write with less free space than this means that the disk is full."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopState:
-    """What the loop itself must remember."""
+    """The loop's own part of a checkpoint."""
 
     step: int = 0
-    """RL steps done."""
+    """RL steps completed."""
     cursor: int = 0
     """Prompts drawn from the seeded order so far."""
     algorithm: dict[str, float] | None = None
-    """State of adaptive stages (an adaptive entropy coefficient), if any."""
+    """State of adaptive stages, such as an adaptive entropy coefficient."""
 
 
 async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, keep: int) -> Path:
-    """Write `step_000050/` beside the others by an atomic rename, then name it in `latest`."""
+    """Write `step_000050/`, complete or not at all, then name it in `latest`."""
     final = folder / f"step_{state.step:06d}"
     partial = folder / f".{final.name}.partial"
-    for left in folder.glob(".step_*.partial"):  # by a kill while it was written
+    for left in folder.glob(".step_*.partial"):  # left by a run that was killed while writing
         shutil.rmtree(left)
     partial.mkdir(parents=True)
     try:
         await learner.save(partial)
         write_atomic(partial / "trainer_state" / "loop.json", json.dumps(asdict(state)))
-        _sync_tree(partial)
+        for path in (*partial.rglob("*"), partial):  # on disk before the rename makes it visible
+            _sync(path)
     except Exception as error:
         free = shutil.disk_usage(folder).free
         shutil.rmtree(partial, ignore_errors=True)  # a rank may still be writing
-        if free < FULL_BYTES:  # the writers below have errors of their own for it
+        if free < FULL_BYTES:  # libraries report a full disk with various errors
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(final)) from error
         raise
-    if final.exists():  # the same step, taken again after a resume from an older one
+    if final.exists():  # the run was resumed from an older checkpoint and took this step again
         shutil.rmtree(final)
     os.replace(partial, final)
     _sync(folder)  # before `latest` may name it
@@ -55,7 +56,7 @@ async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, k
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint, or None before the first."""
+    """The newest checkpoint, or None before the first."""
     name = folder / "latest"
     if not name.is_file():
         return None
@@ -66,27 +67,21 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def load_state(checkpoint: Path) -> LoopState:
-    """The loop's own state of a checkpoint."""
+    """The loop's part of a checkpoint."""
     fields: dict[str, Any] = json.loads((checkpoint / "trainer_state" / "loop.json").read_text())
     return LoopState(**fields)
 
 
 def _prune(folder: Path, newest: int, keep: int) -> None:
-    """Keep the newest checkpoint, which `latest` names, and the keep - 1 before it.
+    """Delete all but the newest checkpoint, which `latest` names, and the keep - 1 before it.
 
-    One of a later step stays: a kill between its rename and `latest` left it there, the run went on
-    from an older one, and will write that step again.
+    Checkpoints of later steps stay: they are left from before the run was resumed from an older
+    one, and will be written again.
     """
     steps = {int(path.name.removeprefix("step_")): path for path in folder.glob("step_*")}
     older = sorted(step for step in steps if step < newest)
     for step in older[: max(0, len(older) - (keep - 1))]:
         shutil.rmtree(steps[step])
-
-
-def _sync_tree(folder: Path) -> None:
-    """Make sure every byte and name is on disk before the rename makes the folder real."""
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
 
 
 def _sync(path: Path) -> None:

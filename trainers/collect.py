@@ -1,4 +1,4 @@
-"""Prompts of a step to scored groups: the order of the steps, each of which lives elsewhere.
+"""Collects the scored groups of a step.
 
 draw (prompts) -> label and seed (seeds) -> sample (rollout) -> score (scoring) -> keep or resample.
 """
@@ -31,16 +31,16 @@ from rlnorm.types import Prompt, Role, RolloutGroup
 
 @dataclass(kw_only=True, slots=True)
 class Collection:
-    """What one step sampled, and how long it took."""
+    """The groups that one step sampled, and how long that took."""
 
     groups: list[ScoredGroup] = field(default_factory=list)
     dropped: list[ScoredGroup] = field(default_factory=list)
-    """Groups that resampling replaced: their rewards did not differ."""
+    """Groups that were replaced because their rewards did not differ."""
     rollout_s: float = 0.0
     reward_s: float = 0.0
     rounds: int = 0
     reward_metrics: dict[str, float] = field(default_factory=dict)
-    """Over every rollout scored in the step, groups that were dropped included."""
+    """Over all rollouts scored in the step, including dropped groups."""
 
 
 class Collector:
@@ -62,7 +62,7 @@ class Collector:
         self._config, self._tokenizer, self._seed = config, tokenizer, seed
 
     async def collect(self, step: int) -> Collection:
-        """The groups of one step; with a resampling plan, only informative ones."""
+        """Sample and score the groups of one step; with resampling, keep only informative ones."""
         out, draws, rewards = Collection(), Counter[str](), RewardRounds()
         wanted = self._config.prompts_per_step
         while len(out.groups) < wanted and out.rounds < self._plan.max_rounds:
@@ -80,15 +80,15 @@ class Collector:
         if not out.groups:
             raise RunError(
                 f"step {step}: no group's rewards differed in {out.rounds} rounds of sampling; "
-                "raise algorithm.sample_plan.max_rounds, or give prompts that are neither always "
-                "nor never solved"
+                "raise algorithm.sample_plan.max_rounds, or use prompts that are solved sometimes "
+                "but not always"
             )
         return out
 
     async def _sample(
         self, prompts: Sequence[Prompt], labels: Sequence[str], out: Collection
     ) -> list[RolloutGroup]:
-        """labels: of each draw, unique in the run together with the prompt's id."""
+        """labels: of each prompt; label and prompt id together are unique in the run."""
         start = time.perf_counter()
         count = self._plan.samples(self._config.group_size)
         seeds = [
@@ -120,9 +120,9 @@ class Collector:
         start = time.perf_counter()
         flat = [(r, g.group_id) for g in groups for r in g.rollouts]
         rows = await score_rollouts(self._scorer, flat)
-        # what failed in its environment was never given to the rewards
-        asked = [row for (r, _), row in zip(flat, rows, strict=True) if not r.failure]
-        rewards.add(asked, self._scorer.metrics())
+        # rollouts that failed in their environment were not scored
+        known = [row for (r, _), row in zip(flat, rows, strict=True) if not r.failure]
+        rewards.add(known, self._scorer.metrics())
         groups = add_turn_rewards(groups, rows, self._scorer.weights)
         scores = iter(rows)
         scored = [

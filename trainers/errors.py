@@ -1,9 +1,9 @@
-"""Errors of a run that started well and could not go on."""
+"""Errors of a run after it has started."""
 
 
 class RunError(RuntimeError):
-    """The run failed; one line with the cause and how to go on. Commands end with status 1."""
+    """The run failed; one line with the cause and how to continue. Commands exit with 1."""
 
 
 class Interrupted(RunError):
-    """Ctrl-C, with what is kept and how to go on. Commands end with status 130."""
+    """Ctrl-C; says what is kept and how to continue. Commands exit with 130."""

@@ -1,4 +1,4 @@
-"""Files that are complete or absent, and folders that one process holds."""
+"""Atomic writes, locked folders, and reading JSON."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ from rlnorm.errors import InputError
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that readers see the old one or the new one, never a half."""
+    """Write a file so that readers see either the old or the new content, never a part of it."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with open(partial, "w", encoding="utf-8") as file:
@@ -29,27 +29,27 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path, what: str) -> None:
-    """Refuse a place where no folder can be made or written; nothing is written here.
+    """Refuse a folder that cannot be created or written to, without writing anything.
 
-    what: names it in the message.
+    what: its name in the message.
     """
     there = folder.absolute()
     try:
         while not there.exists():
             there = there.parent
     except OSError as error:  # a name too long for the file system
-        raise InputError(f"{what} {folder}: {error.strerror}; name another") from error
+        raise InputError(f"{what} {folder}: {error.strerror}; choose another") from error
     if not there.is_dir():
-        raise InputError(f"{what} {folder}: {there} is a file, not a folder; name another")
+        raise InputError(f"{what} {folder}: {there} is a file, not a folder; choose another")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{what} {folder}: cannot write in {there}; name another")
+        raise InputError(f"{what} {folder}: cannot write in {there}; choose another")
 
 
 @contextmanager
 def alone_in(folder: Path, what: str) -> Iterator[int]:
-    """Hold a folder for this process and for those that inherit the file descriptor it yields.
+    """Lock a folder for this process and for those that inherit the file descriptor it yields.
 
-    Whatever ends them lets go of it. what: names the folder in the message.
+    The lock ends with the last of these processes. what: name of the folder in the message.
     """
     held = os.open(folder, os.O_RDONLY)
     try:
@@ -57,28 +57,25 @@ def alone_in(folder: Path, what: str) -> Iterator[int]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"{what} {folder}: another process works in it; wait for its end, or set run_name"
+                f"{what} {folder}: another process is using it; wait until it ends, or set run_name"
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EBADF):
                 raise
-            # a file system without locks, or one (NFS) that locks no folders: held by nobody
+            # a file system that cannot lock folders (such as NFS): continue without a lock
         yield held
     finally:
         os.close(held)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All whole lines; a last line cut off by a crash is left out."""
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        if line.endswith("\n"):
-            rows.append(parse_json(line, f"{path} line {number}"))
-    return rows
+    """The objects of all complete lines; a last line cut off by a crash is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [parse_json(s, f"{path} line {i}") for i, s in enumerate(lines, 1) if s.endswith("\n")]
 
 
 def finite(value: Any) -> Any:
-    """Infinite and missing numbers as null, which every JSON reader takes."""
+    """The value with NaN and infinities replaced by None, which JSON can express."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -99,8 +96,8 @@ def hash_files(paths: Sequence[Path]) -> str:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """A JSON text; where: names the file in the error."""
+    """Parse JSON; where: the place to name in the error."""
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InputError(f"{where}: is damaged: {error}") from error
+        raise InputError(f"{where} is damaged: {error}") from error

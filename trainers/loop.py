@@ -10,8 +10,8 @@
 | Learner   | TokenBatch        | new weights         | its own collectives' deadline       |
 | channel   | weights, version  | the pool at version | rollout.deadline_s, by every engine |
 
-With max_staleness 0 the collector starts only after the channel published, so the five stand in a
-row; each already speaks in versions, so that sampling may run ahead later without a new design.
+With max_staleness 0 the collector starts only after the channel has published, so the five run one
+after the other. All of them carry versions, so that sampling could run ahead of training.
 """
 
 import asyncio
@@ -52,12 +52,12 @@ from rlnorm.trainers.sync import SyncReport, WeightChannel
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
 
 Numbers = dict[str, float | None]
-"""By name; None where a step has no such number."""
+"""Metrics by name; None for a metric that the step does not have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunContext:
-    """What a run is made of; rlnorm.trainers.build makes it from a config."""
+    """The parts of a run, built by rlnorm.trainers.build."""
 
     config: Config
     algorithm: Algorithm
@@ -75,11 +75,12 @@ class RunContext:
 
 
 async def train(run: RunContext, state: LoopState) -> LoopState:
-    """Run from `state` to the last step; a first Ctrl-C ends after the step under way."""
+    """Run from `state` to the last step; a first Ctrl-C ends the run after the current step."""
     config, buffer, stop = run.config, GroupBuffer(), Stop(run.display)
     lr = lr_schedule(config.learner, config.steps)
     if state.step == 0:
-        await _start(run)
+        await run.channel.publish(run.learner, run.pool)
+        _log(run, {"step": 0, **await _evaluate(run, 0)})
     while state.step < config.steps and not stop.asked:
         stop.promise = "finishing this step, then saving"
         step, clock = state.step + 1, Clock()
@@ -116,18 +117,12 @@ async def train(run: RunContext, state: LoopState) -> LoopState:
         if last or (config.eval_every and step % config.eval_every == 0):
             row |= await _evaluate(run, step)
         _log(run, row)
-        await asyncio.sleep(0.001)  # a Ctrl-C of the blocking part is told; 0 s would be too soon
+        await asyncio.sleep(0.001)  # handles a Ctrl-C pressed while blocked; 0 s is too short
         if last or stop.asked or (config.checkpoint_every and step % config.checkpoint_every == 0):
             await save_checkpoint(
                 run.run_dir.checkpoints, run.learner, state, keep=config.keep_checkpoints
             )
     return state
-
-
-async def _start(run: RunContext) -> None:
-    """The first weights to the pool, and how good they are."""
-    await run.channel.publish(run.learner, run.pool)
-    _log(run, {"step": 0, **await _evaluate(run, 0)})
 
 
 async def _learn(
@@ -146,8 +141,8 @@ async def _learn(
                 "step_skipped", step=step, minibatch=index, grad_norm=str(result.grad_norm)
             )
             run.display.note(
-                f"step {step}: the gradient is not finite: the weights stay as they are, its batch "
-                f"is in {run.run_dir.path / 'faults'}"
+                f"step {step}: the gradient is not finite: the weights are not changed, the batch "
+                f"is saved in {run.run_dir.path / 'faults'}"
             )
         else:
             run.algorithm.after_step({"entropy": result.metrics["policy/entropy"]})
@@ -157,7 +152,7 @@ async def _learn(
 
 
 async def _evaluate(run: RunContext, step: int) -> dict[str, float]:
-    """Evaluate, keep every verdict in `eval/step_*/`, show a few rollouts."""
+    """Evaluate, save all verdicts in `eval/step_*/`, show a few rollouts."""
     metrics, problems = await evaluate_all(
         run.benchmarks, run.sampler, run.scorer, run.tokenizer, run.config
     )
@@ -193,7 +188,7 @@ def step_metrics(
     collection: Collection,
     sync: SyncReport,
 ) -> Numbers:
-    """The numbers of one step, by their fixed names."""
+    """The metrics of one step."""
     masks = [r.completion.policy_mask for r in scored.rollouts]
     lengths = torch.tensor([float(mask.sum()) for mask in masks])
     weights = torch.tensor([run.scorer.weights[n] for n in scored.reward_names]).double()
@@ -216,7 +211,7 @@ def step_metrics(
 
 
 def _learner_metrics(results: Sequence[StepResult]) -> Numbers:
-    """Means over the optimizer steps; the sampler gap is the first one's, still on-policy."""
+    """Means over the optimizer steps; the sampler gap is that of the first, the on-policy one."""
     names = sorted({name for r in results for name in r.metrics})
     row: Numbers = {
         name: sum(r.metrics.get(name, 0.0) for r in results) / len(results) for name in names
@@ -239,11 +234,11 @@ NOTHING_LEARNT: Numbers = {
     "policy/kl_sampler": None,
     "policy/logprob_gap_mean": None,
 }
-"""A step whose every advantage is 0: no forward pass was run, so some numbers do not exist."""
+"""Of a step in which every advantage is 0: without a forward pass some metrics do not exist."""
 
 
 class Clock:
-    """Seconds by name."""
+    """Measures seconds by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -256,14 +251,14 @@ class Clock:
 
 
 class Stop:
-    """Asked for by a first Ctrl-C; a second one cancels the training task."""
+    """Set by a first Ctrl-C; a second one cancels the training task."""
 
     def __init__(self, display: Display) -> None:
         self.asked = False
         self.promise = "finishing the first evaluation; nothing is trained yet, so nothing is saved"
-        """What is still done before the end."""
+        """What the run still does before it ends."""
         self._display, self._task = display, asyncio.current_task()
-        # outside the main thread, or without POSIX signals, Ctrl-C ends at once
+        # outside the main thread, or without POSIX signals, Ctrl-C ends the run immediately
         with suppress(NotImplementedError, RuntimeError, ValueError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
 

@@ -13,15 +13,15 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def load_tokenizer(path: str) -> Any:
-    """The tokenizer, refused when it cannot end a completion or pad a batch."""
+    """The tokenizer; InputError if it has no end token or no pad token."""
     from transformers import AutoTokenizer
 
     folder = model_path(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # the readers of a broken file have no error in common
+    except Exception as error:  # transformers raises many kinds of errors for a broken file
         raise InputError(f"model.path = {path!r}: no tokenizer: {first_line(error)}") from error
-    if not tokenizer("1 + 1").input_ids:  # what comes of a folder without tokenizer files
+    if not tokenizer("1 + 1").input_ids:  # the result of a folder without tokenizer files
         raise InputError(f"model.path = {path!r}: no tokenizer: the folder has no tokenizer.json")
     if tokenizer.eos_token_id is None:
         raise InputError(
@@ -31,29 +31,29 @@ def load_tokenizer(path: str) -> Any:
     if tokenizer.pad_token_id is None:
         raise InputError(
             f"model.path = {path!r}: the tokenizer has no pad token; set pad_token in its "
-            "tokenizer_config.json (the end token serves)"
+            "tokenizer_config.json (the end token can be used)"
         )
     return tokenizer
 
 
 def load_model_config(path: str) -> Any:
-    """The Hugging Face config of a model, whose architecture must be known to transformers."""
+    """The Hugging Face config of a model; InputError if transformers cannot use it."""
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(model_path(path))
-    except Exception as error:  # wrong keys and wrong values have no error in common
+    except Exception as error:  # wrong keys and wrong values raise many kinds of errors
         raise InputError(f"model.path = {path!r}: cannot use: {first_line(error)}") from error
 
 
 def base_model(model: Any) -> Any:
-    """The model itself, without peft's wrapper where it has adapters."""
+    """The model without peft's wrapper, which it has with LoRA."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @torch.no_grad()
 def merged_weights(model: Any) -> dict[str, torch.Tensor]:
-    """Plain weights by Hugging Face name; LoRA is merged in float32 into copies, never in place."""
+    """Plain weights by Hugging Face name; LoRA is merged in float32, into copies."""
     if not hasattr(model, "get_base_model"):
         return dict(model.state_dict(keep_vars=True))
     layers = {name: m for name, m in model.get_base_model().named_modules() if hasattr(m, "lora_A")}
@@ -71,7 +71,7 @@ def merged_weights(model: Any) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def merged_layer(layer: Any, weight: torch.Tensor) -> torch.Tensor:
-    """A LoRA layer's base weight plus its adapters, added in float32, in the base's dtype."""
+    """A LoRA layer's base weight plus its adapters, added in float32, in the dtype of the base."""
     merged = weight.float()
     for adapter in layer.active_adapters:
         a, b = layer.lora_A[adapter].weight.float(), layer.lora_B[adapter].weight.float()
@@ -80,14 +80,14 @@ def merged_layer(layer: Any, weight: torch.Tensor) -> torch.Tensor:
 
 
 def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A Hugging Face folder that transformers and vLLM load as it is."""
+    """Write a Hugging Face folder that transformers and vLLM can load."""
     write_model_folder(model, merged_weights(model), tokenizer, folder)
 
 
 def write_model_folder(
     model: Any, weights: Mapping[str, torch.Tensor], tokenizer: Any, folder: Path
 ) -> None:
-    """Plain weights, config and tokenizer; a tensor that two names share is written once."""
+    """Write plain weights, config and tokenizer; a tensor with two names is written once."""
     from huggingface_hub import save_torch_state_dict
 
     plain = base_model(model)
@@ -111,7 +111,6 @@ def first_line(error: Exception) -> str:
 
 
 def context_length(model_config: Any) -> int | None:
-    """Most tokens a prompt and its completion may have; None for a model that states no limit."""
-    text = model_config.get_text_config()
-    context = getattr(text, "max_position_embeddings", None)
+    """Maximum tokens of a prompt with its completion; None if the model states no limit."""
+    context = getattr(model_config.get_text_config(), "max_position_embeddings", None)
     return None if context is None else int(context)

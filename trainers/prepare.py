@@ -1,4 +1,4 @@
-"""What is checked and loaded before anything of a run starts: nothing is written here."""
+"""Checks and loads the inputs of a run before anything starts or is written."""
 
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ REPORTED_PROBLEMS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A run that has been checked; nothing of it has started."""
+    """The checked inputs of a run."""
 
     config: Config
     algorithm: Algorithm
@@ -32,7 +32,7 @@ class Prepared:
 
 
 async def prepare(config: Config) -> Prepared:
-    """Algorithm, rewards, tokenizer and prompts; nothing is written, no process is started."""
+    """Load algorithm, rewards, tokenizer and prompts without starting a process."""
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
     train, benchmarks = await load_all_prompts(config, tokenizer)
@@ -49,14 +49,14 @@ async def prepare(config: Config) -> Prepared:
 async def load_all_prompts(
     config: Config, tokenizer: Any
 ) -> tuple[list[Prompt], dict[str, list[Prompt]]]:
-    """Training prompts and benchmarks, rendered; a training prompt in a benchmark is an error."""
+    """Rendered training prompts and benchmarks; InputError if they share a prompt."""
     sources = config.data.eval
     if config.rollout.environment is not None:
-        # an environment keeps its own splits apart
+        # an environment has separate splits of its own
         async with aclosing(resolve_environment(config)) as spec:
-            ask = partial(problem_prompts, spec, ChatTokenizer(tokenizer))
-            train = (await ask(config.data.train))[: config.data.train_limit]
-            return train, {name: await ask(source) for name, source in sources.items()}
+            prompts_of = partial(problem_prompts, spec, ChatTokenizer(tokenizer))
+            train = (await prompts_of(config.data.train))[: config.data.train_limit]
+            return train, {name: await prompts_of(source) for name, source in sources.items()}
     model_config = load_model_config(config.model.path)
     longest = context_left(model_config, config.rollout)
     load = partial(load_prompts, config=config.data, tokenizer=tokenizer, longest=longest)
@@ -68,7 +68,7 @@ async def load_all_prompts(
         shared = [p.prompt_id for p in prompts if p.token_ids in seen]
         if shared:
             raise InputError(
-                f"data.eval.{name}: {len(shared)} of {len(prompts)} prompts are training prompts "
-                f"too, for example {', '.join(shared[:REPORTED_PROBLEMS])}"
+                f"data.eval.{name}: {len(shared)} of {len(prompts)} prompts are also training "
+                f"prompts, for example {', '.join(shared[:REPORTED_PROBLEMS])}"
             )
     return train, benchmarks

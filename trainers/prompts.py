@@ -1,4 +1,4 @@
-"""Rows of a data source to rendered prompts, in a seeded order that a checkpoint can continue."""
+"""Renders the rows of a data source as prompts, and draws them in a seeded order."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def load_prompts(
     source: str, *, config: DataConfig, tokenizer: Any, longest: int | None
 ) -> list[Prompt]:
-    """The rendered prompts of one data source; rows left out are named in the log."""
+    """The rendered prompts of one data source; rows that are left out are logged."""
     names = {s: f"data.eval.{n}" for n, s in config.eval.items()} | {config.train: "data.train"}
     rows = load_rows(source, config.fields, key=names.get(source, "data source"))
     return render(rows, tokenizer, config, longest=longest)
@@ -39,15 +39,15 @@ def load_prompts(
 def load_rows(
     source: str, fields: Mapping[str, str], *, key: str = "data source"
 ) -> list[ProblemRow]:
-    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet, `hf:...` or `FORMAT=FILE`."""
+    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:...` or `FORMAT=FILE`."""
     of_key(key, source, check_source, source, False)
     if source.startswith("task:"):
         return _task_rows(source)
     hub = of_key(key, source, parse_hub_source, source)
     data_format, equals, path = source.partition("=")
     if hub is not None:
-        load = partial(load_problems, str(hub.name), fields=fields, format=hub.format)
-        load = partial(load, subset=hub.subset, split=hub.split)
+        options = {"format": hub.format, "subset": hub.subset, "split": hub.split}
+        load = partial(load_problems, str(hub.name), fields=fields, **options)
         rows, report = of_key(key, source, load)
     else:
         rows, report = load_problems(
@@ -77,7 +77,7 @@ def _task_rows(source: str) -> list[ProblemRow]:
 async def problem_prompts(
     environment: Environment, tokenizer: ChatTokenizer, source: str
 ) -> list[Prompt]:
-    """`env:train` or `env:test`: one prompt a problem of the environment."""
+    """The prompts of `env:train` or `env:test`, one per problem of the environment."""
     of_key("data source", source, check_source, source, True)
     split = source.removeprefix("env:")
     prompts, context = [], environment.limits.context_tokens
@@ -87,8 +87,8 @@ async def problem_prompts(
         if context is not None and len(token_ids) >= context:
             raise InputError(
                 f"rollout.environment: the first prompt of problem {seed} of {source} has "
-                f"{len(token_ids)} tokens, and the context holds {context}, its completion "
-                "included; take shorter problems or a model.path with a longer context"
+                f"{len(token_ids)} tokens, but the context holds {context}, including the "
+                "completion; use shorter problems or a model.path with a longer context"
             )
         prompts.append(
             Prompt(
@@ -105,7 +105,7 @@ async def problem_prompts(
 def render(
     rows: Sequence[ProblemRow], tokenizer: Any, config: DataConfig, *, longest: int | None
 ) -> list[Prompt]:
-    """Prompts as the policy sees them; longest: most tokens a prompt may have."""
+    """The prompts as token ids. longest: maximum tokens of a prompt."""
     prompts = []
     for row in rows:
         messages = _messages(row, config.system_prompt)
@@ -113,13 +113,13 @@ def render(
             token_ids = _token_ids(tokenizer, messages)
         except TemplateError as error:
             raise InputError(
-                f"prompt {row.id!r} of {row.source}: the model's chat template refuses its "
+                f"prompt {row.id!r} of {row.source}: the model's chat template rejects its "
                 f"messages ({', '.join(m['role'] for m in messages)}): {error}"
             ) from error
         if longest is not None and len(token_ids) > longest:
             raise InputError(
                 f"prompt {row.id!r} of {row.source}: {len(token_ids)} tokens, but the model's "
-                f"context leaves {longest} beside rollout.max_tokens"
+                f"context leaves {longest} in addition to rollout.max_tokens"
             )
         prompts.append(
             Prompt(
@@ -136,8 +136,7 @@ def render(
 
 
 def _messages(row: ProblemRow, system_prompt: str | None) -> list[Mapping[str, str]]:
-    """The row's conversation or its question; a row with a system message does without the
-    config's."""
+    """The row's conversation or question, after the config's system message unless it has one."""
     messages = row.messages or ({"role": "user", "content": row.question},)
     if system_prompt is None or messages[0]["role"] == "system":
         return list(messages)
@@ -152,7 +151,7 @@ def _token_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[i
 
 
 def check_tokens(prompts: Sequence[Prompt], model_config: Any) -> None:
-    """Refuse a prompt without tokens, or with one that the model has no embedding for."""
+    """Refuse a prompt without tokens, or with a token that the model has no embedding for."""
     rows = model_config.get_text_config().vocab_size
     for prompt in prompts:
         if not prompt.token_ids:
@@ -160,13 +159,13 @@ def check_tokens(prompts: Sequence[Prompt], model_config: Any) -> None:
         if max(prompt.token_ids) >= rows:
             raise InputError(
                 f"prompt {prompt.prompt_id!r} of {prompt.source}: has token "
-                f"{max(prompt.token_ids)}, and the model embeds {rows}; the tokenizer in "
-                "model.path does not belong to its weights"
+                f"{max(prompt.token_ids)}, but the model embeds {rows}; the tokenizer in "
+                "model.path does not match its weights"
             )
 
 
 def context_left(model_config: Any, rollout: RolloutConfig) -> int | None:
-    """How long a prompt may be, or None where neither the model nor the engines state a limit."""
+    """Maximum tokens of a prompt; None if neither the model nor the engines state a limit."""
     max_tokens, engines = rollout.max_tokens, rollout.engine_options.get("max_model_len")
     stated = [context_length(model_config), engines if isinstance(engines, int) else None]
     context = min((n for n in stated if n is not None and n > 0), default=None)
@@ -175,13 +174,13 @@ def context_left(model_config: Any, rollout: RolloutConfig) -> int | None:
     if context <= max_tokens:
         raise InputError(
             f"rollout.max_tokens = {max_tokens}: the model's context is {context} tokens, "
-            "and a prompt needs some of them"
+            "and the prompt needs some of them"
         )
     return context - max_tokens
 
 
 class PromptStream:
-    """The training prompts, shuffled anew each epoch; `cursor` is all the state there is."""
+    """The training prompts, reshuffled each epoch; `cursor` is its only state."""
 
     def __init__(self, prompts: Sequence[Prompt], seed: int) -> None:
         self._prompts, self._seed = prompts, seed

@@ -1,4 +1,4 @@
-"""One run from start to end: build, train, report, and close whatever happens."""
+"""One run from start to end: build, train, report, and close everything."""
 
 import asyncio
 import errno
@@ -25,11 +25,11 @@ from rlnorm.trainers.record.run_dir import RunDir
 async def run_training(
     config: Config, display: Display, *, resume: bool = False, overwrite: bool = False
 ) -> RunDir:
-    """Train as the config says; the run directory it leaves is complete and resumable."""
+    """Train as the config says; returns the run directory."""
     started, run_dir = time.perf_counter(), RunDir(config.run_dir)
     run_dir.check(config, resume=resume, overwrite=overwrite)
-    prepared = await prepare(config)  # bad input must not leave an empty run directory
-    # what is there is held before it is written to, or moved away
+    prepared = await prepare(config)  # first, so that bad input leaves no empty run directory
+    # an existing directory is locked before it is changed or moved
     with alone_in(run_dir.path, "run directory") if run_dir.path.exists() else nullcontext():
         run_dir.create(config, overwrite=overwrite)
     with alone_in(run_dir.path, "run directory"):
@@ -62,7 +62,7 @@ async def _train_in(
 
 
 def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple[str, str]]:
-    """What every benchmark has gained, the rewards as a curve, and where to find the rest."""
+    """The gains on every benchmark, the rewards as a curve, and where the results are."""
     rows = read_jsonl(run_dir.metrics)
     gains = benchmark_gains(run_dir.path)
     lines = [(f"{gain.benchmark} {gain.measure}", str(gain)) for gain in gains]
@@ -73,7 +73,7 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
         wide = rewards[:: max(1, len(rewards) // 60)]
         lines.append(("reward", f"{sparkline(wide)} {rewards[0]:.2f} -> {rewards[-1]:.2f}"))
         trained = sum(row.get("time/step_s", 0.0) for row in rows)
-        lines.append(("time", f"{trained:.0f} s of training, {seconds:.0f} s in all"))
+        lines.append(("time", f"{trained:.0f} s of training, {seconds:.0f} s in total"))
     lines.append(("run directory", str(run_dir.path)))
     newest = latest_checkpoint(run_dir.checkpoints)
     if newest is not None:
@@ -82,20 +82,18 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
 
 
 def stopped_early(config: Config, step: int) -> str:
-    """What a run that ended before its last step has kept, and how to go on."""
+    """What a run that ended before its last step has saved, and how to continue."""
     if step == 0:
         return (
             f"stopped before step 1 of {config.steps}: nothing was trained, so there is nothing to "
             f"save; to start again: {_again(config, 'overwrite')}"
         )
-    return (
-        f"stopped and saved after step {step} of {config.steps}; to go on: "
-        f"{_again(config, 'resume')}"
-    )
+    resume = _again(config, "resume")
+    return f"stopped and saved after step {step} of {config.steps}; to continue: {resume}"
 
 
 def _advice(error: Exception, config: Config, run_dir: RunDir) -> str:
-    """The cause and how to go on, for as long as there is a run to go on with."""
+    """The cause, and how to resume the run or start it again."""
     resume = f"then: {_again(config, 'resume')}" if run_dir.metrics.exists() else "then start again"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"no space left on the disk of {run_dir.path}: free some, {resume}"
@@ -105,15 +103,15 @@ def _advice(error: Exception, config: Config, run_dir: RunDir) -> str:
 
 def _stopped_at_once(config: Config, run_dir: RunDir) -> Interrupted:
     if not run_dir.metrics.exists():
-        return Interrupted("stopped before training began: nothing of it is kept; start again")
+        return Interrupted("stopped before training began: nothing was saved; start again")
     return Interrupted(
-        "stopped at once: steps after the last checkpoint are lost; to go on: "
+        "stopped at once: steps after the last checkpoint are lost; to continue: "
         f"{_again(config, 'resume')}"
     )
 
 
 def _again(config: Config, flag: str) -> str:
-    """The command, or the call where functions were given from Python, that takes this run up."""
+    """The command that continues this run, or the call if functions were passed from Python."""
     if any(functions_in(config.model_dump())):
         return f"rlnorm.trainers.train(..., {flag}=True) with the same functions"
     return f"rlnorm train {config.run_dir}/config.yaml --{flag}"

@@ -1,4 +1,4 @@
-"""From rollouts to the table of a step: samples for the rewards, their scores, their table."""
+"""Scores rollouts: samples for the rewards, their scores, and the table of a step."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ from rlnorm.types import Role, Rollout, RolloutGroup, ScoredRollouts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredGroup:
-    """One finished group: what the buffer between sampling and learning holds."""
+    """A group with the scores of its rollouts."""
 
     group: RolloutGroup
     scores: tuple[Mapping[str, ComponentScore], ...]
-    """Of each rollout, by component."""
+    """Scores by component, for each rollout."""
     policy_version: int
-    """Version of the weights that sampled its first token."""
+    """Version of the weights that sampled the first token."""
 
 
 def as_sample(rollout: Rollout, group_id: str) -> Sample:
-    """What a reward sees of a rollout."""
+    """The rollout as rewards receive it."""
     prompt = rollout.prompt
     meta = {"source": prompt.source, "level": prompt.level, **prompt.extras}
     if rollout.final is not None:
@@ -49,7 +49,7 @@ def as_sample(rollout: Rollout, group_id: str) -> Sample:
 async def score_rollouts(
     scorer: Scorer, rollouts: Sequence[tuple[Rollout, str]]
 ) -> list[dict[str, ComponentScore]]:
-    """Scores of each (rollout, group id); one that failed in its environment is masked."""
+    """Scores of each (rollout, group id); NaN for a rollout that failed in its environment."""
     good = [(r, group) for r, group in rollouts if not r.failure]
     scores = iter(await scorer.score([as_sample(r, group) for r, group in good]))
     return [
@@ -65,7 +65,7 @@ def add_turn_rewards(
     rows: Sequence[Mapping[str, ComponentScore]],
     weights: Mapping[str, float],
 ) -> Sequence[RolloutGroup]:
-    """The same groups; where the environment rewards no turn, the rewards' per-turn scores do."""
+    """The groups with per-turn scores of the rewards, unless the environment rewards turns."""
     rollouts = [r for g in groups for r in g.rollouts]
     if any(not math.isnan(reward) for r in rollouts for reward in r.turn_rewards):
         return groups
@@ -82,7 +82,7 @@ def add_turn_rewards(
 
 
 def score_table(groups: Sequence[ScoredGroup], names: Sequence[str]) -> ScoredRollouts:
-    """The flat [n, r] table of a step; a failed reward is NaN with its status, never 0."""
+    """The flat [n, r] table of a step; a failed reward is NaN with its status."""
     flat = [
         (index, rollout, scores)
         for index, g in enumerate(groups)
@@ -104,10 +104,8 @@ def score_table(groups: Sequence[ScoredGroup], names: Sequence[str]) -> ScoredRo
 def split_baseline(
     scored: ScoredRollouts, weights: Mapping[str, float]
 ) -> tuple[ScoredRollouts, Float[Tensor, " n"] | None]:
-    """The rollouts that train, and for each the weighted reward of its prompt's baseline (ReMax).
-
-    None where no rollout is a baseline.
-    """
+    """The rollouts that train, and for each the weighted reward of its prompt's baseline (ReMax),
+    or None if there are no baselines."""
     is_baseline = torch.tensor([r.role is Role.BASELINE for r in scored.rollouts])
     if not is_baseline.any():
         return scored, None
@@ -128,13 +126,13 @@ def split_baseline(
 
 
 def as_dropped(group: ScoredGroup) -> ScoredGroup:
-    """The same group, its rollouts marked as dropped."""
+    """The same group with its rollouts marked as dropped."""
     rollouts = tuple(replace(r, role=Role.DROPPED) for r in group.group.rollouts)
     return replace(group, group=replace(group.group, rollouts=rollouts))
 
 
 class RewardRounds:
-    """The scores of a step's rounds of sampling, for metrics of the step as a whole."""
+    """Combines the scores of a step's rounds of sampling into metrics of the step."""
 
     def __init__(self) -> None:
         self._rows: list[Mapping[str, ComponentScore]] = []
@@ -143,20 +141,20 @@ class RewardRounds:
     def add(
         self, rows: Sequence[Mapping[str, ComponentScore]], metrics: Mapping[str, float]
     ) -> None:
-        """One round: its rows, and the scorer's own account of them."""
+        """Add one round: its scores, and the scorer's metrics of them."""
         self._rows += rows
         self._rounds.append((len(rows), metrics))
 
     def metrics(self, components: Sequence[str]) -> dict[str, float]:
-        """Names as in `Scorer.metrics`: statistics of components from all rows; what else a scorer
-        tells is averaged, each round counting by its rows, one without a value not at all."""
+        """Metrics by the names of `Scorer.metrics`. Statistics of components are computed from all
+        scores; others are averaged over the rounds that have them, weighted by number of scores."""
         out = {
             f"reward/{name}/{key}": value
             for name in components
             for key, value in summarize([row[name] for row in self._rows]).flat().items()
         }
-        for key in {key: None for _, told in self._rounds for key in told if key not in out}:
-            known = [(n, told[key]) for n, told in self._rounds if not math.isnan(told[key])]
+        for key in {key: None for _, found in self._rounds for key in found if key not in out}:
+            known = [(n, found[key]) for n, found in self._rounds if not math.isnan(found[key])]
             rows = sum(n for n, _ in known)
             out[key] = sum(n * value for n, value in known) / rows if rows else math.nan
         return out

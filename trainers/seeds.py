@@ -1,4 +1,4 @@
-"""One seed for a run; every random choice is a pure function of it and of what it is for."""
+"""Seeds: every random choice of a run is a function of the run's seed and of its purpose."""
 
 import hashlib
 import random
@@ -18,17 +18,17 @@ def derive_seed(seed: int, *parts: object) -> int:
 
 
 def shuffled(items: Sequence[T], seed: int, *parts: object) -> list[T]:
-    """A seeded permutation."""
+    """The items in a seeded random order."""
     out = list(items)
     random.Random(derive_seed(seed, *parts)).shuffle(out)
     return out
 
 
 def draw_labels(prompts: Sequence[Prompt], step: int, draws: Counter[str]) -> list[str]:
-    """What seeds and ids of each draw begin with: "12" for the first draw of a prompt in step 12,
-    "12.1" for the second, as where an epoch ends within the step or prompts are resampled.
+    """The prefix of seeds and ids for each prompt: "12" for its first draw in step 12, "12.1" for
+    its second (an epoch may end within a step, and prompts may be resampled).
 
-    draws: how often each prompt was drawn in the step so far; counted on here.
+    draws: number of draws of each prompt in the step so far; updated here.
     """
     labels = []
     for prompt in prompts:

@@ -1,9 +1,9 @@
-"""New weights from the learner to the pool, and the proof that they arrived.
+"""Sends new weights from the learner to the pool and verifies that they arrived.
 
 Each publish carries a version, compares digests of sampled tensors on both sides, and scores fixed
 tokens with the learner and with every engine (the parity probe). In one process the pool reads the
-learner's own memory; in a cluster weights travel in buckets through the Ray object store, or
-between GPUs through vLLM's own weight transfer.
+learner's memory; in a cluster weights are sent in buckets through the Ray object store, or between
+GPUs through vLLM's own weight transfer.
 """
 
 import asyncio
@@ -15,46 +15,44 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from rlnorm.trainers.cluster.ray import ClusterError, EventSink
+from rlnorm.trainers.cluster.ray import ClusterError, EventHandler
+from rlnorm.trainers.learner.packing import count_denominators
 from rlnorm.trainers.learner.types import Learner
 from rlnorm.trainers.rollout.local import LocalPool
 from rlnorm.trainers.rollout.types import Logprobs
-from rlnorm.trainers.rollout.vllm_pool import Publication, VllmPool
-from rlnorm.types import LossDenominators, TokenBatch
+from rlnorm.trainers.rollout.vllm_pool import BUCKET_MB, Publication, VllmPool
+from rlnorm.types import TokenBatch
 
 ALARM = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
-"""Mean |learner - sampler| logprob in nats above which a publish counts as wrong, by the dtype of
-the sampler's weights: ten times and more above what rounding alone gives."""
+"""Mean |learner - sampler| of logprobs, in nats, above which a publish has failed, by the dtype of
+the sampler's weights; at least ten times the effect of rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyncReport:
-    """What one publish did."""
+    """Measurements of one publish."""
 
     version: int
     seconds: float
-    """Transfer and digests; the probe is apart."""
+    """Transfer and digests, without the probe."""
     probe_s: float
     tensors_checked: int
     parity_gap: float
-    """Mean |learner - sampler| in nats over the probe's tokens, of the engine furthest off."""
+    """Mean |learner - sampler| in nats over the probe's tokens, of the worst engine."""
     parity_max: float
 
 
 class WeightChannel(Protocol):
-    """Brings the pool to the learner's version."""
+    """Updates the pool to the learner's version; each channel supports certain pools only."""
 
     async def publish(self, learner: Any, pool: Any) -> SyncReport:
-        """Send, check, probe. Raises when the pool does not hold the learner's weights after it.
-
-        Each channel names the learner and pool it can serve.
-        """
+        """Send, check, probe. Raises if the pool does not have the learner's weights afterwards."""
         ...
 
 
 @runtime_checkable
 class RefSource(Protocol):
-    """A learner whose ranks put buckets into the object store themselves."""
+    """A learner whose ranks put buckets into the object store."""
 
     async def weight_refs(self, *, bucket_mb: float, dtype: torch.dtype) -> Publication:
         """The buckets of the current weights, cast to dtype."""
@@ -63,20 +61,20 @@ class RefSource(Protocol):
 
 @runtime_checkable
 class DeviceSource(Protocol):
-    """A learner whose ranks send weights to the engines' GPUs themselves."""
+    """A learner whose ranks send weights directly to the engines' GPUs."""
 
     async def connect_device(self, pool: VllmPool) -> None:
-        """Join ranks and engines in one transfer group; once."""
+        """Join ranks and engines in one transfer group; called once."""
         ...
 
     async def send_device(self) -> tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]:
-        """Start, update, finish on all engines; digests and shapes of sampled tensors."""
+        """Send to all engines; returns digests and shapes of sampled tensors."""
         ...
 
 
 class SharedMemoryChannel:
-    """Learner and pool in one process: the pool samples from the learner's own tensors, or takes
-    copies where the learner's differ from a plain model's (LoRA)."""
+    """A `WeightChannel` in one process: the pool samples from the learner's tensors, or from merged
+    copies with LoRA."""
 
     def __init__(
         self,
@@ -84,14 +82,11 @@ class SharedMemoryChannel:
         copies: bool = False,
         probe: Sequence[tuple[int, ...]] = (),
         temperature: float = 1.0,
-        alarm: float = ALARM["float32"],
     ) -> None:
-        """probe: fixed token sequences, each of two tokens or more; none leaves the probe out."""
-        self._copies, self._probe = copies, probe
-        self._temperature, self._alarm = temperature, alarm
+        """probe: fixed sequences of at least two tokens; without any, there is no probe."""
+        self._copies, self._probe, self._temperature = copies, probe, temperature
 
     async def publish(self, learner: Learner, pool: LocalPool) -> SyncReport:
-        """See `WeightChannel.publish`."""
         started = time.monotonic()
         if self._copies:
             weights = [pair async for bucket in learner.weights() for pair in bucket]
@@ -102,9 +97,9 @@ class SharedMemoryChannel:
         started = time.monotonic()
         mean, largest = 0.0, 0.0
         if self._probe:
-            theirs = await pool.score(self._probe, self._temperature)
-            ours = await learner_logprobs(learner, self._probe, self._temperature)
-            mean, largest = gap(ours, [theirs])
+            sampler = await pool.score(self._probe, self._temperature)
+            own = await learner_logprobs(learner, self._probe, self._temperature)
+            mean, largest = gap(own, [sampler])
         report = SyncReport(
             version=learner.policy_version,
             seconds=seconds,
@@ -113,8 +108,8 @@ class SharedMemoryChannel:
             parity_gap=mean,
             parity_max=largest,
         )
-        if not mean <= self._alarm:
-            text = _alarm_text(report, self._alarm)
+        if not mean <= ALARM["float32"]:
+            text = _alarm_text(report, ALARM["float32"])
             if not report.version:
                 text += "; nothing has trained yet, so the learner computes this architecture wrong"
             raise ClusterError(text)
@@ -122,8 +117,8 @@ class SharedMemoryChannel:
 
 
 class ClusterChannel:
-    """Learner ranks to vLLM engines. A probe above the alarm is answered by one full resync, and by
-    an error when that does not help."""
+    """A `WeightChannel` from learner ranks to vLLM engines. If the probe is above the alarm, the
+    weights are sent once more; if it still is, that is an error."""
 
     def __init__(
         self,
@@ -131,16 +126,14 @@ class ClusterChannel:
         probe: Sequence[tuple[int, ...]],
         temperature: float,
         alarm: float | None = None,
-        on_event: EventSink = lambda event: None,
+        on_event: EventHandler = lambda event: None,
     ) -> None:
-        """probe: fixed token sequences, each of two tokens or more. alarm: nats; None for the one
-        of the engines' dtype in `ALARM`."""
+        """probe: fixed sequences of at least two tokens. alarm: in nats; None: see `ALARM`."""
         self._probe, self._temperature, self._alarm = probe, temperature, alarm
         self._on_event = on_event
         self._connected = False
 
     async def publish(self, learner: Learner, pool: VllmPool) -> SyncReport:
-        """See `WeightChannel.publish`."""
         alarm = self._alarm
         if alarm is None:
             alarm = ALARM[str(pool.weight_dtype).removeprefix("torch.")]
@@ -161,11 +154,11 @@ class ClusterChannel:
             checked = await self._through_device(learner, pool)
         seconds = time.monotonic() - started
         started = time.monotonic()
-        ours, theirs = await asyncio.gather(
+        own, engines = await asyncio.gather(
             learner_logprobs(learner, self._probe, self._temperature),
             pool.score_each(self._probe, self._temperature),
         )
-        mean, largest = gap(ours, theirs)
+        mean, largest = gap(own, engines)
         return SyncReport(
             version=learner.policy_version,
             seconds=seconds,
@@ -176,15 +169,12 @@ class ClusterChannel:
         )
 
     async def _through_store(self, learner: Learner, pool: VllmPool) -> int:
-        version = learner.policy_version
         if isinstance(learner, RefSource):
-            publication = await learner.weight_refs(
-                bucket_mb=pool.bucket_mb, dtype=pool.weight_dtype
-            )
+            publication = await learner.weight_refs(bucket_mb=BUCKET_MB, dtype=pool.weight_dtype)
             await pool.adopt(publication)
             return len(publication.digests)
         weights = [pair async for bucket in learner.weights() for pair in bucket]
-        return await pool.load_weights(weights, version)
+        return await pool.load_weights(weights, learner.policy_version)
 
     async def _through_device(self, learner: Learner, pool: VllmPool) -> int:
         version = learner.policy_version
@@ -210,18 +200,17 @@ class ClusterChannel:
 async def learner_logprobs(
     learner: Learner, sequences: Sequence[tuple[int, ...]], temperature: float
 ) -> list[Logprobs]:
-    """Log-probability of tokens 1.. of each fixed sequence, by the learner."""
+    """The learner's log-probabilities of tokens 1.. of each fixed sequence."""
     batch = fixed_batch(sequences, temperature)
     column = (await learner.score(batch, frozenset({"old_logprobs"})))["old_logprobs"]
-    ends = batch.cu_seqlens.tolist()
-    return [column[a + 1 : b] for a, b in pairwise(ends)]
+    return [column[a + 1 : b] for a, b in pairwise(batch.cu_seqlens.tolist())]
 
 
 def fixed_batch(sequences: Sequence[tuple[int, ...]], temperature: float) -> TokenBatch:
     """Fixed sequences as a batch in which every token but the first of each is scored."""
     lengths = torch.tensor([len(s) for s in sequences])
     if int(lengths.min()) < 2:
-        raise ValueError("parity probe: a sequence needs two tokens at least")
+        raise ValueError("parity probe: a sequence needs at least two tokens")
     cu_seqlens = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     rollout_index = torch.repeat_interleave(torch.arange(len(sequences)), lengths)
     positions = torch.arange(int(cu_seqlens[-1])) - cu_seqlens[rollout_index]
@@ -233,17 +222,15 @@ def fixed_batch(sequences: Sequence[tuple[int, ...]], temperature: float) -> Tok
         loss_mask=positions > 0,
         columns={},
         temperature=temperature,
-        denominators=LossDenominators(
-            tokens=int((positions > 0).sum()), rollouts=len(sequences), horizon=int(lengths.max())
-        ),
+        denominators=count_denominators(positions > 0, rollout_index, int(lengths.max())),
     )
 
 
-def gap(ours: Sequence[Logprobs], engines: Sequence[Sequence[Logprobs]]) -> tuple[float, float]:
-    """(mean, max) of |ours - theirs| over all tokens, of the engine with the largest mean; NaN
-    anywhere makes both NaN, which no alarm threshold lets through."""
-    mine = torch.cat(list(ours)).double()
-    rows = [(mine - torch.cat(list(one)).double()).abs() for one in engines]
+def gap(learner: Sequence[Logprobs], engines: Sequence[Sequence[Logprobs]]) -> tuple[float, float]:
+    """(mean, max) of |learner - engine| over all tokens, of the engine with the largest mean; both
+    are NaN if any value is, which no alarm threshold lets through."""
+    own = torch.cat(list(learner)).double()
+    rows = [(own - torch.cat(list(other)).double()).abs() for other in engines]
     worst = max(rows, key=lambda row: float(row.mean().nan_to_num(nan=torch.inf)))
     return float(worst.mean()), float(worst.max())
 

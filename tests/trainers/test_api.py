@@ -123,7 +123,7 @@ def test_two_end_at_once_and_say_how_to_go_on(small, start):
     with pytest.raises(Interrupted) as caught:
         start("quickstart", overrides=small, estimator=an_estimator(twice), display=False)
     assert str(caught.value) == (
-        "stopped at once: steps after the last checkpoint are lost; to go on: "
+        "stopped at once: steps after the last checkpoint are lost; to continue: "
         "rlnorm.trainers.train(..., resume=True) with the same functions"
     )
 

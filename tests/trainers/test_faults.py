@@ -102,7 +102,7 @@ def test_a_non_finite_gradient_skips_the_step_and_saves_the_batch(tmp_path):
     shown = io.StringIO()
     options = [f"algorithm.loss='{loss}:bad'", "learner.minibatches=1"]
     rows = train(tmp_path / "runs", *options, shown=shown)
-    assert shown.getvalue().count("gradient is not finite: the weights stay as they are") == 2
+    assert shown.getvalue().count("gradient is not finite: the weights are not changed") == 2
     assert [row["learner/skipped_steps"] for row in rows[1:]] == [1, 1]
     assert [row["policy/version"] for row in rows[1:]] == [0, 0]
     run = tmp_path / "runs" / "r"
@@ -140,7 +140,7 @@ def test_a_run_directory_in_which_another_process_trains_is_left_alone(tmp_path)
     held = os.open(run, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)  # as the process that trains in it does
     for how in ({"resume": True}, {"overwrite": True}):
-        with pytest.raises(InputError, match=f"run directory {run}: another process works in it"):
+        with pytest.raises(InputError, match=f"run directory {run}: another process is using it"):
             asyncio.run(run_training(config, Display(3, Console(quiet=True)), **how))
     os.close(held)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
@@ -266,7 +266,7 @@ def test_bad_data_is_named_and_nothing_is_written(tmp_path, rows, message):
 
 def test_a_training_prompt_in_a_benchmark_is_refused(tmp_path):
     with pytest.raises(
-        InputError, match=r"data.eval.same: 512 of 512 prompts are training prompts"
+        InputError, match=r"data.eval.same: 512 of 512 prompts are also training prompts"
     ):
         train(tmp_path / "runs", "data.train=task:chain:heldout", "data.train_limit=512",
               "data.eval={same: 'task:chain:heldout'}")  # fmt: skip
@@ -347,7 +347,7 @@ async def f(sample):
         # its rollouts are written: the step is in its evaluation
         ("rollouts/step_000001.parquet", 1, "stopped and saved after step 1 of 3", True),
         ("rollouts/step_000001.parquet", 2, "stopped at once: steps after the last", False),
-        ("config.yaml", 2, "stopped before training began: nothing of it is kept", False),
+        ("config.yaml", 2, "stopped before training began: nothing was saved", False),
     ],
     ids=["in an evaluation", "twice", "twice before the first row"],
 )

@@ -46,8 +46,8 @@ def run(finished, tmp_path):
         ("trainer_state/loop.json", "{", r"step_000003 cannot be loaded .*JSONDecodeError"),
         ("trainer_state/loop.json", None, r"step_000003 cannot be loaded .*FileNotFoundError"),
         ("../../config.yaml", "a: [", r"config .*config.yaml: line 1"),
-        ("../../capsule.json", "{", r"capsule.json: is damaged"),
-        ("../../metrics.jsonl", "garbage\n", r"metrics.jsonl line 1: is damaged"),
+        ("../../capsule.json", "{", r"capsule.json is damaged"),
+        ("../../metrics.jsonl", "garbage\n", r"metrics.jsonl line 1 is damaged"),
         ("../latest", "step_000099\n", r"latest names step_000099, which is missing"),
     ],
 )

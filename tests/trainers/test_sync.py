@@ -42,7 +42,7 @@ def test_fixed_sequences_are_scored_from_their_second_token():
 
 
 def test_a_sequence_of_one_token_says_nothing():
-    with pytest.raises(ValueError, match="two tokens at least"):
+    with pytest.raises(ValueError, match="at least two tokens"):
         fixed_batch([(5, 6), (7,)], temperature=1.0)
 
 

@@ -1,4 +1,4 @@
-"""Weights on the wire: named tensors packed into flat buckets, and digests that prove arrival."""
+"""Packing of named tensors into flat buckets for transfer, and digests that verify them."""
 
 import hashlib
 import random
@@ -13,19 +13,19 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bucket:
-    """Some whole tensors as one byte array, which Ray shares between processes without a copy."""
+    """Several tensors as one byte array, which Ray shares between processes without a copy."""
 
     data: UInt8[np.ndarray, " bytes"]
     entries: tuple[tuple[str, str, tuple[int, ...]], ...]
-    """(name, dtype, shape) in the order in which they lie in data."""
+    """(name, dtype, shape) of each tensor, in the order of data."""
 
 
 def pack_buckets(
     weights: Iterable[tuple[str, Tensor]], *, bucket_mb: float, dtype: torch.dtype | None = None
 ) -> Iterator[Bucket]:
-    """Buckets of at most bucket_mb MiB (a larger tensor has its own), cast to dtype where given.
+    """Buckets of at most bucket_mb MiB (a larger tensor has its own), cast to dtype if given.
 
-    Raises FloatingPointError at a NaN or infinity: such weights must never reach a sampler.
+    Raises FloatingPointError for NaN or infinity: such weights must never reach a sampler.
     """
     limit, held, size = int(bucket_mb * 2**20), list[tuple[str, Tensor]](), 0
     for name, tensor in weights:
@@ -42,7 +42,7 @@ def pack_buckets(
 
 
 def unpack(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a bucket, copied out of its (read-only) memory."""
+    """The tensors of a bucket, copied from its read-only memory."""
     start = 0
     for name, dtype_name, shape in bucket.entries:
         dtype = getattr(torch, dtype_name)
@@ -52,27 +52,27 @@ def unpack(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
 
 
 def digest(tensor: Tensor) -> str:
-    """BLAKE2 of a tensor's bytes; equal exactly when every bit is equal."""
+    """BLAKE2 of a tensor's bytes."""
     raw = _bytes(tensor.detach().cpu().contiguous())
     return hashlib.blake2b(raw.data, digest_size=16).hexdigest()
 
 
 def sample_names(names: Sequence[str], version: int, count: int = 8) -> tuple[str, ...]:
-    """The tensors whose digests are compared at this version: the first, the last and others that
-    change with the version, so that every tensor has its turn."""
+    """The tensors whose digests are compared at this version: the first, the last, and `count` that
+    change with the version, so that all tensors are checked over time."""
     ordered = sorted(set(names))
     drawn = random.Random(version).sample(ordered, min(count, len(ordered)))
     return tuple(sorted({ordered[0], ordered[-1], *drawn}))
 
 
 def bucket_digests(buckets: Iterable[Bucket], names: Iterable[str]) -> dict[str, str]:
-    """Digests of the named tensors as they lie in the buckets."""
+    """Digests of the named tensors in the buckets."""
     wanted = set(names)
     return {n: digest(w) for bucket in buckets for n, w in unpack(bucket) if n in wanted}
 
 
 def shapes_of(buckets: Iterable[Bucket]) -> Mapping[str, tuple[int, ...]]:
-    """Shape of every tensor by name."""
+    """Shapes of all tensors by name."""
     return {name: shape for bucket in buckets for name, _, shape in bucket.entries}
 
 

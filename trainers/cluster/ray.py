@@ -1,7 +1,7 @@
-"""Ray, in one place: reach or start a cluster, reserve its bundles, wait with a deadline.
+"""Access to Ray: start or join a cluster, reserve bundles, wait with a deadline.
 
-A cluster started here belongs to this process and ends with it; one that was reached by address
-is left as it was found, less the actors and reservations made through this object.
+A cluster started here ends with this process. A cluster joined by its address keeps running; only
+the actors and reservations made here end.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from rlnorm.lookup import load_object
 from rlnorm.trainers.errors import RunError
 
 Bundle = Mapping[str, float]
-EventSink = Callable[[Mapping[str, Any]], None]
+EventHandler = Callable[[Mapping[str, Any]], None]
 
 _QUIET = {
     "OMP_WAIT_POLICY": "passive",
@@ -35,15 +36,15 @@ _QUIET = {
 
 
 class ClusterError(RunError):
-    """A part of the cluster failed or kept silent past its deadline; one line, with the cause."""
+    """A part of the cluster failed or did not answer within its deadline; one line, with cause."""
 
 
 class ActorLost(ClusterError):
-    """The process of an actor is gone, so that a fresh one may be tried."""
+    """The process of an actor died, so a new one may be started."""
 
 
 class RemoteError(RuntimeError):
-    """What went wrong inside an actor, as text: the driver need not import vllm to read it."""
+    """An error inside an actor as text, so that the driver can read it without importing vllm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,14 +53,14 @@ class Reservation:
 
     group: Any
     nodes: tuple[str, ...]
-    """IP address of the node that holds each bundle."""
+    """IP address of each bundle's node."""
 
 
 class Host:
-    """The body of every actor: builds `module:class` in its own process and forwards calls.
+    """The class of every actor: builds an object of `module:class` and forwards calls to it.
 
-    The driver thus never imports vllm or deepspeed, and a failure to load comes back as the
-    error of a call, with its cause, instead of as the death of an actor.
+    The driver therefore never imports vllm or deepspeed, and a failure to load is returned as the
+    error of a call, with its cause, instead of killing the actor.
     """
 
     def __init__(self, target: str, options: Mapping[str, Any]) -> None:
@@ -68,7 +69,7 @@ class Host:
         self._object: Any = None
 
     def build(self, **more: Any) -> None:
-        """Import and construct. more: options known only by now."""
+        """Import and construct. more: options that were not known when the actor was created."""
         with _as_text():
             self._object = load_object(self._target, "actor")(**self._options, **more)
 
@@ -89,7 +90,7 @@ class Host:
 
 
 class Cluster:
-    """A connection to Ray. `connect` makes one; `close` undoes exactly what it did."""
+    """A connection to Ray, made by `connect`; `close` ends everything that was started here."""
 
     def __init__(self, address: str, owned: bool) -> None:
         self.address = address
@@ -102,24 +103,21 @@ class Cluster:
         cls,
         *,
         address: str | None = None,
-        num_cpus: int | None = None,
         object_store_mb: int = 512,
         deadline_s: float = 60.0,
     ) -> Self:
         """Start Ray on this machine (address None) or join `host:port`, on a node of that cluster.
 
-        num_cpus: scheduling slots of a cluster started here, not threads; None for one a core and
-        at least 8. The token is RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token; a
-        cluster started here makes its own where the environment has none.
+        The token is RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token; a cluster started
+        here creates one if the environment has none.
         """
         os.environ.update({k: os.environ.get(k, v) for k, v in _QUIET.items()})
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         if address is None:
             _ensure_token()
-            slots = num_cpus or max(os.cpu_count() or 1, 8)
             options |= {
                 "address": "local",
-                "num_cpus": slots,
+                "num_cpus": max(os.cpu_count() or 1, 8),  # scheduling slots, not threads
                 "object_store_memory": object_store_mb * 2**20,
                 "include_dashboard": False,
             }
@@ -129,21 +127,24 @@ class Cluster:
         import ray
 
         if ray.is_initialized():
-            raise ClusterError(f"Ray: this process is already connected to {_current(ray)}")
-        _limit_handshake(deadline_s)
-        # off the main thread Ray cannot take SIGTERM for itself, which is as it should be
-        logging.getLogger("ray._private.worker").addFilter(_no_word_of_sigterm)
+            current = ray.get_runtime_context().gcs_address
+            raise ClusterError(f"Ray: this process is already connected to {current}")
+        # Ray's own limits for reaching the head, read when it connects
+        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(int(deadline_s)))
+        os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", str(int(deadline_s)))
+        # outside the main thread Ray warns that it cannot handle SIGTERM, which is intended
+        logging.getLogger("ray._private.worker").addFilter(_not_about_sigterm)
         try:
             context = ray.init(**options)
         except Exception as error:
             if address is None:
-                ray.shutdown()  # ends what a failed start has left
+                ray.shutdown()  # ends processes that a failed start has left
                 raise ClusterError(f"Ray: cannot start here: {_first_words(error)}") from error
             raise ClusterError(
                 f"Ray: cannot use {address}: {_first_words(error)}; this must be a node of that "
                 "cluster, with the head's RAY_AUTH_MODE and RAY_AUTH_TOKEN in its environment"
             ) from error
-        info = context.address_info  # type: ignore[attr-defined]  # only a client would lack it
+        info = context.address_info  # type: ignore[attr-defined]  # only Ray's client lacks it
         return cls(str(info["address"]), owned=address is None)
 
     @property
@@ -158,13 +159,12 @@ class Cluster:
         bundles: Sequence[Bundle],
         *,
         what: str,
-        strategy: str = "SPREAD",
         deadline_s: float = 60.0,
     ) -> Reservation:
-        """Hold `bundles` for one group of actors, spread over (or packed into) the nodes.
+        """Reserve `bundles` for one group of actors, spread over the nodes.
 
-        Raises ClusterError with a table of asked and present resources: at once when no node
-        could ever hold a bundle, after deadline_s when they stay taken.
+        Raises ClusterError with a table of requested and available resources: immediately when no
+        node is large enough for a bundle, after deadline_s when the resources stay in use.
         """
         import ray
         from ray.util.placement_group import placement_group, placement_group_table
@@ -174,7 +174,7 @@ class Cluster:
         if any(not any(_holds(total, b) for total in totals.values()) for b in bundles):
             table = resource_table(bundles, totals)
             raise ClusterError(f"{what}: no node is large enough\n{table}")
-        group = placement_group([dict(b) for b in bundles], strategy=strategy)
+        group = placement_group([dict(b) for b in bundles], strategy="SPREAD")
         if not group.wait(timeout_seconds=deadline_s):
             ray.util.remove_placement_group(group)
             free = ray._private.state.available_resources_per_node()
@@ -195,7 +195,7 @@ class Cluster:
         bundle: int,
         env: Mapping[str, str],
     ) -> Any:
-        """Start an actor in one bundle, for `module:class`; `build` has still to be called."""
+        """Start an actor for `module:class` in one bundle; its `build` must be called next."""
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -226,14 +226,14 @@ class Cluster:
             self._actors.remove(actor)
 
     def release(self, reservation: Reservation) -> None:
-        """Give the bundles of a reservation back."""
+        """Return the bundles of a reservation to the cluster."""
         import ray
 
         ray.util.remove_placement_group(reservation.group)
         self._groups.remove(reservation.group)
 
     def close(self) -> None:
-        """End the actors and reservations made here, then Ray itself where it was started here."""
+        """End the actors and reservations made here, and Ray itself if it was started here."""
         import ray
 
         if ray.is_initialized():
@@ -245,10 +245,10 @@ class Cluster:
 
 
 async def wait_for(refs: Sequence[Any], *, deadline_s: float, what: str) -> list[Any]:
-    """Results of Ray calls in order. The first failure ends the wait, so that ranks stuck in a
-    collective with a dead one do not hold the driver.
+    """Results of Ray calls in order. The first failure ends the wait, so that the driver does not
+    wait for ranks that are stuck in a collective with a dead rank.
 
-    Raises ActorLost when a process died, ClusterError when a call raised or time ran out.
+    Raises ActorLost if a process died, ClusterError if a call failed or the deadline passed.
     """
     import ray
 
@@ -270,10 +270,8 @@ async def wait_for(refs: Sequence[Any], *, deadline_s: float, what: str) -> list
         cause = str(error.cause) if remote else one_line(error.cause)
         raise ClusterError(f"{what}: {cause}") from error
     except ray.exceptions.RayActorError as error:
-        spent = time.monotonic() - started
-        raise ActorLost(
-            f"{what}: its process died after {spent:.0f} s: {_first_words(error)}"
-        ) from error
+        after = f"after {time.monotonic() - started:.0f} s"
+        raise ActorLost(f"{what}: its process died {after}: {_first_words(error)}") from error
     except ray.exceptions.RayError as error:
         raise ClusterError(f"{what}: {_first_words(error)}") from error
     finally:
@@ -282,12 +280,9 @@ async def wait_for(refs: Sequence[Any], *, deadline_s: float, what: str) -> list
 
 
 def resource_table(bundles: Sequence[Bundle], nodes: Mapping[str, Bundle]) -> str:
-    """Asked bundles and what each node has, as lines."""
+    """The requested bundles and the resources of each node, as lines."""
     kinds = sorted({k for b in bundles for k in b})
-    asked: dict[tuple[float, ...], int] = {}
-    for bundle in bundles:
-        key = tuple(bundle.get(k, 0.0) for k in kinds)
-        asked[key] = asked.get(key, 0) + 1
+    asked = Counter(tuple(b.get(k, 0.0) for k in kinds) for b in bundles)
     rows = [(f"asked {count} x", key) for key, count in asked.items()]
     rows += [(f"node {ip}", tuple(n.get(k, 0.0) for k in kinds)) for ip, n in nodes.items()]
     width = max(len(name) for name, _ in rows)
@@ -298,7 +293,7 @@ def resource_table(bundles: Sequence[Bundle], nodes: Mapping[str, Bundle]) -> st
 
 
 def _first_words(error: BaseException) -> str:
-    """An error of Ray's own, which may run over pages: at most 400 characters."""
+    """The first 400 characters of an error of Ray, which may be very long."""
     return one_line(error)[:400]
 
 
@@ -308,27 +303,23 @@ def _as_text() -> Iterator[None]:
         yield
     except Exception as error:
         traceback.print_exc()  # into the actor's own log
-        told = one_line(error) if isinstance(error, InputError) else with_place(error)
-        raise RemoteError(told) from None
+        text = one_line(error) if isinstance(error, InputError) else with_place(error)
+        raise RemoteError(text) from None
 
 
 def _holds(node: Bundle, bundle: Bundle) -> bool:
     return all(node.get(k, 0.0) >= v for k, v in bundle.items())
 
 
-def _current(ray: Any) -> str:
-    return str(ray.get_runtime_context().gcs_address)
-
-
-def _no_word_of_sigterm(record: logging.LogRecord) -> bool:
+def _not_about_sigterm(record: logging.LogRecord) -> bool:
     return "SIGTERM handler is not set" not in record.getMessage()
 
 
 def _ensure_token() -> None:
-    """Token authentication for a cluster started here, unless RAY_AUTH_MODE says otherwise, with a
-    token of its own where the environment names none."""
+    """Use token authentication for a cluster started here, unless RAY_AUTH_MODE says otherwise,
+    with a new token if the environment has none."""
     if "ray" not in sys.modules:
-        # Ray reads the mode once, at import; imported without it, it turns this mode on itself
+        # Ray reads the mode once, at import; if it was imported without, it uses tokens anyway
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -343,11 +334,5 @@ def _probe(address: str, deadline_s: float) -> None:
     except OSError as error:
         raise InputError(
             f"cluster.address = {address!r}: nothing answers there ({one_line(error)}); start the "
-            "head with `ray start --head` or leave the address out to start one here"
+            "head with `ray start --head`, or leave out the address to start a cluster here"
         ) from error
-
-
-def _limit_handshake(deadline_s: float) -> None:
-    """Ray's own limit on reaching the head's store, read when it connects."""
-    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(int(deadline_s)))
-    os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", str(int(deadline_s)))

@@ -1,10 +1,10 @@
-"""Reward workers beside the engines: one small actor a node, each with a WorkerPool of its own.
+"""Reward workers on the nodes of the engines: one actor per node, each with its own WorkerPool.
 
-    map() -> parts -> whichever node has a free slot takes the next -> outcomes, in order
+    map() -> parts -> a node with a free slot takes the next part -> outcomes, in order
 
-Nodes take parts as they finish the ones before, so a slow one does less and holds up nobody. A
-node whose actor dies or keeps silent past its deadline is given up for the rest of the run; the
-part it had goes to another node once, and its second loss is a RewardError.
+A slow node takes fewer parts and so does not delay the others. A node whose actor dies or misses
+its deadline is not used again in the run. Its part goes to another node once; if that fails too, it
+is a RewardError.
 """
 
 import asyncio
@@ -17,22 +17,22 @@ from rlnorm.rewards.errors import RewardError
 from rlnorm.rewards.pool import Outcome, WorkerPool
 from rlnorm.rewards.registry import default_workers
 from rlnorm.rewards.worker import load_function
-from rlnorm.trainers.cluster.ray import ClusterError, EventSink, Host, wait_for
+from rlnorm.trainers.cluster.ray import ClusterError, EventHandler, Host, wait_for
 
 SLOTS = 2
-"""Parts a node holds at once, so that its workers never wait for the next."""
+"""Parts assigned to a node at once, so that its workers never wait for the next."""
 RESTART_S = 15.0
-"""What a worker killed at an item's deadline may cost beside it, until its successor is ready."""
+"""Time allowed for replacing a worker that was killed at an item's deadline."""
 CLOSE_S = 30.0
 
 
 class NodeWorkers:
-    """The actor's side: the worker pool of one node."""
+    """Runs in the actor: the worker pool of one node."""
 
     def __init__(self, definitions: bytes, workers: int | None) -> None:
         """definitions: pickled pairs of function and options, as given to `register`.
 
-        workers: None for one a core this process may use, at most 8.
+        workers: None for one per core available to this process, at most 8.
         Raises InputError when a function cannot be imported on this node.
         """
         self._pool = WorkerPool(default_workers() if workers is None else workers)
@@ -41,7 +41,7 @@ class NodeWorkers:
             self._pool.register(function, options)
 
     def workers(self) -> int:
-        """How many worker processes this node runs at most."""
+        """Maximum number of worker processes of this node."""
         return self._pool.workers
 
     def pids(self) -> list[int]:
@@ -51,7 +51,7 @@ class NodeWorkers:
     def map(
         self, call: int, items: Sequence[Any], deadline_s: float, chunk: int
     ) -> list[Outcome] | str:
-        """Outcomes in order, or what made them impossible: a RewardError's text, whole."""
+        """Outcomes in order, or the text of the RewardError that prevented them."""
         try:
             return asyncio.run(self._pool.map(call, items, deadline_s=deadline_s, chunk=chunk))
         except RewardError as error:
@@ -68,7 +68,7 @@ class _Node:
     actor: Any
     workers: int = 0
     owed_s: float = 0.0
-    """How long what it has in hand may take."""
+    """Longest time that the parts it is working on may take."""
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS))
 
 
@@ -80,14 +80,14 @@ class _Work:
     items: Sequence[Any]
     deadline_s: float
     chunk: int
-    """Items a worker."""
+    """Items per worker."""
     taken: int = 0
     outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
     """By the index of a part's first item."""
 
 
 class NodePools:
-    """See rlnorm.rewards.pool.Pool. Register everything, then `start`; for one event loop."""
+    """A `rlnorm.rewards.pool.Pool` for one event loop. Register all functions, then `start`."""
 
     remote = True
 
@@ -98,16 +98,14 @@ class NodePools:
         workers: int | None = None,
         deadline_s: float = 2.0,
         start_deadline_s: float = 300.0,
-        on_event: EventSink = lambda event: None,
+        on_event: EventHandler = lambda event: None,
     ) -> None:
-        """addresses: the nodes, each once. workers: of each node, None for one a core, at most 8.
-
-        deadline_s: of one item, where `map` is not told. start_deadline_s: of an actor, and what a
-        part may take beyond its items' deadlines, since workers load the rewards first. on_event
-        gets every node given up.
+        """workers: of each node, None for one per core and at most 8. deadline_s: of one item,
+        unless `map` is given one. start_deadline_s: of an actor, and of a part in addition to its
+        items' deadlines, since workers load the rewards first. on_event: called for lost nodes.
         """
         self.items_by_node: dict[str, int] = dict.fromkeys(addresses, 0)
-        """Scored so far, by node."""
+        """Number of items scored so far, by node."""
         self._workers, self._deadline_s = workers, deadline_s
         self._start_deadline_s, self._on_event = start_deadline_s, on_event
         self._definitions: list[tuple[str | bytes, dict[str, Any]]] = []
@@ -116,7 +114,7 @@ class NodePools:
 
     @property
     def workers_by_node(self) -> dict[str, int]:
-        """Worker processes, by node."""
+        """Maximum number of worker processes, by node."""
         return {node.address: node.workers for node in self._nodes}
 
     @property
@@ -125,13 +123,13 @@ class NodePools:
         return {node.address: node.actor for node in self._nodes}
 
     def register(self, function: str | bytes, options: Mapping[str, Any] | None = None) -> int:
-        """See `Pool.register`; the nodes import it when they start."""
+        """See `Pool.register`; the nodes import the function when they start."""
         self._definitions.append((function, dict(options or {})))
         return len(self._definitions) - 1
 
     async def start(self) -> None:
-        """One actor a node, side by side. Raises ClusterError with the node and the cause when
-        one does not start or cannot import what was registered."""
+        """Start one actor per node. Raises ClusterError with node and cause if one does not start
+        or cannot import a registered function."""
         import ray
 
         alive = {n["NodeManagerAddress"]: n["NodeID"] for n in ray.nodes() if n["Alive"]}
@@ -144,11 +142,11 @@ class NodePools:
     async def map(
         self, call: int, items: Sequence[Any], *, deadline_s: float | None = None, chunk: int = 32
     ) -> list[Outcome]:
-        """See `Pool.map`. Raises RewardError also when no node is left, or a part is lost twice."""
+        """See `Pool.map`. Also raises RewardError if no node is left or a part fails twice."""
         every = sum(self.workers_by_node.values())
         size = max(1, min(chunk, -(-len(items) // max(1, 4 * every))))
         work = _Work(call, items, self._deadline_s if deadline_s is None else deadline_s, size)
-        # every node takes a part before any takes its second
+        # every node takes a first part before any node takes a second
         turns = [node for _ in range(SLOTS) for node in self._nodes]
         tasks = [asyncio.ensure_future(self._pull(node, work)) for node in turns]
         try:
@@ -161,7 +159,7 @@ class NodePools:
         return [outcome for start in sorted(work.outcomes) for outcome in work.outcomes[start]]
 
     def close(self) -> None:
-        """End the workers, then the actors; blocks for CLOSE_S at most. May be repeated."""
+        """End the workers and the actors within CLOSE_S seconds. May be called twice."""
         import ray
 
         nodes, self._nodes = self._nodes, []
@@ -181,7 +179,7 @@ class NodePools:
         node.workers = await ask(node.actor.call.remote("workers"))
 
     async def _pull(self, node: _Node, work: _Work) -> None:
-        """Part after part, until none is left or the node is given up."""
+        """Process parts until none is left or the node is lost."""
         while True:
             async with node.slots:
                 start = work.taken
@@ -192,18 +190,18 @@ class NodePools:
                 work.outcomes[start] = await self._settle(node, work, part)
 
     async def _settle(self, node: _Node, work: _Work, part: list[Any]) -> list[Outcome]:
-        """The outcomes of one part, from this node or, where that is lost, from another."""
+        """The outcomes of one part, from this node or, if it is lost, from another."""
         try:
             return await self._ask(node, work, part)
         except ClusterError as first:
-            self._give_up(node, first)
+            self._drop(node, first)
             if not self._nodes:
                 raise RewardError(f"no node is left to run rewards: {first}") from first
             other = min(self._nodes, key=lambda n: n.owed_s)
             try:
                 return await self._ask(other, work, part)
             except ClusterError as second:
-                self._give_up(other, second)
+                self._drop(other, second)
                 raise RewardError(f"{len(part)} samples lost twice: {first}; {second}") from second
 
     async def _ask(self, node: _Node, work: _Work, part: list[Any]) -> list[Outcome]:
@@ -221,19 +219,18 @@ class NodePools:
         self.items_by_node[node.address] += len(part)
         return list(answer)
 
-    def _give_up(self, node: _Node, cause: ClusterError) -> None:
+    def _drop(self, node: _Node, cause: ClusterError) -> None:
         import ray
 
         if node in self._nodes:
             self._nodes.remove(node)
             self._gone = str(cause)
             ray.kill(node.actor)
-            lost = {"event": "reward_node_lost", "node": node.address, "cause": str(cause)}
-            self._on_event(lost)
+            self._on_event({"event": "reward_node_lost", "node": node.address, "cause": str(cause)})
 
 
 def own_address() -> str:
-    """The address of the Ray node this process is on."""
+    """The address of this process's Ray node."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()
@@ -241,12 +238,12 @@ def own_address() -> str:
 
 
 def _spawn(node_id: str, options: Mapping[str, Any]) -> Any:
-    """An actor on exactly this node that takes nothing from what engines and ranks reserve."""
+    """An actor on this node that uses none of the resources reserved by engines and ranks."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    # room for a part that another node lost, and for close, beside the slots
+    # in addition to the slots: room for parts that another node lost, and for close
     made = ray.remote(Host).options(
         num_cpus=0, scheduling_strategy=strategy, max_concurrency=2 * SLOTS + 2
     )

@@ -26,16 +26,16 @@ def run_comparison(
     out: Path | None,
     train: Sequence[str],
 ) -> Path:
-    """All runs, then table, page and summaries; returns the page. Failed runs come last.
+    """Run what is missing, then write table, page and summaries; returns the page.
 
-    train: the command that trains a config file.
+    train: the command that trains a config file. Raises RunError at the end if a run failed.
     """
     comparison = plan_comparison(config, algorithms, seeds, baseline)
     if out is not None:
         check_writable(out, "--out")
     check_folder(comparison)
     check_buildable(comparison)
-    # these load torch: whatever can be checked without it has been checked
+    # imported only now because they load torch, which takes seconds
     from rlnorm.trainers.compare.page import write_reports
     from rlnorm.trainers.compare.results import collect_results
     from rlnorm.trainers.compare.tables import print_table
@@ -46,7 +46,10 @@ def run_comparison(
         results = collect_results(comparison, outcome)
         if not results.compared:
             why = "; ".join(f"{name}: {cause}" for name, cause in results.left_out.items())
-            raise RunError(f"nothing to compare with {baseline}: {why}; then the same command")
+            raise RunError(
+                f"nothing to compare with {baseline}: {why}; correct the cause and run the same "
+                "command again"
+            )
         page = write_reports(results, out or comparison.folder)
     print_table(results, display.console)
     display.note(f"page: {page}\nsummaries: {page.parent}/summary.md, summary.json")

@@ -32,7 +32,7 @@ BASELINE_COLOUR = "#24292f"
 COLOURS = (
     "#0969da", "#bc4c00", "#1a7f37", "#8250df", "#cf222e", "#9a6700", "#1b7c83", "#bf3989",
 )  # fmt: skip
-"""Most colour-blind readers can distinguish them with the legend and the hover text."""
+"""With the legend and the hover text, most colour-blind readers can tell them apart."""
 
 
 def write_reports(results: Results, folder: Path) -> Path:
@@ -66,7 +66,8 @@ def comparison_page(results: Results) -> str:
 
 
 def _forest(results: Results, benchmark: str) -> Markup:
-    """Each algorithm's difference: thick the bootstrap interval, thin the t interval over seeds."""
+    """Each algorithm's difference from the baseline, with the bootstrap interval as a thick bar and
+    the t interval over seeds as a thin one."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -79,7 +80,7 @@ def _forest(results: Results, benchmark: str) -> Markup:
         ("thin: 95 % t over seeds", [c.seed_interval for c in compared], 1),
         ("thick: 95 % bootstrap, seeds and problems", [c.interval for c in compared], 4),
     ):
-        # one seed has no t interval: the point alone
+        # with one seed there is no t interval: only the point is drawn
         known = [b or (c.difference, c.difference) for b, c in zip(bounds, compared, strict=True)]
         figure.add_scatter(
             x=middle,
@@ -104,7 +105,7 @@ def _forest(results: Results, benchmark: str) -> Markup:
 
 
 def _curves(results: Results, name: str, title: str) -> Markup:
-    """One metric of every algorithm: mean over seeds with their range; empty without values."""
+    """One metric of every algorithm: the mean and the range over seeds; empty without values."""
     import plotly.graph_objects as go
 
     figure, colours = go.Figure(), iter(COLOURS * len(results.algorithms))

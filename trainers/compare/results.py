@@ -1,4 +1,4 @@
-"""From finished runs to numbers: verdicts of the last evaluation, curves, checks of the pairing."""
+"""Numbers of finished runs: verdicts of the last evaluation, curves, checks of the pairing."""
 
 import json
 import math
@@ -13,10 +13,12 @@ from torch import Tensor
 
 from rlnorm.statistics import Judgement, PairedComparison, judge, paired_comparison
 from rlnorm.trainers.compare.runs import Comparison, Outcome, Run, read_history
+from rlnorm.trainers.config.resolve import build_algorithm
 from rlnorm.trainers.files import finite, read_jsonl
+from rlnorm.trainers.record.verdicts import accuracy
 
 MEASURES = ("sampled", "greedy", "pass@k")
-"""sampled (avg@k) is what verdicts are about; the others are shown beside it."""
+"""Verdicts are based on sampled (avg@k); the other two are only shown."""
 ALPHA = 0.05
 POWER = 0.8
 
@@ -27,23 +29,23 @@ class Results:
 
     comparison: Comparison
     algorithms: tuple[str, ...]
-    """Those with every seed finished, in the order asked for."""
+    """Algorithms whose every seed finished, in the requested order."""
     left_out: dict[str, str]
-    """Algorithm -> why it is in no comparison."""
+    """Algorithm -> why it is not compared."""
     problems: dict[str, int]
     """Benchmark -> number of problems."""
     accuracy: dict[tuple[str, str, str], list[float]]
-    """(benchmark, measure, algorithm) -> one mean a seed."""
+    """(benchmark, measure, algorithm) -> mean of each seed."""
     compared: dict[tuple[str, str, str], PairedComparison]
-    """The same keys, less the baseline's."""
+    """The same keys without those of the baseline."""
     judged: dict[tuple[str, str], Judgement]
-    """(benchmark, algorithm) -> verdict on sampled accuracy, Holm over all of them."""
+    """(benchmark, algorithm) -> verdict on sampled accuracy, Holm-corrected over all of them."""
     metrics: dict[tuple[str, int], list[dict[str, Any]]]
     """(algorithm, seed) -> rows of metrics.jsonl."""
     pairing: dict[str, float]
-    """Shares of what must be equal between runs of one seed."""
+    """Share of values that are equal between runs of the same seed, as they should be."""
     definitions: dict[str, dict[str, Any]]
-    """Algorithm -> every slot with every option."""
+    """Algorithm -> every stage with every option."""
     history: list[dict[str, Any]]
 
     @property
@@ -55,7 +57,8 @@ class Results:
 def collect_results(comparison: Comparison, outcome: Outcome) -> Results:
     """Read the finished runs and compare each algorithm with the baseline.
 
-    An algorithm with a seed missing is left out: which seeds fail may depend on the algorithm.
+    An algorithm that lacks a seed is left out, because which seeds fail may depend on the
+    algorithm.
     """
     done = {(run.algorithm, run.seed): run for run in outcome.finished}
     complete = tuple(
@@ -92,30 +95,25 @@ def collect_results(comparison: Comparison, outcome: Outcome) -> Results:
             for s in comparison.seeds
         },
         pairing=check_pairing(comparison, complete, done),
-        definitions={a: _definition(comparison, a) for a in complete},
+        definitions={
+            a: build_algorithm(comparison.run_config(a, comparison.seeds[0])).describe()
+            for a in complete
+        },
         history=read_history(comparison),
     )
 
 
 def _tables(runs: Sequence[Run], benchmark: str) -> dict[str, Float[Tensor, "seeds problems"]]:
-    """Accuracies by measure of the last evaluation, NaN where none came back."""
+    """Accuracies of the last evaluation by measure; NaN for a problem without a verdict."""
     rows = [_verdicts(run, run.config.steps, benchmark) for run in runs]
     ids = [row["id"] for row in rows[0]]
     by_id = [{row["id"]: row for row in seed} for seed in rows]
     return {
         measure: torch.tensor(
-            [[_accuracy(seed[i], measure) for i in ids] for seed in by_id], dtype=torch.float64
+            [[accuracy(seed[i], measure) for i in ids] for seed in by_id], dtype=torch.float64
         )
         for measure in MEASURES
     }
-
-
-def _accuracy(row: Mapping[str, Any], measure: str) -> float:
-    verdicts = [row["greedy"]] if measure == "greedy" else row["sampled"]
-    known: list[float] = [v for v in verdicts if v is not None]
-    if not known:
-        return math.nan
-    return max(known) if measure == "pass@k" else sum(known) / len(known)
 
 
 def _verdicts(run: Run, step: int, benchmark: str) -> list[dict[str, Any]]:
@@ -126,9 +124,10 @@ def _verdicts(run: Run, step: int, benchmark: str) -> list[dict[str, Any]]:
 def check_pairing(
     comparison: Comparison, algorithms: Sequence[str], done: Mapping[tuple[str, int], Run]
 ) -> dict[str, float]:
-    """Shares of equal things between each run and the first algorithm's run of the same seed.
+    """How much each run shares with the first algorithm's run of the same seed.
 
-    Before the first step everything must be equal: 1.0 on an engine that repeats its bits.
+    Before the first update everything should be equal: 1.0 on an engine whose results are
+    reproducible bit for bit.
     """
     initial, prompts, rollouts = [], [], []
     for seed in comparison.seeds:
@@ -147,7 +146,7 @@ def check_pairing(
 
 
 def _first_rollouts(path: Path) -> dict[tuple[str, str], tuple[int, ...]]:
-    """(prompt, rollout) -> tokens of the first step, of those that train."""
+    """(prompt, rollout) -> token ids, for the rollouts of the first step that train."""
     import pyarrow.parquet as pq
 
     columns = ["prompt_id", "rollout_id", "role", "token_ids"]
@@ -160,26 +159,15 @@ def _first_rollouts(path: Path) -> dict[tuple[str, str], tuple[int, ...]]:
 
 
 def _shared(one: set[Any], two: set[Any]) -> float:
-    """Share of the smaller set: a pivot adds a rollout, resampling drops prompts."""
+    """Share of the smaller set, as algorithms may sample more rollouts (a pivot) or drop prompts
+    (resampling)."""
     return len(one & two) / max(1, min(len(one), len(two)))
 
 
-def _definition(comparison: Comparison, algorithm: str) -> dict[str, Any]:
-    from rlnorm.trainers.config.resolve import build_algorithm
-
-    return build_algorithm(comparison.run_config(algorithm, comparison.seeds[0])).describe()
-
-
 def curve(results: Results, algorithm: str, name: str) -> tuple[list[int], list[list[float]]]:
-    """Steps at which every seed has the metric, and for each its values by seed."""
-    seeds = [
-        {
-            row["step"]: row[name]
-            for row in results.metrics[algorithm, s]
-            if row.get(name) is not None
-        }
-        for s in results.comparison.seeds
-    ]
+    """The steps at which every seed has the metric, and at each step the values of all seeds."""
+    runs = [results.metrics[algorithm, s] for s in results.comparison.seeds]
+    seeds = [{r["step"]: r[name] for r in rows if r.get(name) is not None} for rows in runs]
     steps = sorted(set.intersection(*(set(seed) for seed in seeds)))
     return steps, [[seed[step] for seed in seeds] for step in steps]
 
@@ -187,13 +175,9 @@ def curve(results: Results, algorithm: str, name: str) -> tuple[list[int], list[
 def cost(results: Results, algorithm: str) -> dict[str, float]:
     """Means over seeds: seconds of training steps, tokens trained on, optimizer steps skipped."""
     names = {"time/step_s": "step_s", "tokens": "tokens", "learner/skipped_steps": "skipped_steps"}
+    runs = [results.metrics[algorithm, s] for s in results.comparison.seeds]
     return {
-        label: _mean(
-            [
-                sum(row.get(name, 0.0) for row in results.metrics[algorithm, s])
-                for s in results.comparison.seeds
-            ]
-        )
+        label: _mean([sum(row.get(name, 0.0) for row in rows) for rows in runs])
         for name, label in names.items()
     }
 

@@ -1,14 +1,14 @@
 """Paired runs of several algorithms: the same seeds, prompts and weights, one run at a time.
 
-    <output_dir>/<run_name>/comparison.yaml            what is compared, and each extension of it
+    <output_dir>/<run_name>/comparison.yaml            what is compared, with every extension
                             <algorithm>/seed_<s>/      an ordinary run directory
                             <algorithm>/seed_<s>.log   what the run printed
 
-Each run is a process of its own, so that no run leaves memory, threads or random state to the
-next. A seed decides the prompt order and, with step, prompt and sample index, every sampling seed;
-runs of one seed differ by the algorithm alone. Slots that the config overrides
-(algorithm.aggregate=token-mean) hold for every named algorithm. Seeds are the outer loop: what an
-interrupted comparison leaves is balanced.
+Each run has its own process, so that no memory, threads or random state carry over to the next.
+The seed decides the prompt order and, with step, prompt and sample index, every sampling seed, so
+runs of the same seed differ only in the algorithm. Stages that the config overrides
+(algorithm.aggregate=token-mean) apply to every named algorithm. Seeds are the outer loop: an
+interrupted comparison has about as many runs of each algorithm.
 """
 
 import asyncio
@@ -33,19 +33,19 @@ from rlnorm.trainers.files import alone_in, check_writable, write_atomic
 from rlnorm.trainers.record.run_dir import dump_config
 
 OWN = "config"
-"""Stands for the config's own algorithm in a list of named ones; its slots are then its alone."""
+"""Name of the config's own algorithm in --algorithms; its overrides then apply to it alone."""
 POLL_S = 0.2
 STOP_DEADLINE_S = 600.0
 """Longest wait for a run to finish its step and save after Ctrl-C."""
 FREE_KEYS = frozenset(
     ("output_dir", "run_name", "logging", "cluster", "checkpoint_every", "keep_checkpoints")
 )
-"""Keys of the config that change no number of a comparison."""
+"""Keys of the config that do not affect the results of a comparison."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What is compared; every run's config follows from it."""
+    """What is compared; the config of every run follows from it."""
 
     config: Config
     algorithms: tuple[str, ...]
@@ -54,16 +54,11 @@ class Comparison:
 
     @property
     def folder(self) -> Path:
-        """Holds all runs."""
+        """The folder that holds all runs."""
         return self.config.run_dir
 
-    @property
-    def others(self) -> tuple[str, ...]:
-        """The algorithms that are measured against the baseline."""
-        return tuple(name for name in self.algorithms if name != self.baseline)
-
     def runs(self) -> list["Run"]:
-        """Seed by seed, each with every algorithm."""
+        """All runs: for each seed, every algorithm."""
         return [
             Run(algorithm=name, seed=seed, config=self.run_config(name, seed))
             for seed in self.seeds
@@ -72,14 +67,14 @@ class Comparison:
 
     @property
     def shared_slots(self) -> dict[str, Any]:
-        """Slots that every named algorithm takes over from the config."""
+        """Stages of the config that replace those of every named algorithm."""
         own = self.config.algorithm
         if OWN in self.algorithms or isinstance(own, str):
             return {}
         return {slot: stage for slot, stage in own.items() if slot != "name"}
 
     def run_config(self, algorithm: str, seed: int) -> Config:
-        """The shared config with the algorithm, the seed and the run's place set."""
+        """The shared config with the algorithm, the seed and the directory of the run."""
         named = {"name": algorithm, **self.shared_slots} if self.shared_slots else algorithm
         return self.config.model_copy(
             update={
@@ -106,27 +101,35 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """Everything the run's process printed."""
+        """The file with everything the run's process printed."""
         return self.path.with_name(f"{self.path.name}.log")
 
     @property
     def name(self) -> str:
-        """For people: algorithm and seed."""
+        """Algorithm and seed, for messages."""
         return f"{self.algorithm}, seed {self.seed}"
 
     def finished(self) -> bool:
-        """True when the last step was evaluated and saved."""
+        """True once the last step was evaluated and saved."""
         latest = self.path / "checkpoints" / "latest"
         return latest.is_file() and latest.read_text().strip() == f"step_{self.config.steps:06d}"
 
     def step(self) -> int:
-        """Steps in its metrics so far."""
-        return _last_step(self.path / "metrics.jsonl")
+        """The step of the last complete line of metrics.jsonl, -1 before the first."""
+        path = self.path / "metrics.jsonl"
+        try:
+            size = path.stat().st_size
+            with open(path, "rb") as file:
+                file.seek(max(0, size - 65536))
+                lines = file.read().split(b"\n")
+        except FileNotFoundError:
+            return -1
+        return int(json.loads(lines[-2])["step"]) if len(lines) > 1 else -1
 
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What became of the runs."""
+    """Which runs finished and which failed."""
 
     finished: list[Run] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -136,7 +139,7 @@ class Outcome:
 def plan_comparison(
     config: Config, algorithms: Sequence[str], seeds: int, baseline: str
 ) -> Comparison:
-    """Check the request; InputError in one line, nothing written or started."""
+    """Check the request before anything is written or started; raises InputError."""
     names = [name.strip() for name in algorithms if name.strip()]
     for name in names:
         if names.count(name) > 1:
@@ -148,12 +151,12 @@ def plan_comparison(
     if baseline not in names:
         raise InputError(f"--baseline = {baseline!r}: choose one of --algorithms, {names}")
     if seeds < 1:
-        raise InputError(f"--seeds = {seeds}: needs 1 or more; five or more to claim much")
+        raise InputError(f"--seeds = {seeds}: needs 1 or more, and 5 or more for strong claims")
     if not config.data.eval:
-        raise InputError("data.eval: is empty; a comparison needs at least one benchmark")
+        raise InputError("data.eval is empty; a comparison needs at least one benchmark")
     if isinstance(config.algorithm, dict) and "estimator" in config.algorithm and OWN not in names:
         raise InputError(
-            f"algorithm.estimator: is set, and would replace that of every named algorithm; add "
+            "algorithm.estimator is set and would replace that of every named algorithm; add "
             f"{OWN!r} to --algorithms to compare it with them"
         )
     return Comparison(
@@ -165,13 +168,13 @@ def plan_comparison(
 
 
 def check_buildable(comparison: Comparison) -> None:
-    """Resolve every algorithm, and the data, model and rewards they share; nothing is written."""
+    """Resolve every algorithm and the shared data, model and rewards, without writing anything."""
     from rlnorm.trainers.config.check import precheck
     from rlnorm.trainers.config.resolve import algorithm_slots, build_algorithm
 
     configs = {n: comparison.run_config(n, comparison.seeds[0]) for n in comparison.algorithms}
     for config in configs.values():
-        algorithm_slots(config)  # every name before torch is loaded for the first
+        algorithm_slots(config)  # checks every name before torch is loaded
     baseline = configs.pop(comparison.baseline)
     precheck(baseline)
     for config in configs.values():
@@ -183,25 +186,25 @@ def check_buildable(comparison: Comparison) -> None:
 
 @contextmanager
 def open_comparison(comparison: Comparison) -> Iterator[int]:
-    """Make or extend the folder, held against a second process while it is worked on.
+    """Create or extend the folder, locked against other processes.
 
-    Yields a file descriptor for the runs to inherit: the hold lasts until the last of them ends.
+    Yields a file descriptor for the runs to inherit: the lock lasts until the last of them ends.
     """
     folder, path = comparison.folder, comparison.folder / "comparison.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder, "comparison") as held:
-        check_folder(comparison)  # here, so that no other process extends it in between
+        check_folder(comparison)  # again, now that no other process can change the folder
         write_atomic(path, yaml.safe_dump(_record(comparison), sort_keys=False))
         yield held
 
 
 def check_folder(comparison: Comparison) -> None:
-    """An existing comparison may be gone on with or extended, never changed or narrowed."""
+    """Allow an existing comparison to be continued or extended, but not changed or narrowed."""
     folder, path = comparison.folder, comparison.folder / "comparison.yaml"
     check_writable(folder, "comparison")
     if not path.is_file():
         if folder.exists() and any(folder.iterdir()):
-            raise InputError(f"{folder} exists and is no comparison: set run_name or output_dir")
+            raise InputError(f"{folder} exists and is not a comparison: set run_name or output_dir")
         return
     before, now = yaml.safe_load(path.read_text()), _shared(comparison)
     for key, value in now.items():
@@ -219,13 +222,13 @@ def check_folder(comparison: Comparison) -> None:
     if left_out or len(comparison.seeds) < len(last["seeds"]):
         raise InputError(
             f"comparison {folder} has --algorithms {','.join(last['algorithms'])} --seeds "
-            f"{len(last['seeds'])}: it can be extended, not narrowed, as nothing may be left out "
-            "after looking"
+            f"{len(last['seeds'])}: it can be extended but not narrowed, because results must not "
+            "be left out after they were seen"
         )
 
 
 def _shared(comparison: Comparison) -> dict[str, Any]:
-    """What must stay as it is while a comparison is gone on with."""
+    """What must not change when a comparison is continued."""
     table = comparison.config.model_dump(mode="json")
     own = {"algorithm": table["algorithm"]} if OWN in comparison.algorithms else {}
     table = {k: v for k, v in table.items() if k not in FREE_KEYS and k != "algorithm"}
@@ -233,8 +236,7 @@ def _shared(comparison: Comparison) -> dict[str, Any]:
 
 
 def _record(comparison: Comparison) -> dict[str, Any]:
-    path = comparison.folder / "comparison.yaml"
-    history = yaml.safe_load(path.read_text())["history"] if path.is_file() else []
+    history = read_history(comparison)
     entry = {"algorithms": list(comparison.algorithms), "seeds": list(comparison.seeds)}
     return {
         "baseline": comparison.baseline,
@@ -244,14 +246,13 @@ def _record(comparison: Comparison) -> dict[str, Any]:
 
 
 def read_history(comparison: Comparison) -> list[dict[str, Any]]:
-    """Each set of algorithms and seeds this comparison was asked for, in order."""
-    table = yaml.safe_load((comparison.folder / "comparison.yaml").read_text())
-    history: list[dict[str, Any]] = table["history"]
-    return history
+    """Every set of algorithms and seeds that was requested of this comparison, in order."""
+    path = comparison.folder / "comparison.yaml"
+    return list(yaml.safe_load(path.read_text())["history"]) if path.is_file() else []
 
 
 def run_all(comparison: Comparison, train: Sequence[str], lock: int, display: Any) -> Outcome:
-    """Every run that is not finished, one after the other; a failed one does not stop the rest.
+    """Run whatever is not finished, one after the other; a failure does not stop the rest.
 
     train: the command that trains a config file, such as [python, -m, rlnorm.launch.cli, train].
     """
@@ -265,8 +266,8 @@ def run_all(comparison: Comparison, train: Sequence[str], lock: int, display: An
                 except KeyboardInterrupt:
                     done = sum(r.finished() for r in runs)
                     raise Interrupted(
-                        f"interrupted; {done} of {len(runs)} runs are done and kept, the same "
-                        "command goes on"
+                        f"interrupted; {done} of {len(runs)} runs are done and kept; to continue, "
+                        "run the same command again"
                     ) from None
                 if failure:
                     outcome.failures[run.name] = failure
@@ -279,14 +280,14 @@ def run_all(comparison: Comparison, train: Sequence[str], lock: int, display: An
 
 
 def _run_one(run: Run, train: Sequence[str], lock: int, display: Any) -> str:
-    """Train, showing progress; returns why it failed, or nothing."""
+    """Train, showing progress; returns why the run failed, or "" when it finished."""
     if run.path.exists() and not (run.path / "config.yaml").is_file():
-        shutil.rmtree(run.path)  # killed before its first file was whole
+        shutil.rmtree(run.path)  # killed before its first file was complete
     run.path.parent.mkdir(parents=True, exist_ok=True)
     config = run.path.with_name(f"{run.path.name}.yaml")
     write_atomic(config, dump_config(run.config))
     command = [*train, str(config), *(["--resume"] if run.path.exists() else [])]
-    # twice the run's own deadline: one batch of rollouts, then learning and evaluation
+    # twice the run's own deadline: a batch of rollouts, then learning and evaluation
     stall_s = 2 * run.config.rollout.deadline_s
     with open(run.log, "a", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -294,13 +295,13 @@ def _run_one(run: Run, train: Sequence[str], lock: int, display: Any) -> str:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C of the terminal comes to this process only
+            start_new_session=True,  # a Ctrl-C in the terminal reaches this process only
             pass_fds=(lock,),
         )
         try:
             stalled = _watch(process, run, display, stall_s)
         except BaseException:
-            display.note("saving the run under way; press Ctrl-C again to stop at once")
+            display.note("saving the current run; press Ctrl-C again to stop at once")
             _stop(process)
             raise
     if stalled:
@@ -311,7 +312,7 @@ def _run_one(run: Run, train: Sequence[str], lock: int, display: Any) -> str:
 
 
 def _watch(process: subprocess.Popen[bytes], run: Run, display: Any, stall_s: float) -> bool:
-    """Wait for the end; True when the run made no step for too long and was killed."""
+    """Wait for the run to end; True when it made no step within stall_s and was killed."""
     step, moved = -1, time.monotonic()
     while process.poll() is None:
         if (now := run.step()) != step:
@@ -336,7 +337,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     try:
-        os.killpg(process.pid, signal.SIGKILL)  # its session: rewards' workers go with it
+        os.killpg(process.pid, signal.SIGKILL)  # its process group includes the reward workers
     except ProcessLookupError:
         return
     finally:
@@ -345,7 +346,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a comparison as Ctrl-C does, so that no run is left behind."""
+    """Treat SIGTERM like Ctrl-C, so that no run is left behind."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
@@ -357,29 +358,17 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _last_step(path: Path) -> int:
-    """The step of the last whole line of a metrics file, -1 before the first."""
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            file.seek(max(0, size - 65536))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return -1
-    return int(json.loads(lines[-2])["step"]) if len(lines) > 1 else -1
-
-
 def _last_line(path: Path) -> str:
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
-    told = [line for line in lines if line.startswith("rlnorm:")]
-    last = [line for line in lines if line]
-    return (told or last or ["it ended without a word"])[-1].removeprefix("rlnorm: ")
+    errors = [line for line in lines if line.startswith("rlnorm:")]
+    printed = [line for line in lines if line]
+    return (errors or printed or ["it printed nothing"])[-1].removeprefix("rlnorm: ")
 
 
 def raise_for_failures(outcome: Outcome, report: Path) -> None:
-    """End with status 1 when a run failed, after everything else was reported."""
+    """Raise RunError when a run failed; call it after everything else was reported."""
     if outcome.failures:
         raise RunError(
-            f"failed: {'; '.join(outcome.failures)}; {report} leaves their algorithms out; mend "
-            "the cause and give the same command again"
+            f"failed: {'; '.join(outcome.failures)}; {report} leaves their algorithms out; fix "
+            "the cause and run the same command again"
         )

@@ -1,4 +1,4 @@
-"""A comparison in tables: for the terminal, for `summary.md` and for the page."""
+"""The tables of a comparison: for the terminal, for `summary.md` and for the page."""
 
 import math
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from rlnorm.trainers.compare.results import ALPHA, MEASURES, POWER, Results, cos
 Rows = list[tuple[str, ...]]
 PLANNED_SEEDS = (5, 10, 20)
 WIDE_COLUMNS = ("greedy", "pass@k", "95 % bootstrap", "p (Holm)", "detectable")
-"""Left out on a terminal too narrow for all; the page has them."""
+"""Left out on a terminal that is too narrow; the page shows them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table for every output: a title, a header and rows of text."""
+    """A table as plain text, for every output format."""
 
     title: str
     header: tuple[str, ...]
@@ -29,7 +29,7 @@ class Grid:
 
 
 def print_table(results: Results, console: Console) -> None:
-    """The verdict tables and what they can and cannot say."""
+    """Print the verdict tables and how to read them."""
     for grid in verdict_grids(results):
         table = _table(grid, grid.header)
         if table.__rich_measure__(console, console.options).maximum > console.width:
@@ -51,7 +51,7 @@ def _table(grid: Grid, columns: Sequence[str]) -> Table:
 
 
 def verdict_grids(results: Results) -> list[Grid]:
-    """One table a benchmark: accuracy of each algorithm, and its difference in sampled accuracy."""
+    """One table per benchmark: each algorithm's accuracy and its difference from the baseline."""
     header = (
         "algorithm", "sampled", "greedy", "pass@k",
         "difference", "95 % bootstrap", "95 % t, seeds", "p (Holm)", "detectable", "verdict",
@@ -86,7 +86,7 @@ def _verdict_row(results: Results, benchmark: str, algorithm: str) -> tuple[str,
 
 
 def secondary_grids(results: Results) -> list[Grid]:
-    """Differences in greedy accuracy and pass@k: shown, not judged."""
+    """Differences in greedy accuracy and pass@k, without verdicts."""
     return [
         Grid(
             f"{benchmark}: {measure} minus that of {results.comparison.baseline}, points; "
@@ -110,7 +110,7 @@ def secondary_grids(results: Results) -> list[Grid]:
 
 
 def definition_grid(results: Results) -> Grid:
-    """What each name stands for, options and defaults included."""
+    """The stages of each algorithm, with all options and defaults."""
     rows = []
     for name, slots in results.definitions.items():
         size = results.comparison.config.rollout.group_size
@@ -125,7 +125,7 @@ def definition_grid(results: Results) -> Grid:
 
 
 def cost_grid(results: Results) -> Grid:
-    """What each algorithm spent, mean over seeds."""
+    """Time and tokens that each algorithm spent, mean over seeds."""
     spent = {a: cost(results, a) for a in results.algorithms}
     rows: Rows = [
         (a, f"{c['step_s']:.1f}", f"{c['tokens']:,.0f}", f"{c['skipped_steps']:g}")
@@ -136,10 +136,10 @@ def cost_grid(results: Results) -> Grid:
 
 
 def reading(results: Results) -> list[str]:
-    """What the numbers can and cannot say, in plain sentences."""
+    """What the numbers can and cannot show, in sentences."""
     comparison, n = results.comparison, len(results.comparison.seeds)
     lines = [
-        f"Verdicts are about sampled accuracy after {comparison.config.steps} steps; family-wise "
+        f"Verdicts concern sampled accuracy after {comparison.config.steps} steps; family-wise "
         f"error {ALPHA:.0%} over {count(len(results.judged), 'comparison')} (Holm); the two-level "
         "bootstrap and the t test over seeds must agree.",
         "'not distinguishable' does not mean equal: differences below 'detectable' are found less "
@@ -150,7 +150,8 @@ def reading(results: Results) -> list[str]:
     elif sizes := [j.detectable for j in results.judged.values()]:
         many = "very few" if n < 5 else "few" if n < 10 else "a fair number"
         lines.append(
-            f"{n} seeds are {many}: a true difference must be {_range(sizes)} points to be found. "
+            f"{n} seeds are {many}: a true difference must be {_range(sizes)} points to be "
+            "detected. "
             f"{_planned(results)}"
         )
     histories = [(len(h["algorithms"]), len(h["seeds"])) for h in results.history]
@@ -158,9 +159,9 @@ def reading(results: Results) -> list[str]:
         steps = ", then ".join(f"{a} algorithms x {s} seeds" for a, s in histories)
         lines.append(
             f"This comparison was extended after it began ({steps}): p-values do not account for "
-            "looking in between."
+            "looking at results in between."
         )
-    lines += [f"{a} is left out, a run of it failed: {why}" for a, why in results.left_out.items()]
+    lines += [f"{a} is left out because a run failed: {why}" for a, why in results.left_out.items()]
     if any(share < 1 for share in results.pairing.values()):
         shares = ", ".join(f"{k.replace('_', ' ')} {v:.1%}" for k, v in results.pairing.items())
         lines.append(f"The pairing before the first update is not exact: {shares}.")
@@ -173,7 +174,7 @@ def reading(results: Results) -> list[str]:
 
 
 def _planned(results: Results) -> str:
-    """What more seeds would find at best, from the median spread between seeds."""
+    """The smallest difference that more seeds could detect, from the median spread of seeds."""
     judged = [results.compared[b, "sampled", a] for b, a in results.judged]
     spread = median(c.seed_error * math.sqrt(c.seeds) for c in judged)
     alpha, now = ALPHA / len(judged), len(results.comparison.seeds)
@@ -182,8 +183,8 @@ def _planned(results: Results) -> str:
         for s in PLANNED_SEEDS
         if s > now
     ]
-    told = f"; with it more seeds would find, at best: {', '.join(sizes)} points" if sizes else ""
-    return f"The median spread of the difference between seeds is {_size(spread)} points{told}."
+    best = f"; with it, more seeds would detect at best: {', '.join(sizes)} points" if sizes else ""
+    return f"The median spread of the difference between seeds is {_size(spread)} points{best}."
 
 
 def as_markdown(results: Results) -> str:
@@ -224,7 +225,7 @@ def points(value: float) -> str:
 
 
 def interval(bounds: tuple[float, float] | None) -> str:
-    """Both ends in points."""
+    """Both bounds in points."""
     return "-" if bounds is None else f"[{points(bounds[0])}, {points(bounds[1])}]"
 
 

@@ -1,4 +1,4 @@
-"""The checks that come before any heavy import, so that a mistake is reported within a blink."""
+"""Checks of a config without heavy imports, so that a mistake is reported immediately."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from rlnorm.trainers.files import check_writable
 
 
 def precheck(config: Config) -> None:
-    """Model, data, rewards and algorithm, the cheapest first; the hub is asked, not yet read."""
+    """Check model, data, rewards and algorithm, the cheapest first; nothing is downloaded yet."""
     if config.learner.backend == "embedded" and config.model.dtype == "bfloat16":
         raise InputError(
             "model.dtype = 'bfloat16' with learner.backend: embedded: small updates are lost in "
-            "bfloat16 weights; use float32, or deepspeed, which keeps a float32 copy of them"
+            "bfloat16 weights; use float32, or deepspeed, which keeps a float32 copy of the weights"
         )
     _check_address(config.cluster.address)
     _check_inputs(config)
@@ -26,7 +26,7 @@ def precheck(config: Config) -> None:
 
 
 def precheck_eval(config: Config, checkpoint: Path | None, out: Path | None) -> None:
-    """The same for `rlnorm eval`, which needs no algorithm and no learner."""
+    """Check what `rlnorm eval` needs: no algorithm and no learner."""
     if not config.data.eval:
         raise InputError("data.eval is empty: name a benchmark, such as data.eval.chain=task:chain")
     if out is not None:
@@ -37,12 +37,12 @@ def precheck_eval(config: Config, checkpoint: Path | None, out: Path | None) -> 
 
 
 def at_checkpoint(config: Config, checkpoint: Path | None) -> Config:
-    """The config with the model of a checkpoint, or of a model folder, if one is given."""
+    """The config with its model replaced by `checkpoint`, a checkpoint or a model folder."""
     if checkpoint is None:
         return config
     folder = checkpoint / "model" if (checkpoint / "model").is_dir() else checkpoint
     if not (folder / "config.json").is_file():
-        raise InputError(f"--checkpoint {checkpoint}: no checkpoint or model folder is there")
+        raise InputError(f"--checkpoint {checkpoint}: not a checkpoint or a model folder")
     # absolute: engines may run in another folder
     model = config.model.model_copy(update={"path": str(folder.absolute())})
     return config.model_copy(update={"model": model})

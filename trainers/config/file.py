@@ -1,4 +1,4 @@
-"""Where a config's keys come from: a YAML file, and `key=value` on the command line."""
+"""Reading a config: a YAML file or shipped preset, and `key=value` on the command line."""
 
 import re
 from importlib import resources
@@ -12,14 +12,14 @@ from rlnorm.lookup import suggest
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as it is meant: 1e-6 is a number, a date is text, and a key stands once."""
+    """YAML in which 1e-6 is a number, a date is text, and a repeated key is an error."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"the key {key.value!r} stands twice"
+                problem = f"the key {key.value!r} is given twice"
                 raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
             seen.add(str(key.value))
         return node
@@ -37,7 +37,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file."""
+    """The keys and values of a YAML file; InputError if it cannot be read."""
     try:
         table = _parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -50,13 +50,13 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def shipped_presets() -> dict[str, Path]:
-    """Name to file."""
+    """The file of each shipped preset, by name."""
     folder = Path(str(resources.files("rlnorm.configs")))
     return {path.name.removesuffix(".yaml"): path for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_preset(source: str) -> Path:
-    """A file as given, or a shipped preset by its name."""
+    """The file `source`, or the shipped preset of that name."""
     path = Path(source)
     if _is_file(path):
         return path
@@ -70,7 +70,7 @@ def find_preset(source: str) -> Path:
 
 
 def override(table: dict[str, Any], assignment: str) -> None:
-    """Set one `section.key=value` in the table; an item of a list goes by its name or number."""
+    """Set one `section.key=value` in the table; a list item is addressed by its name or index."""
     key, equals, text = assignment.partition("=")
     if not equals or not key:
         raise InputError(f"override {assignment!r}: write key=value, for example learner.lr=1e-6")
@@ -102,9 +102,9 @@ def _parse(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        told = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "; indent with spaces" if "'\\t'" in told else ""
-        raise ValueError(f"{where}{told}{hint}") from None
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        hint = "; indent with spaces" if "'\\t'" in problem else ""
+        raise ValueError(f"{where}{problem}{hint}") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:

@@ -1,4 +1,4 @@
-"""From names in a config to the things they name: model folder, rewards, algorithm."""
+"""Resolves the names in a config: model folder, rewards, algorithm."""
 
 import logging
 from dataclasses import replace
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def model_path(path: str) -> str:
-    """The local folder of a model: a hub id is downloaded unless it is in the cache."""
+    """The local folder of a model; a hub id is downloaded unless it is cached."""
     found = local_or_hub(path)
     if isinstance(found, HubName):
         return str(of_key("model.path", path, hub.model_folder, found))
@@ -30,8 +30,8 @@ def model_path(path: str) -> str:
 
 
 def pinned_model(config: ModelConfig) -> ModelConfig:
-    """The same model, a hub id with its commit: every process of a cluster reads the same files,
-    each from its own node's cache."""
+    """The same model; a hub id gets its commit, so that every node of a cluster, each with its own
+    cache, reads the same files."""
     found = local_or_hub(config.path)
     if isinstance(found, HubName):
         found = of_key("model.path", config.path, hub.pinned, found)
@@ -39,7 +39,7 @@ def pinned_model(config: ModelConfig) -> ModelConfig:
 
 
 def local_or_hub(path: str) -> str | HubName:
-    """A folder or hub id; `shipped:NAME` names a checkpoint that comes with rlnorm."""
+    """The folder or hub id that `path` names; `shipped:NAME` is a model that rlnorm includes."""
     if path.startswith("shipped:"):
         return str(of_key("model.path", path, shipped_model, path.removeprefix("shipped:")))
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
@@ -49,7 +49,7 @@ def local_or_hub(path: str) -> str | HubName:
             raise InputError(f"model.path = {path!r}: the folder has no config.json")
         return str(folder)
     if folder.exists():
-        raise InputError(f"model.path = {path!r}: is a file; name the folder that holds it")
+        raise InputError(f"model.path = {path!r}: is a file; give the folder that contains it")
     if looks_local:
         raise InputError(f"model.path = {path!r}: no such folder (a hub id looks like owner/name)")
     name = hub.parse_name(path, "model")
@@ -59,32 +59,31 @@ def local_or_hub(path: str) -> str | HubName:
 
 
 def build_scorer(config: Config) -> Scorer:
-    """The rewards, with their workers not yet started; each kind of alarm is told once."""
-    told: set[tuple[str, str]] = set()
+    """The rewards, with their workers not yet started; each kind of alarm is logged once."""
+    logged: set[tuple[str, str]] = set()
 
-    def tell_once(alarm: Alarm) -> None:
-        if (alarm.component, alarm.kind) not in told:
-            told.add((alarm.component, alarm.kind))
+    def log_once(alarm: Alarm) -> None:
+        if (alarm.component, alarm.kind) not in logged:
+            logged.add((alarm.component, alarm.kind))
             log.warning("reward %s: %s", alarm.component, alarm.message)
 
     return load_rewards(
-        [r.model_dump(exclude_none=True) for r in config.rewards], on_alarm=tell_once
+        [r.model_dump(exclude_none=True) for r in config.rewards], on_alarm=log_once
     )
 
 
 def algorithm_slots(config: Config) -> tuple[str, dict[str, Any]]:
-    """The algorithm's name and the slots the config sets; InputError for an unknown name."""
+    """The algorithm's name and the stages that the config overrides; InputError if unknown."""
     from rlnorm.named_algorithms import named_algorithm
 
     table = config.algorithm if isinstance(config.algorithm, dict) else {"name": config.algorithm}
     name = str(table.get("name", "grpo"))
     named_algorithm(name)
-    slots = {key: value for key, value in table.items() if key != "name"}
-    return name, slots
+    return name, {key: value for key, value in table.items() if key != "name"}
 
 
 def build_algorithm(config: Config) -> "Algorithm":
-    """The five stages; a wrong name or option is told as bad input."""
+    """The algorithm with its five stages; InputError for a wrong name or option."""
     name, slots = algorithm_slots(config)
     from rlnorm.algorithms import resolve_algorithm
     from rlnorm.options import options_of
@@ -106,12 +105,12 @@ def build_algorithm(config: Config) -> "Algorithm":
 
 
 def _check_group(size: int, algorithm: "Algorithm") -> None:
-    """One rollout a prompt teaches an estimator that compares rollouts of a prompt nothing."""
+    """Refuse groups of one rollout for an estimator that compares the rollouts of a group."""
     from rlnorm.advantages import GROUP_RELATIVE
 
     stage, alone = algorithm.estimator, algorithm.sample_plan.extra_kind == "none" and size == 1
     if alone and stage.name in GROUP_RELATIVE and stage.options.get("singleton") != "reward":
         raise InputError(
             f"rollout.group_size = 1 with the estimator {stage.name}: it compares the rollouts of "
-            "a prompt, and one alone has advantage 0; use 2 or more, or algorithm=reinforce_pp"
+            "a prompt, so a single one has advantage 0; use 2 or more, or algorithm=reinforce_pp"
         )

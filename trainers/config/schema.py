@@ -1,7 +1,7 @@
 """The configuration of a run: YAML preset + dotted overrides -> one validated object.
 
-Torch is not imported here: a wrong key must be told in a blink. Stage options, which need the
-estimators' signatures, are checked right after by `rlnorm.algorithms`, before anything starts.
+Torch is not imported here, so that a wrong key is reported immediately. The options of stages
+depend on the estimators' signatures and are checked afterwards by `rlnorm.algorithms`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ FileName = Annotated[str, AfterValidator(_file_name)]
 
 
 class Section(BaseModel):
-    """Unknown keys are errors, values are never changed after loading."""
+    """Unknown keys are errors, and values do not change after loading."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
@@ -64,7 +64,7 @@ class ModelConfig(Section):
     path: str
     """Hugging Face folder or id, or `shipped:quick`, `shipped:graded`, `shipped:turns`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the weights that train and sample."""
+    """Type of the weights, for training and sampling."""
     lora: LoraConfig | None = None
     """LoRA adapters (peft) on all linear layers; None trains every weight."""
 
@@ -75,24 +75,21 @@ class DataConfig(Section):
     eval: dict[FileName, str] = {}
     """Benchmarks by name, each a source like `train`."""
     fields: dict[str, str] = {}
-    """Which column holds id, question or messages, answer, source and level where the names differ;
-    answer: "" for data without golds."""
+    """Columns that hold id, question or messages, answer, source and level, where the names
+    differ; answer: "" for data without golds."""
     system_prompt: str | None = None
-    """System message put before every question."""
+    """System message placed before every question."""
     train_limit: int | None = Field(None, ge=1)
     """Use at most this many training rows."""
 
 
 def _component_name(name: str) -> str:
     if name == "mean":
-        raise ValueError("got 'mean', which in metrics is the weighted sum; take another name")
+        raise ValueError("got 'mean', which in metrics is the weighted sum; choose another name")
     return name
 
 
-NameOrFunction = Annotated[
-    str | Callable[..., Any],
-    PlainSerializer(with_names, when_used="json"),
-]
+NameOrFunction = Annotated[str | Callable[..., Any], PlainSerializer(with_names, when_used="json")]
 """A name in a file, or (from Python) the function itself."""
 
 
@@ -102,15 +99,15 @@ class RewardConfig(Section):
     function: NameOrFunction
     """A shipped reward's name, `module:function` or `FILE.py:function`; from Python a function."""
     weight: float | dict[str, float] = 1.0
-    """Weight in the estimator, or one for each component; components stay apart until then."""
+    """Weight in the estimator, or the weight of each component by name."""
     gate: str | None = None
-    """Count this component only where the named one is above 0."""
+    """Count this component only where the component of this name is above 0."""
     components: list[str] | None = None
-    """Names a function returns when it gives several; a shipped one knows its own."""
+    """Component names of a function that returns several; shipped rewards define their own."""
     options: dict[str, Any] = {}
     """Keyword options of the function."""
     deadline_s: float | None = Field(None, gt=0)
-    """Longest time for one sample, which is masked after it; 2 s in a worker, 600 s awaited."""
+    """Time limit per sample, which is masked beyond it; None: 2 s in a worker, 600 s if async."""
 
 
 class RolloutConfig(Section):
@@ -121,15 +118,15 @@ class RolloutConfig(Section):
     prompts_per_step: int = Field(64, ge=1)
     """Prompts sampled for each step."""
     temperature: float = Field(1.0, gt=0)
-    """Sampling temperature; logprobs are taken under it."""
+    """Sampling temperature; logprobs are computed at this temperature too."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Nucleus sampling; 1 is off."""
     top_k: int = Field(0, ge=0)
-    """Sample among the k likeliest tokens; 0 is off."""
+    """Sample from the k most likely tokens; 0 is off."""
     min_p: float = Field(0.0, ge=0, lt=1)
-    """Drop tokens below min_p times the likeliest one's probability; 0 is off."""
+    """Drop tokens below min_p times the probability of the most likely one; 0 is off."""
     max_tokens: int = Field(512, ge=1)
-    """Most tokens of one completion."""
+    """Maximum tokens of one completion."""
     stop: list[Annotated[str, Field(min_length=1)]] = []
     """Strings that end a completion."""
     environment: dict[str, Any] | None = None
@@ -137,9 +134,9 @@ class RolloutConfig(Section):
     engines: int = Field(1, ge=1)
     """Number of vLLM engines."""
     tensor_parallel_size: int = Field(1, ge=1)
-    """GPUs of one engine."""
+    """GPUs per engine."""
     engine_options: dict[str, Any] = {}
-    """Passed to vLLM as they are."""
+    """Passed to vLLM unchanged."""
     deadline_s: float = Field(1800.0, gt=0)
     """Longest wait for one batch of rollouts, an engine's start or a weight transfer."""
 
@@ -153,23 +150,23 @@ class LearnerConfig(Section):
     lr: float = Field(1e-6, gt=0)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After warm-up: hold, or decay so that 0 would come right after the last step."""
+    """After warm-up: constant, or decaying to reach 0 one step after the last."""
     warmup_steps: int = Field(0, ge=0)
     """RL steps of linear warm-up."""
     betas: tuple[Moment, Moment] = (0.9, 0.99)
-    """AdamW moments."""
+    """AdamW's decay rates of the moments."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay of matrices."""
     grad_clip: float = Field(1.0, gt=0)
-    """Largest global gradient norm."""
+    """Maximum global gradient norm."""
     minibatches: int = Field(1, ge=1)
-    """Optimizer steps taken on one batch of rollouts, each on its share of the groups."""
+    """Optimizer steps per batch of rollouts, each on its share of the groups."""
     epochs: int = Field(1, ge=1)
-    """Passes over one batch of rollouts."""
+    """Passes over each batch of rollouts."""
     tokens_per_microbatch: int = Field(16384, ge=1)
-    """Token budget of one forward and backward pass; changes memory, never the maths."""
+    """Token budget of one forward and backward pass; affects memory, not results."""
     old_logprobs: Literal["recompute", "sampler"] = "recompute"
-    """Ratios against the learner's own forward before the step, or the sampler's values."""
+    """Logprobs in the ratio's denominator: recomputed by the learner, or those of the sampler."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass."""
     ranks: int = Field(1, ge=1)
@@ -182,7 +179,7 @@ class LearnerConfig(Section):
 
 class ClusterConfig(Section):
     address: str | None = None
-    """host:port of a running Ray cluster for vllm and deepspeed; none starts one here."""
+    """host:port of a running Ray cluster for vllm and deepspeed; None starts one here."""
 
 
 class LoggingConfig(Section):
@@ -207,25 +204,25 @@ class Config(Section):
     logging: LoggingConfig = LoggingConfig()
     cluster: ClusterConfig = ClusterConfig()
     output_dir: str = "runs"
-    """Folder that holds run directories."""
+    """Folder of the run directories."""
     run_name: FileName = "run"
-    """Name of the run's directory."""
+    """Name of the run directory."""
     steps: int = Field(100, ge=1)
     """RL steps."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """The one seed: prompt order, sampling, adapters."""
+    """Seed of everything random: prompt order, sampling, adapters."""
     eval_every: int = Field(0, ge=0)
-    """Steps between evaluations; 0 evaluates before the first step and at the end only."""
+    """Steps between evaluations; 0 evaluates only before the first step and at the end."""
     eval_samples: int = Field(8, ge=1)
-    """Sampled completions per benchmark problem (avg@k, pass@k), beside the greedy one."""
+    """Sampled completions per benchmark problem (avg@k, pass@k), in addition to the greedy one."""
     checkpoint_every: int = Field(0, ge=0)
-    """Steps between checkpoints; 0 writes one at the end only."""
+    """Steps between checkpoints; 0 writes one only at the end."""
     keep_checkpoints: int = Field(2, ge=1)
-    """Checkpoints kept on disk, the newest ones."""
+    """How many of the newest checkpoints are kept."""
     max_staleness: Literal[0] = 0
     """How many versions old a rollout may be when it trains; 0 is strictly on-policy."""
     deterministic: bool = False
-    """Bit-for-bit repeatable training, at some cost in speed."""
+    """Training that is reproducible bit for bit, at some cost in speed."""
 
     @field_serializer("algorithm", when_used="json")
     def _functions_by_name(self, algorithm: Any) -> Any:
@@ -242,41 +239,34 @@ class Config(Section):
             )
         if self.rollout.backend == "vllm" and self.rollout.temperature > 2:
             raise ValueError(
-                f"rollout.temperature = {self.rollout.temperature}: vLLM samples at 2 at most"
+                f"rollout.temperature = {self.rollout.temperature}: vLLM accepts at most 2"
             )
         cut = self.rollout.top_p < 1 or self.rollout.top_k > 0 or self.rollout.min_p > 0
         if cut and self.learner.old_logprobs == "sampler":
             raise ValueError(
                 "learner.old_logprobs = 'sampler' with top_p, top_k or min_p: the sampler's "
-                "distribution is cut, so use 'recompute'"
+                "distribution is truncated, so use 'recompute'"
             )
         return self
 
     def _without_effect(self) -> dict[str, str]:
-        """Keys that were given and would do nothing, with what they need."""
+        """Keys that were given but would have no effect, with what each of them needs."""
         rollout, learner, data = self.rollout, self.learner, self.data
         ranks, engines = learner.backend == "deepspeed", rollout.backend == "vllm"
-        turns = rollout.environment is not None
+        turns, address = rollout.environment is not None, self.cluster.address is not None
+        vllm, deepspeed = "rollout.backend: vllm", "learner.backend: deepspeed"
         rules = (
-            ("learner.ranks", learner.ranks > 1 and not ranks, "learner.backend: deepspeed"),
-            ("learner.offload", learner.offload and not ranks, "learner.backend: deepspeed"),
+            ("learner.ranks", learner.ranks > 1 and not ranks, deepspeed),
+            ("learner.offload", learner.offload and not ranks, deepspeed),
             ("learner.offload", learner.offload and not learner.zero_stage, "a zero_stage above 0"),
-            ("rollout.engines", rollout.engines > 1 and not engines, "rollout.backend: vllm"),
+            ("rollout.engines", rollout.engines > 1 and not engines, vllm),
             (
                 "rollout.tensor_parallel_size",
                 rollout.tensor_parallel_size > 1 and not engines,
-                "rollout.backend: vllm",
+                vllm,
             ),
-            (
-                "rollout.engine_options",
-                bool(rollout.engine_options) and not engines,
-                "rollout.backend: vllm",
-            ),
-            (
-                "cluster.address",
-                self.cluster.address is not None and not self.needs_ray,
-                "rollout.backend: vllm or learner.backend: deepspeed",
-            ),
+            ("rollout.engine_options", bool(rollout.engine_options) and not engines, vllm),
+            ("cluster.address", address and not self.needs_ray, f"{vllm} or {deepspeed}"),
             ("deterministic", self.deterministic and self.needs_ray, "a run in one process"),
             ("data.system_prompt", data.system_prompt is not None and turns, "no environment"),
             ("data.fields", bool(data.fields) and turns, "no environment"),
@@ -285,7 +275,7 @@ class Config(Section):
 
     @property
     def run_dir(self) -> Path:
-        """The run's directory."""
+        """The run directory."""
         return Path(self.output_dir) / self.run_name
 
     @property
@@ -303,7 +293,7 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def validate_config(table: Mapping[str, Any]) -> Config:
-    """Build the Config or say in one line which key is wrong, what it got and what is allowed."""
+    """Build the Config; InputError names the wrong key, its value and what is allowed."""
     try:
         return Config.model_validate(table)
     except ValidationError as error:
@@ -311,7 +301,7 @@ def validate_config(table: Mapping[str, Any]) -> Config:
 
 
 def sections(section: type[BaseModel] = Config, at: str = "") -> dict[str, type[BaseModel]]:
-    """Every section by its dotted key, each before those that it holds; Config itself is at ""."""
+    """Every section by its dotted key, each before those it contains; Config itself is at ""."""
     found = {at: section}
     for name, field in section.model_fields.items():
         if inner := _section(field.annotation):
@@ -320,7 +310,7 @@ def sections(section: type[BaseModel] = Config, at: str = "") -> dict[str, type[
 
 
 def all_keys() -> list[str]:
-    """Every key that holds a value, dotted; their number is kept small on purpose."""
+    """Every key that holds a value, dotted."""
     return [
         f"{at}.{name}".lstrip(".")
         for at, section in sections().items()
@@ -330,7 +320,7 @@ def all_keys() -> list[str]:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key, or each item of its list, holds; None for a plain value."""
+    """The section type of a key, or of the items of its list; None for a plain value."""
     inner = getattr(annotation, "__args__", (annotation,))[0]
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
@@ -349,26 +339,26 @@ def _one_line(error: ValidationError) -> str:
     if kind == "value_error":
         message = str(first["ctx"]["error"])
         return f"{where}: {message}" if where else message
-    told = _PLAINER.get(kind, first["msg"])
+    needed = _PLAINER.get(kind, first["msg"])
     if kind == "model_type":
-        told += f", choose from {', '.join(_keys_at(loc))}"
-    return f"{where} = {first['input']!r}: {told}"
+        needed += f", choose from {', '.join(_keys_at(loc))}"
+    return f"{where} = {first['input']!r}: {needed}"
 
 
 _UNION_BRANCHES = ("str", "callable", "float", "dict[str,any]", "dict[str,float]", "[key]")
-"""Parts of pydantic's locations that are no keys."""
+"""Parts of pydantic's locations that are not keys."""
 _PLAINER = {
     "model_type": "needs keys with values",
     "dict_type": "needs keys with values, such as {name: value}",
     "list_type": "needs a list, such as [a, b]",
-    "string_type": "needs text (what stands in quotes is text)",
+    "string_type": "needs text (a value in quotes is text)",
     "invalid_key": "needs text as a key",
 }
-"""Where pydantic's words are about Python."""
+"""Replaces messages of pydantic that speak of Python types."""
 
 
 def _keys_at(loc: Sequence[int | str]) -> list[str]:
-    """The keys of the section at a location; numbers are items of a list."""
+    """The keys of the section at a location, in which numbers are list indices."""
     section: type[BaseModel] = Config
     for part in loc:
         if isinstance(part, str):
@@ -377,10 +367,10 @@ def _keys_at(loc: Sequence[int | str]) -> list[str]:
 
 
 def _nearest(loc: Sequence[int | str], allowed: Sequence[str]) -> str:
-    """A hint at the key that was meant: of this section by spelling, or of another by name."""
+    """A hint at the intended key: similar spelling in this section, or same name in another."""
     name = str(loc[-1])
     close = suggest(name, allowed, cutoff=0.8)
-    # lora_rank may mean lora.rank
+    # lora_rank was probably meant as lora.rank
     ends = f".{name}", f".{name.replace('_', '.')}"
     near = [key for key in all_keys() if f".{key}".endswith(ends)]
     return close or (f", did you mean {near[0]!r}?" if near else suggest(name, allowed))

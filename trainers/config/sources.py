@@ -1,4 +1,4 @@
-"""Where problems come from: the data sources that a config may name, taken apart and checked."""
+"""The data sources that a config may name: parsing and checks."""
 
 import re
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from rlnorm.trainers.tasks import TASKS
 T = TypeVar("T")
 _HUB_SOURCE = re.compile(r"(?:(\w+)=)?hf:([^:]*)(?::(.*))?")
 ENV_SIZES = {"train": 4096, "test": 256}
-"""How many problem seeds an `env:` source holds of each split."""
+"""Number of problem seeds per split of an `env:` source."""
 TASK_SIZES = {"train": 8192, "heldout": 512, "hard": 512}
-"""How many problems a `task:` source draws of each split."""
+"""Number of problems per split of a `task:` source."""
 FILES = (".jsonl", ".json", ".parquet")
 """Suffixes of data files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubSource:
-    """`[FORMAT=]hf:OWNER/NAME[@REVISION][/SUBSET][:SPLIT]` or `hf:FORMAT[:SPLIT]`, taken apart."""
+    """The parts of `[FORMAT=]hf:OWNER/NAME[@REVISION][/SUBSET][:SPLIT]` or `hf:FORMAT[:SPLIT]`."""
 
     name: HubName
     format: str | None
@@ -34,7 +34,7 @@ class HubSource:
 
 
 def parse_hub_source(source: str) -> HubSource | None:
-    """None for a source that is no hub data set.
+    """The parts of a hub source; None for any other source.
 
     Example: `gsm8k=hf:openai/gsm8k/main:train` and `hf:gsm8k:train` name the same rows.
     """
@@ -44,7 +44,7 @@ def parse_hub_source(source: str) -> HubSource | None:
     data_format, path, split = match.groups()
     if data_format is None and "/" not in path:
         data_format, path = path, get_format(path).hub
-    get_format(data_format)  # a misspelt one is told here
+    get_format(data_format)  # raises for an unknown format
     repo, subset = (["/".join(path.split("/")[:2]), *path.split("/")[2:], ""])[:2]
     name = hub.parse_name(repo, "dataset")
     if name is None or path.count("/") > 2:
@@ -56,7 +56,7 @@ def parse_hub_source(source: str) -> HubSource | None:
 
 
 def of_key(key: str, value: str, call: Callable[..., T], *args: Any) -> T:
-    """Call; an error is told with the key of the config that it belongs to."""
+    """Call `call(*args)`; an InputError is raised again with the key and value of the config."""
     try:
         return call(*args)
     except InputError as error:
@@ -64,20 +64,20 @@ def of_key(key: str, value: str, call: Callable[..., T], *args: Any) -> T:
 
 
 def data_sources(config: Config) -> dict[str, str]:
-    """Source of the training data and of each benchmark, by config key."""
+    """The sources of the training data and of the benchmarks, by config key."""
     benchmarks = {f"data.eval.{name}": source for name, source in config.data.eval.items()}
     return {"data.train": config.data.train, **benchmarks}
 
 
 def check_source(source: str, turns: bool) -> None:
-    """That a data source names something: a task, a split, a data format, a file that is there.
+    """Check that a data source names a known task, split or data format, or an existing file.
 
-    turns: True with rollout.environment, which has problems of its own.
+    turns: True with rollout.environment, which brings its own problems.
     """
     kind, _, rest = source.partition(":")
     if turns or kind == "env":
         if not turns:
-            raise InputError("needs rollout.environment, whose problems these are")
+            raise InputError("needs rollout.environment, which provides these problems")
         if kind != "env" or rest not in ENV_SIZES:
             raise InputError("with rollout.environment choose env:train or env:test")
     elif kind == "task":

@@ -1,4 +1,4 @@
-"""Benchmarks: greedy accuracy, and avg@k and pass@k of sampled completions, reported together."""
+"""Benchmarks: greedy accuracy, and avg@k and pass@k of sampled completions."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.files import finite
 from rlnorm.trainers.record.verdicts import best, known, mean
 from rlnorm.trainers.rollout.sampler import Sampler, make_rollout
 from rlnorm.trainers.rollout.types import sampling_params
@@ -21,7 +22,7 @@ class Problem:
 
     prompt: Prompt
     greedy: float
-    """1 right, 0 wrong, NaN where the verifier failed."""
+    """1 correct, 0 wrong, NaN if the verifier failed."""
     sampled: tuple[float, ...]
     greedy_text: str
     sampled_text: str
@@ -33,8 +34,8 @@ class Problem:
             "id": self.prompt.prompt_id,
             "level": self.prompt.level,
             "answer": self.prompt.answer,
-            "greedy": _json_number(self.greedy),
-            "sampled": [_json_number(x) for x in self.sampled],
+            "greedy": finite(self.greedy),
+            "sampled": finite(self.sampled),
             "greedy_text": self.greedy_text,
             "sampled_text": self.sampled_text,
             "tokens_mean": self.tokens_mean,
@@ -42,16 +43,12 @@ class Problem:
 
 
 async def evaluate(
-    prompts: Sequence[Prompt],
-    sampler: Sampler,
-    scorer: Scorer,
-    tokenizer: Any,
-    config: Config,
+    prompts: Sequence[Prompt], sampler: Sampler, scorer: Scorer, tokenizer: Any, config: Config
 ) -> list[Problem]:
     """One greedy and `eval_samples` sampled completions of each prompt.
 
-    Seeds do not depend on the step, so two evaluations differ by the weights alone. The first
-    reward component decides what is right: a value above 0.
+    Seeds do not depend on the step, so two evaluations differ only in the weights. A completion is
+    correct if its first reward component is above 0.
     """
     k = config.eval_samples
     seeds = [[derive_seed(config.seed, "eval", p.prompt_id, i) for i in range(k)] for p in prompts]
@@ -86,7 +83,7 @@ async def evaluate(
 def summarize(problems: Sequence[Problem], name: str) -> dict[str, float]:
     """`eval/<name>/greedy`, `avg@k`, `pass@k`, `tokens_mean`, `failed_frac`.
 
-    A verdict that failed is left out, never counted as wrong.
+    Failed verdicts are left out, not counted as wrong.
     """
     greedy = known(p.greedy for p in problems)
     flat = known(v for p in problems for v in p.sampled)
@@ -111,7 +108,7 @@ async def evaluate_all(
     tokenizer: Any,
     config: Config,
 ) -> tuple[dict[str, float], dict[str, list[Problem]]]:
-    """Every benchmark's summary and problems, with `time/eval_s`."""
+    """Metrics of all benchmarks with `time/eval_s`, and the problems of each."""
     start = time.perf_counter()
     metrics: dict[str, float] = {}
     problems: dict[str, list[Problem]] = {}
@@ -124,7 +121,3 @@ async def evaluate_all(
 
 def _right(value: float) -> float:
     return value if value != value else float(value > 0)
-
-
-def _json_number(value: float) -> float | None:
-    return None if value != value else value

@@ -1,4 +1,4 @@
-"""`rlnorm eval`: a model on the config's benchmarks, without a learner."""
+"""`rlnorm eval`: evaluate a model on the config's benchmarks, without a learner."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 from rich.table import Table
 
 from rlnorm.trainers.config.check import at_checkpoint
@@ -21,6 +21,7 @@ from rlnorm.trainers.learner.build import build_device, seed_everything
 from rlnorm.trainers.learner.model import load_model, plain_model
 from rlnorm.trainers.models import load_tokenizer
 from rlnorm.trainers.prepare import load_all_prompts
+from rlnorm.trainers.record.display import progress_bars
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.record.verdicts import LEVEL, best, mean, mean_interval
 from rlnorm.trainers.rollout.sampler import Sampled, Sampler, build_sampler
@@ -29,13 +30,13 @@ from rlnorm.types import Prompt
 
 log = logging.getLogger(__name__)
 SLICE = 4096
-"""Completions asked for at once: enough to fill engines, few enough to show progress."""
+"""Completions requested at once: enough to keep engines busy, few enough to show progress."""
 
 
 async def run_evaluation(
     config: Config, checkpoint: Path | None, out: Path | None, console: Console | None = None
 ) -> dict[str, float]:
-    """Greedy, avg@k and pass@k with their intervals; verdicts to `out` where given."""
+    """Print greedy, avg@k and pass@k with intervals; write the verdicts to `out` if given."""
     config = at_checkpoint(config, checkpoint)
     seed_everything(config)
     console = console or Console()
@@ -48,14 +49,14 @@ async def run_evaluation(
             pool = await start_pool(config, tokenizer, stack)
         sampler = build_sampler(config, pool, tokenizer)
         stack.push_async_callback(sampler.close)
-        bars = stack.enter_context(_progress(console))
+        bars = stack.enter_context(progress_bars(console, "completions", TimeRemainingColumn()))
         for name, prompts in benchmarks.items():
             bar = bars.add_task(name, total=len(prompts) * (1 + config.eval_samples))
             watched = Watched(sampler, partial(bars.advance, bar))
             problems[name] = await evaluate(prompts, watched, scorer, tokenizer, config)
     metrics = {k: v for name, rows in problems.items() for k, v in summarize(rows, name).items()}
     console.print(verdict_table(config, metrics, problems))
-    if out is not None:  # after the table: a full disk must not cost the numbers too
+    if out is not None:  # after the table, so that a full disk does not lose the results
         _write_verdicts(out, problems)
     return metrics
 
@@ -65,12 +66,11 @@ def _write_verdicts(out: Path, problems: Mapping[str, Sequence[Problem]]) -> Non
         for name, rows in problems.items():
             RunDir(out).write_jsonl(out / f"{name}.jsonl", [p.row() for p in rows])
     except OSError as error:
-        raise RunError(f"--out {out}: {error.strerror}; the verdicts are not kept") from error
+        raise RunError(f"--out {out}: {error.strerror}; the verdicts were not saved") from error
 
 
 async def start_pool(config: Config, tokenizer: Any, stack: AsyncExitStack) -> RolloutPool:
-    """The pool that a run of this config samples with, over the config's model as it is; `stack`
-    closes it again."""
+    """The config's pool, started with the weights of its model; `stack` closes it."""
     if config.rollout.backend == "vllm":
         from rlnorm.trainers.build_cluster import vllm_pool
         from rlnorm.trainers.cluster.ray import Cluster
@@ -81,7 +81,7 @@ async def start_pool(config: Config, tokenizer: Any, stack: AsyncExitStack) -> R
     else:
         from rlnorm.trainers.rollout.local import LocalPool
 
-        # a LoRA run samples from merged weights, and its checkpoints hold them
+        # checkpoints of a LoRA run hold merged weights, so the model is loaded without adapters
         model = load_model(plain_model(config.model)).to(build_device())
         pool = LocalPool(model, tokenizer=tokenizer, deadline_s=config.rollout.deadline_s)
     stack.push_async_callback(pool.close)
@@ -90,35 +90,30 @@ async def start_pool(config: Config, tokenizer: Any, stack: AsyncExitStack) -> R
 
 
 class Watched:
-    """A sampler that is asked slice by slice, and tells how many completions each slice had."""
+    """A `Sampler` that calls another one slice by slice and reports the size of each slice."""
 
-    def __init__(self, sampler: Sampler, told: Callable[[int], None], size: int = SLICE) -> None:
-        self._sampler, self._told, self._size = sampler, told, size
+    def __init__(self, sampler: Sampler, report: Callable[[int], None], size: int = SLICE) -> None:
+        self._sampler, self._report, self._size = sampler, report, size
 
     async def sample(
-        self,
-        prompts: Sequence[Prompt],
-        seeds: Sequence[Sequence[int]],
-        sampling: SamplingParams,
+        self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]], sampling: SamplingParams
     ) -> list[list[Sampled]]:
-        """See `Sampler.sample`."""
         out: list[list[Sampled]] = []
         step = max(1, self._size // max(len(own) for own in seeds))
         for start in range(0, len(prompts), step):
             part = slice(start, start + step)
             out += await self._sampler.sample(prompts[part], seeds[part], sampling)
-            self._told(sum(len(own) for own in seeds[part]))
+            self._report(sum(len(own) for own in seeds[part]))
         return out
 
     async def close(self) -> None:
-        """See `Sampler.close`."""
         await self._sampler.close()
 
 
 def verdict_table(
     config: Config, metrics: Mapping[str, float], problems: Mapping[str, Sequence[Problem]]
 ) -> Table:
-    """One line a benchmark; verdicts that failed are left out of every number."""
+    """One row per benchmark; failed verdicts are left out of all numbers."""
     k = config.eval_samples
     method = "Wilson" if k == 1 else "Wilson; avg@k: bootstrap"
     title = f"{config.model.path}: accuracy with {LEVEL:.0%} intervals over problems ({method})"
@@ -140,15 +135,3 @@ def verdict_table(
 def _cell(value: float, by_problem: Sequence[float]) -> str:
     low, high = mean_interval(by_problem)
     return f"{value:.1%}\n{100 * low:.1f} to {100 * high:.1f}"
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("completions"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )

@@ -1,8 +1,8 @@
 """Attention over the prefix tree of a microbatch, for any Hugging Face causal LM, without a mask.
 
-The linear layers of a model see the [1, m] nodes of the tree, so neither padding nor a shared past
-costs them anything. Only the attention product is taken per rollout: by torch's variable-length
-kernel on a GPU in 16 bits, and elsewhere on a [n, longest] view whose padded cells are never read.
+The linear layers of a model see the [1, m] nodes of the tree, without padding or repeated prefixes.
+Only the attention product is computed per rollout: with torch's variable-length kernel on a GPU in
+16 bits, and elsewhere on a [n, longest] view whose padded cells are never read.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,10 @@ NAME = "rlnorm_varlen"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VarlenLayout:
-    """Where the nodes of a prefix tree stand in the rollouts that the attention runs over.
+    """Maps the nodes of a prefix tree to the rollouts that the attention runs over.
 
-    Those are the w rollouts, of s tokens in all, that stand for a node: repetitions are left out.
+    These are the w rollouts, with s tokens in total, that are the first to contain some node;
+    rollouts that only repeat others are left out.
     """
 
     tree: PrefixTree
@@ -35,11 +36,11 @@ class VarlenLayout:
     """[w + 1]: rollout starts, then s."""
     longest: int
     node: Int[Tensor, " s"]
-    """The node of each of their tokens."""
+    """The node of each token."""
     cells: Int[Tensor, " s"]
-    """Row * longest + position of each, in the padded view."""
+    """Row * longest + position of each token, in the padded view."""
     token: Int[Tensor, " m"]
-    """Which of the s tokens stands for each node."""
+    """Which of the s tokens represents each node."""
 
     @classmethod
     def of(cls, batch: TokenBatch) -> "VarlenLayout":
@@ -63,16 +64,16 @@ class VarlenLayout:
 
 
 def gather_rows(table: Float[Tensor, "m ..."], index: Int[Tensor, " k"]) -> Float[Tensor, "k ..."]:
-    """Rows of the table at the index, where a row may be asked for many times.
+    """Rows of the table at the index, which may contain a row several times.
 
-    The gradient of an embedding adds such rows up in parallel and in a fixed order, on any device.
+    Uses an embedding, whose gradient sums repeated rows in parallel and in a fixed order.
     """
     flat = torch.nn.functional.embedding(index, table.reshape(len(table), -1))
     return flat.view(len(index), *table.shape[1:])
 
 
 class _TakeOnce(torch.autograd.Function):
-    """Rows at indices that are all different: the gradient is a copy, nothing is added up."""
+    """Rows at distinct indices: the gradient is a copy without sums."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, index: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class _TakeOnce(torch.autograd.Function):
 
 
 def take_once(table: Float[Tensor, "k ..."], index: Int[Tensor, " m"]) -> Float[Tensor, "m ..."]:
-    """Rows of the table at the index, no row twice."""
+    """Rows of the table at the index, which contains no row twice."""
     rows: Tensor = _TakeOnce.apply(table, index)  # type: ignore[no-untyped-call]  # torch
     return rows
 
@@ -105,16 +106,16 @@ def varlen_attention(
     varlen: VarlenLayout,
     **_: object,
 ) -> tuple[Float[Tensor, "1 m h e"], None]:
-    """Causal attention along each path."""
+    """Causal attention along each path of the tree."""
     if softcap is not None:
         raise InputError(
-            f"model.path: attention softcap = {softcap}: models with soft-capped scores are "
-            "unsupported"
+            f"model.path: attention softcap = {softcap}: models with soft-capped scores are not "
+            "supported"
         )
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _varlen_kernel(query, key, value, scaling, sliding_window, varlen), None
     n, longest = len(varlen.cu_seqlens) - 1, varlen.longest
-    # any node will do in the padding: nothing but padding attends to it
+    # padding may point to any node, as only padding attends to it
     nodes = varlen.node.new_zeros(n * longest).index_copy_(0, varlen.cells, varlen.node)
     q, k, v = (
         gather_rows(x[0].transpose(0, 1), nodes)
@@ -150,9 +151,9 @@ def _varlen_kernel(
     out = varlen_attn(
         q, k, v, cu, cu, longest, longest, scale=scaling, window_size=window, enable_gqa=True
     )
-    return take_once(cast(Tensor, out), varlen.token)[None]  # a pair only where more is asked for
+    return take_once(cast(Tensor, out), varlen.token)[None]  # a pair only with return_aux
 
 
 AttentionInterface.register(NAME, varlen_attention)
-# the layout carries all there is to know, so no mask tensor is ever built
+# the layout replaces the mask, so no mask tensor is built
 AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)

@@ -1,4 +1,4 @@
-"""The learner of this process, and what a process sets before it learns."""
+"""Starts the learner of this process; seeds and device."""
 
 import os
 import random
@@ -14,12 +14,12 @@ from rlnorm.trainers.learner.embedded import EmbeddedLearner
 
 
 def build_device() -> torch.device:
-    """The GPU where there is one."""
+    """The GPU if there is one, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def seed_everything(config: Config) -> None:
-    """Library-wide seeds and, for bit-for-bit runs, deterministic kernels."""
+    """Seed the libraries and, with `deterministic`, select deterministic kernels."""
     random.seed(config.seed)
     torch.manual_seed(config.seed)
     if config.deterministic:
@@ -30,7 +30,7 @@ def seed_everything(config: Config) -> None:
 async def start_embedded_learner(
     config: Config, algorithm: Algorithm, tokenizer: Any, faults: Path, stack: AsyncExitStack
 ) -> EmbeddedLearner:
-    """The learner of this process, started; `stack` closes it. faults: where bad batches go."""
+    """Start the learner of this process; `stack` closes it. faults: folder of skipped batches."""
     learner = EmbeddedLearner(
         config.model,
         config.learner,

@@ -1,7 +1,7 @@
-"""What every learner does with one microbatch, whatever framework steps the weights."""
+"""Forward passes, scores and the loss of one microbatch, shared by all learners."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ STAT_OF_COLUMN = {
     "entropy": "entropy",
     "sum_p2": "sum_p2",
 }
-"""Which token statistic fills each scored column."""
+"""The token statistic of each scored column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """The output projection, apart from the body: its logits are never held."""
+    """The output projection, separate from the body because full logits are never stored."""
 
     weight: Float[Tensor, "v d"]
     bias: Float[Tensor, " v"] | None
@@ -38,8 +38,8 @@ class Head:
 
 
 def head_of(model: nn.Module) -> Head:
-    """The model's head; with LoRA on it, base weight plus the adapter's product, differentiable."""
-    causal: Any = model  # what Hugging Face adds to a module, peft's wrapper passes on
+    """The model's head; with LoRA, its base weight plus the adapters' product, differentiable."""
+    causal: Any = model  # has attributes that nn.Module does not declare
     layer = causal.get_output_embeddings()
     softcap = getattr(causal.config, "final_logit_softcapping", None)
     if not hasattr(layer, "base_layer"):
@@ -52,7 +52,7 @@ def head_of(model: nn.Module) -> Head:
 
 
 def body_of(model: nn.Module) -> nn.Module:
-    """The decoder below the head, adapters included."""
+    """The decoder below the head, including adapters."""
     plain = base_model(model)
     body: nn.Module = getattr(plain, plain.base_model_prefix)
     return body
@@ -76,8 +76,8 @@ def batch_stats(
 ) -> TokenStats:
     """Statistics of the trained tokens of one microbatch, through the fused head.
 
-    A token's statistics depend on its prefix and itself alone, which is to say on its node: they
-    are taken once a node and handed to all trained tokens that end there.
+    A token's statistics depend only on its prefix and itself, that is, on its node: they are
+    computed once per node and copied to all trained tokens of that node.
     """
     head, layout = head_of(model), VarlenLayout.of(batch)
     node, token = layout.tree.node, layout.tree.token
@@ -105,7 +105,7 @@ def score_batch(
     max_tokens: int,
     kappa: float | None = None,
 ) -> Columns:
-    """The wanted columns on the CPU; microbatches only bound the memory."""
+    """The wanted columns on the CPU. max_tokens: of a microbatch, which limits the memory."""
     out = {name: torch.zeros(len(batch.token_ids)) for name in sorted(want)}
     stats = tuple(sorted({STAT_OF_COLUMN[name] for name in want}))
     device = next(model.parameters()).device
@@ -122,8 +122,6 @@ def to_device(batch: TokenBatch, device: torch.device) -> TokenBatch:
     """The same batch with every tensor on device."""
     if batch.token_ids.device == device:
         return batch
-    from dataclasses import fields, replace
-
     moved = {
         f.name: getattr(batch, f.name).to(device)
         for f in fields(batch)
@@ -134,8 +132,7 @@ def to_device(batch: TokenBatch, device: torch.device) -> TokenBatch:
 
 
 def save_fault(batch: TokenBatch, folder: Path, version: int) -> None:
-    """Keep the batch of a skipped step, which leaves the policy version as it is: the name counts
-    the faults of a version."""
+    """Save the batch of a skipped step, numbered within its policy version."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"version_{version:06d}"
     torch.save(batch, folder / f"{stem}_{len(list(folder.glob(f'{stem}_*.pt')))}.pt")
@@ -144,9 +141,8 @@ def save_fault(batch: TokenBatch, folder: Path, version: int) -> None:
 def microbatch_loss(
     model: nn.Module, batch: TokenBatch, algorithm: Algorithm
 ) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
-    """This microbatch's part of the step's loss, and of its metrics: parts add up to the whole."""
-    want = ("entropy", "logprob")
-    stats = batch_stats(model, batch, want)
+    """This microbatch's part of the step's loss and metrics, which are sums over microbatches."""
+    stats = batch_stats(model, batch, ("entropy", "logprob"))
     assert stats.logprob is not None
     assert stats.entropy is not None
     data = {name: column[batch.loss_mask] for name, column in batch.columns.items()}

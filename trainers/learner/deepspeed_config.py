@@ -1,4 +1,4 @@
-"""What a DeepSpeed rank is told, and what it finds out about its node."""
+"""DeepSpeed's configuration, and the network interface of a rank."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
 
 def engine_config(model: ModelConfig, learner: LearnerConfig) -> dict[str, Any]:
     """DeepSpeed's own configuration."""
-    # vectors stay whole on every rank, matrices are sharded
+    # small parameters, such as vectors, are not sharded
     zero: dict[str, Any] = {
         "stage": learner.zero_stage,
         "stage3_param_persistence_threshold": 10_000,
@@ -18,7 +18,7 @@ def engine_config(model: ModelConfig, learner: LearnerConfig) -> dict[str, Any]:
     if learner.offload and learner.zero_stage:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     config: dict[str, Any] = {
-        # sizes that DeepSpeed insists on; microbatches here are token budgets
+        # required by DeepSpeed, but unused: microbatches here have token budgets
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": learner.grad_clip,
@@ -29,7 +29,7 @@ def engine_config(model: ModelConfig, learner: LearnerConfig) -> dict[str, Any]:
     }
     if model.dtype == "bfloat16":
         config["bf16"] = {"enabled": True, "check_grad_overflow": True}
-        if learner.zero_stage:  # DeepSpeed's plain bfloat16 optimizer accumulates in bfloat16 only
+        if learner.zero_stage:  # without ZeRO DeepSpeed accumulates in bfloat16 only
             config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config
 

@@ -1,7 +1,7 @@
-"""The learner of a cluster: DeepSpeed ranks in Ray actors, each pinned to its own bundle.
+"""The learner of a cluster: DeepSpeed ranks in Ray actors, each in its own bundle.
 
-The driver deals whole rollouts to ranks, tells every rank how many microbatches all of them run,
-and adds up what they return; the denominators of the loss were fixed before, on the whole batch.
+The driver distributes rollouts over the ranks, gives every rank the same number of microbatches,
+and sums their results; the denominators of the loss were computed before, on the complete batch.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ _RANK = "rlnorm.trainers.learner.deepspeed_rank:Rank"
 
 
 class DeepSpeedLearner:
-    """See `Learner`. A rank that dies ends the run with its cause: ZeRO shards die with it, so the
-    way on is the last checkpoint."""
+    """A `Learner` of DeepSpeed ranks. If a rank dies, its ZeRO shards are lost and the run ends; it
+    can be resumed from the last checkpoint."""
 
     def __init__(
         self,
@@ -45,13 +45,10 @@ class DeepSpeedLearner:
         seed: int,
         faults: Path,
         use_gpu: bool = False,
-        cpus_per_rank: float = 1.0,
-        strategy: str = "SPREAD",
-        start_deadline_s: float = 600.0,
-        step_deadline_s: float = 1800.0,
+        deadline_s: float = 1800.0,
     ) -> None:
-        """model.path: a folder or hub id that every node can read. faults: folder that receives the
-        batch of a skipped step."""
+        """model.path: a folder or hub id that every node can read. faults: folder for batches of
+        skipped steps. deadline_s: of the ranks' start and of each call."""
         self.policy_version = 0
         self.nodes: tuple[str, ...] = ()
         self._config, self._dtype = learner, DTYPES[model.dtype]
@@ -63,40 +60,38 @@ class DeepSpeedLearner:
             "seed": seed,
             "world_size": learner.ranks,
             "use_gpu": use_gpu,
-            # a collective gives up before the driver does, and so names itself
-            "deadline_s": 0.9 * step_deadline_s,
+            # collectives time out before the driver does, so that the error names them
+            "deadline_s": 0.9 * deadline_s,
         }
-        self._bundle = {"CPU": cpus_per_rank, **({"GPU": 1.0} if use_gpu else {})}
-        self._env = _environment(use_gpu, cpus_per_rank)
-        self._strategy = strategy
-        self._start_deadline_s, self._step_deadline_s = start_deadline_s, step_deadline_s
+        self._bundle = {"CPU": 1.0, **({"GPU": 1.0} if use_gpu else {})}
+        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        on_cpu = {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        self._env = threads | ({"DS_ACCELERATOR": "cuda"} if use_gpu else on_cpu)
+        self._deadline_s = deadline_s
         self._actors: list[Any] = []
 
     async def start(self) -> None:
-        """Reserve the bundles, start all ranks, wait until each holds its model and optimizer."""
+        """Reserve the bundles and start all ranks; returns when each has loaded its model."""
         ranks = self._config.ranks
         self._reservation = await asyncio.to_thread(
             self._cluster.reserve,
             [self._bundle] * ranks,
             what=f"learner.ranks = {ranks}",
-            strategy=self._strategy,
-            deadline_s=min(60.0, self._start_deadline_s),
+            deadline_s=min(60.0, self._deadline_s),
         )
         self.nodes = self._reservation.nodes
-        _send_plugins_whole()
+        _pickle_plugins_by_value()
         for rank, node in enumerate(self.nodes):
             options = self._options | {"rank": rank, "node": node}
             actor = self._cluster.spawn(
                 _RANK, options, reservation=self._reservation, bundle=rank, env=self._env
             )
             self._actors.append(actor)
-        port = await self._wait([self._actors[0].free_port.remote()], "a port for rank 0", 60.0)
-        master = (self.nodes[0], port[0])
+        master = await self._master()
         built = [actor.build.remote(master=master) for actor in self._actors]
-        await self._wait(built, "loading the model", self._start_deadline_s)
+        await self._wait(built, "loading the model")
 
     async def score(self, batch: TokenBatch, want: frozenset[str]) -> Columns:
-        """See `Learner.score`."""
         owned = deal(batch, self._config.ranks)
         shares = self._shares(batch, owned)
         parts = await self._all("score", [(share, want) for share in shares])
@@ -109,7 +104,6 @@ class DeepSpeedLearner:
         return columns
 
     async def step(self, batch: TokenBatch, lr: float) -> StepResult:
-        """See `Learner.step`."""
         shares = self._shares(batch, deal(batch, self._config.ranks))
         state = self._algorithm.state_dict()
         results = await self._all("step", [(share, lr, state) for share in shares])
@@ -128,79 +122,68 @@ class DeepSpeedLearner:
         )
 
     async def gradients(self, batch: TokenBatch) -> tuple[float, dict[str, Tensor]]:
-        """Loss and whole gradients by name, without a step: to compare learners."""
+        """Loss and full gradients by name, without a step; for comparing learners."""
         shares = self._shares(batch, deal(batch, self._config.ranks))
         parts = await self._all("gradients", [(share,) for share in shares])
         return sum(loss for loss, _ in parts), parts[0][1]
 
     async def weight_refs(self, *, bucket_mb: float, dtype: torch.dtype) -> Publication:
-        """Buckets of the current weights, put into the object store by rank 0."""
-        arguments = (self.policy_version, bucket_mb, dtype)
-        results = await self._all("put_weights", [arguments] * self._config.ranks)
+        """Buckets of the current weights in the object store, put there by rank 0."""
+        results = await self._each("put_weights", self.policy_version, bucket_mb, dtype)
         refs, digests = results[0]
         return Publication(version=self.policy_version, refs=tuple(refs), digests=digests)
 
     async def weights(self) -> AsyncIterator[list[tuple[str, Tensor]]]:
-        """See `Learner.weights`."""
         publication = await self.weight_refs(bucket_mb=256.0, dtype=self._dtype)
         for ref in publication.refs:
-            bucket = await self._wait([ref], "a bucket of weights", self._step_deadline_s)
+            bucket = await self._wait([ref], "a bucket of weights")
             yield list(unpack(bucket[0]))
 
     async def connect_device(self, pool: VllmPool) -> None:
         """Join ranks and engines for vLLM's own weight transfer between GPUs."""
-        port = await self._wait([self._actors[0].free_port.remote()], "a port for rank 0", 60.0)
         options = {
             "backend": pool.transfer,
             "engines": pool.actors,
             "tensor_parallel_size": pool.tensor_parallel_size,
             "dtype": pool.weight_dtype,
-            "master": (self.nodes[0], port[0]),
-            "deadline_s": pool.sync_deadline_s,
+            "master": await self._master(),
+            "deadline_s": pool.deadline_s,
         }
-        await self._all("connect_device", [(options,)] * self._config.ranks)
+        await self._each("connect_device", options)
 
     async def send_device(self) -> tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]:
-        """Send the weights to all engines; digests and shapes of the sampled tensors."""
-        version = (self.policy_version,)
+        """Send the weights to all engines; returns digests and shapes of the sampled tensors."""
         sent: list[tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]]
-        sent = await self._all("send_device", [version] * self._config.ranks)
+        sent = await self._each("send_device", self.policy_version)
         return sent[0]
 
     async def save(self, folder: Path) -> None:
-        """See `Learner.save`; with several nodes the folder must lie on storage they share."""
-        state = {"policy_version": self.policy_version}
-        await self._all("save", [(str(folder.resolve()), state)] * self._config.ranks)
+        """See `Learner.save`; with several nodes the folder must be on shared storage."""
+        await self._each("save", str(folder.resolve()), {"policy_version": self.policy_version})
         if not (folder / "trainer_state" / "learner.json").is_file():
             raise ClusterError(
-                f"checkpoint {folder}: rank 0 on {self.nodes[0]} wrote it elsewhere; put "
+                f"checkpoint {folder}: rank 0 on {self.nodes[0]} wrote to another disk; put "
                 "output_dir on storage that all nodes share"
             )
 
     async def load(self, folder: Path) -> None:
-        """See `Learner.load`. Refuses a checkpoint of other ranks or another ZeRO stage."""
+        """See `Learner.load`; the number of ranks and the ZeRO stage must be the same as saved."""
         saved = json.loads((folder / "trainer_state" / "learner.json").read_text())
-        for key, here in (
-            ("world_size", self._config.ranks),
-            ("zero_stage", self._config.zero_stage),
-        ):
-            if saved[key] != here:
-                name = {"world_size": "ranks"}.get(key, key)
+        for name, key in (("ranks", "world_size"), ("zero_stage", "zero_stage")):
+            if saved[key] != (here := getattr(self._config, name)):
                 raise ClusterError(
                     f"learner.{name} = {here}: the checkpoint {folder} was saved with {saved[key]}"
                 )
-        await self._all("load", [(str(folder.resolve()),)] * self._config.ranks)
+        await self._each("load", str(folder.resolve()))
         self.policy_version = saved["policy_version"]
 
     async def close(self) -> None:
-        """End the ranks and give their bundles back."""
         if self._actors:
             self._cluster.kill(self._actors)
             self._actors = []
             self._cluster.release(self._reservation)
 
     def _shares(self, batch: TokenBatch, owned: Sequence[Int[Tensor, " _"]]) -> list[RankShare]:
-        """Each rank's RankShare."""
         batches = [take_rollouts(batch, chosen) if len(chosen) else None for chosen in owned]
         budget = self._config.tokens_per_microbatch
         count = max(len(microbatches(b, budget)) for b in batches if b is not None)
@@ -212,15 +195,23 @@ class DeepSpeedLearner:
             actor.call.remote(method, *args)
             for actor, args in zip(self._actors, arguments, strict=True)
         ]
-        return await self._wait(refs, method, self._step_deadline_s)
+        return await self._wait(refs, method)
 
-    async def _wait(self, refs: Sequence[Any], what: str, deadline_s: float) -> list[Any]:
+    async def _each(self, method: str, *args: Any) -> list[Any]:
+        return await self._all(method, [args] * self._config.ranks)
+
+    async def _master(self) -> tuple[str, int]:
+        """Address and a free port of rank 0."""
+        port = await self._wait([self._actors[0].free_port.remote()], "a port for rank 0")
+        return self.nodes[0], port[0]
+
+    async def _wait(self, refs: Sequence[Any], what: str) -> list[Any]:
         label = f"{self._config.ranks} DeepSpeed ranks on {', '.join(sorted(set(self.nodes)))}"
-        return await wait_for(refs, deadline_s=deadline_s, what=f"{label}: {what}")
+        return await wait_for(refs, deadline_s=self._deadline_s, what=f"{label}: {what}")
 
 
-def _send_plugins_whole() -> None:
-    """A stage of `file.py:function` travels as its code: no other process has its module."""
+def _pickle_plugins_by_value() -> None:
+    """Send stages of `file.py:function` as code, since other processes cannot import the file."""
     from ray import cloudpickle
 
     for name, module in list(sys.modules.items()):
@@ -234,10 +225,3 @@ def _shortest_trained(batch: TokenBatch) -> Int[Tensor, "1"]:
         0, batch.rollout_index, batch.loss_mask.to(lengths.dtype)
     )
     return lengths.where(trained > 0, torch.iinfo(lengths.dtype).max).argmin()[None]
-
-
-def _environment(use_gpu: bool, cpus: float) -> dict[str, str]:
-    """Set before anything is imported in a rank's process."""
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(cpus))))
-    env = {"OMP_NUM_THREADS": threads, "DS_ACCELERATOR": "cuda" if use_gpu else "cpu"}
-    return env if use_gpu else env | {"CUDA_VISIBLE_DEVICES": ""}

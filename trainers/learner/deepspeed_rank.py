@@ -1,10 +1,10 @@
-"""One DeepSpeed rank, inside its Ray actor; the only module that imports deepspeed (0.19).
+"""One DeepSpeed rank inside its Ray actor; the only module that imports deepspeed (tested: 0.19).
 
-The model is wrapped so that its head is a parameter of the wrapped module's own forward: ZeRO-3
-then gathers the whole head for the fused logprobs and its gradient, as it does for any layer.
+The model is wrapped in a module whose forward uses the head, so that ZeRO-3 gathers the head for
+the fused logprobs and their gradient, as it does for any layer.
 
-DeepSpeed averages gradients over ranks, while the parts of our loss add up to the whole under
-global denominators; each part is therefore multiplied by the world size before its backward pass.
+DeepSpeed averages gradients over ranks, but the loss is the sum of its parts under global
+denominators; each part is therefore multiplied by the world size before its backward pass.
 """
 
 import datetime
@@ -39,7 +39,7 @@ from rlnorm.types import TokenBatch
 
 
 class Wrapped(nn.Module):
-    """The module that DeepSpeed sees: a microbatch in, its loss or its columns out."""
+    """The module given to DeepSpeed: from a microbatch to its loss or columns."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Wrapped(nn.Module):
 
 
 class Rank:
-    """The object of one actor; every method is called on all ranks at once, in the same order."""
+    """The object of one actor; methods are called on all ranks at once, in the same order."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Rank:
         self._join(node, master, use_gpu, deadline_s)
         self._zero3 = learner.zero_stage == 3
         config = engine_config(model, learner)
-        # transformers then shards the weights while it loads them; it holds this object weakly
+        # makes transformers shard weights while loading; kept here, as it only has a weak reference
         self._shard_on_load = HfDeepSpeedConfig(config) if self._zero3 else None
         self._tokenizer_path = model.path
         needs, lora = algorithm.needs, model.lora is not None
@@ -113,7 +113,7 @@ class Rank:
         _restore_rotary(loaded)
         if self._config.gradient_checkpointing:
             enable_checkpointing(loaded)
-        # the optimizer tells matrices from vectors, so it is built on the module's own parameters
+        # build_optimizer distinguishes matrices from vectors, so it needs the module's parameters
         engine, *_ = deepspeed.initialize(
             model=Wrapped(loaded),
             optimizer=build_optimizer(loaded, self._config),
@@ -166,9 +166,9 @@ class Rank:
         return columns
 
     def step(self, share: RankShare, lr: float, algorithm: Mapping[str, Any]) -> RankResult:
-        """One optimizer step; DeepSpeed itself drops a step whose gradient norm is not finite.
+        """One optimizer step; DeepSpeed skips a step whose gradient norm is not finite.
 
-        algorithm: the state of the driver's Algorithm, whose coefficients may adapt.
+        algorithm: state of the driver's Algorithm, whose coefficients may be adaptive.
         """
         self._algorithm.load_state_dict(algorithm)
         for group in self._engine.optimizer.param_groups:
@@ -180,14 +180,14 @@ class Rank:
         return RankResult(loss=loss, metrics=metrics, grad_norm=grad_norm, skipped=skipped)
 
     def gradients(self, share: RankShare) -> tuple[float, dict[str, Tensor]]:
-        """Loss part and whole gradients by name, without a step: to compare learners."""
+        """Loss part and full gradients by name, without a step; for comparing learners."""
         loss, _ = self._backward(share)
         named = [(n, p) for n, p in self._model.named_parameters() if p.requires_grad]
         found = {name: safe_get_full_grad(p).float().cpu().clone() for name, p in named}
-        # a backward pass of NaN makes every ZeRO stage throw away what it has accumulated
+        # a backward pass with NaN makes every ZeRO stage discard its accumulated gradients
         self._backward(RankShare(batch=None, filler=share.filler, microbatches=1), poison=True)
         skipped, _ = self._finish()
-        assert skipped, "a NaN gradient was not refused"
+        assert skipped, "a NaN gradient was not skipped"
         return loss, found if self._rank == 0 else {}
 
     def _backward(self, share: RankShare, poison: bool = False) -> tuple[float, dict[str, float]]:
@@ -211,8 +211,8 @@ class Rank:
         """The optimizer step: (skipped, gradient norm before clipping)."""
         optimizer = self._engine.optimizer
         if not hasattr(optimizer, "overflow"):
-            # ZeRO 0 in float32 has a plain optimizer that would take any gradient; all ranks hold
-            # the same reduced one here
+            # the plain optimizer of ZeRO 0 in float32 would accept any gradient; here all ranks
+            # have the same reduced gradient
             grads = [p.grad for p in self._model.parameters() if p.grad is not None]
             norm = float(torch.nn.utils.get_total_norm(grads))
             if not torch.isfinite(torch.tensor(norm)):
@@ -234,26 +234,26 @@ class Rank:
     def _microbatches(
         self, share: RankShare
     ) -> Iterator[tuple[Int[Tensor, " _"] | None, TokenBatch]]:
-        """(rollouts, microbatch), then (None, filler) up to the common count."""
-        mine: list[Int[Tensor, " _"]] = []
+        """(rollouts, microbatch), then (None, filler) up to the common number of microbatches."""
+        own: list[Int[Tensor, " _"]] = []
         if share.batch is not None:
-            mine = microbatches(share.batch, self._config.tokens_per_microbatch)
-            for chosen in mine:
+            own = microbatches(share.batch, self._config.tokens_per_microbatch)
+            for chosen in own:
                 yield chosen, to_device(take_rollouts(share.batch, chosen), self._device)
-        for _ in range(share.microbatches - len(mine)):
+        for _ in range(share.microbatches - len(own)):
             yield None, to_device(share.filler, self._device)
 
     def _update_proximal(self) -> None:
         if self._proximal is None:
             return
-        # ZeRO-3 shards both models alike
+        # ZeRO-3 shards both models in the same way
         slow = [getattr(p, "ds_tensor", p) for p in self._proximal.parameters()]
         fast = [getattr(p, "ds_tensor", p) for p in self._engine.parameters()]
         self._proximal_weight = average_into(slow, fast, self._proximal_weight)
 
-    def whole_weights(self, bucket_mb: float) -> Iterator[tuple[str, Tensor]]:
-        """Every weight by Hugging Face name, LoRA merged into copies; under ZeRO-3 all ranks gather
-        a whole bucket together, and only then is any of it used."""
+    def full_weights(self, bucket_mb: float) -> Iterator[tuple[str, Tensor]]:
+        """All weights by Hugging Face name, with LoRA merged into copies; under ZeRO-3 all ranks
+        gather one bucket at a time."""
         held: list[WeightUnit] = []
         size, limit = 0, bucket_mb * 2**20
         for unit in weight_units(self._model):
@@ -268,17 +268,17 @@ class Rank:
     def _gathered(self, units: Sequence[WeightUnit]) -> list[tuple[str, Tensor]]:
         parameters = [p for unit in units for p in unit.parameters]
         with deepspeed.zero.GatheredParameters(parameters, enabled=self._zero3):
-            whole = [(u.name, u.value()) for u in units]
-            # under ZeRO-3 the gathered memory goes away with this block
-            return [(n, w.clone() if self._zero3 else w) for n, w in whole]
+            full = [(u.name, u.value()) for u in units]
+            # under ZeRO-3 the gathered memory is freed after this block
+            return [(n, w.clone() if self._zero3 else w) for n, w in full]
 
     def put_weights(
         self, version: int, bucket_mb: float, dtype: torch.dtype
     ) -> tuple[list[Any], dict[str, str]]:
-        """Rank 0 puts buckets into the object store; their references and sampled digests."""
+        """Rank 0 puts buckets into the object store; returns references and sampled digests."""
         import ray
 
-        weights = self.whole_weights(bucket_mb)
+        weights = self.full_weights(bucket_mb)
         if self._rank != 0:
             for _ in weights:
                 pass
@@ -291,12 +291,12 @@ class Rank:
         return refs, digests
 
     def connect_device(self, options: Mapping[str, Any]) -> None:
-        """Join the group in which vLLM's own transfer sends weights to the engines' GPUs."""
+        """Join the group of vLLM's own weight transfer to the engines' GPUs."""
         from rlnorm.trainers.rollout.vllm_engine import DeviceSender
 
         self._wire_dtype = options["dtype"]
         self._shapes = {u.name: u.shape for u in weight_units(self._model)}
-        # a tied head is sent under its own name too, or an engine may keep a stale copy of it
+        # a tied head is also sent under its own name, since an engine may keep a copy of it
         self._tied = {n for n in self._shapes if n.endswith("embed_tokens.weight")}
         if "lm_head.weight" in self._shapes or not self._model.config.tie_word_embeddings:
             self._tied = set()
@@ -307,14 +307,11 @@ class Rank:
         ]
         rest = {name: value for name, value in options.items() if name != "dtype"}
         self._sender = DeviceSender(
-            rank=self._rank,
-            described=described,
-            replay=self._replay,
-            **rest,
+            rank=self._rank, described=described, replay=self._replay, **rest
         )
 
     def send_device(self, version: int) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
-        """Send all weights; digests and shapes of the sampled tensors, as they were sent."""
+        """Send all weights; returns digests and shapes of the sampled tensors as sent."""
         finite = [
             torch.isfinite(getattr(p, "ds_tensor", p)).all() for p in self._model.parameters()
         ]
@@ -325,7 +322,7 @@ class Rank:
         return self._sampled, {name: self._shapes[name] for name in self._sampled}
 
     def _replay(self) -> Iterator[tuple[str, Tensor]]:
-        for name, weight in self.whole_weights(bucket_mb=256.0):
+        for name, weight in self.full_weights(bucket_mb=256.0):
             sent = weight.to(self._wire_dtype)
             if name in self._sampled:
                 self._sampled[name] = digest(sent)
@@ -337,17 +334,17 @@ class Rank:
 
     def save(self, folder: str, state: Mapping[str, Any]) -> None:
         """`model/` by rank 0, `trainer_state/` by every rank."""
-        here, whole = Path(folder), dict[str, Tensor]()
-        for name, weight in self.whole_weights(bucket_mb=256.0):
-            if self._rank == 0:  # the others take part in gathering and keep nothing
-                # under ZeRO the weights are views of one flat storage, which safetensors refuses
-                whole[name] = weight.cpu().clone()
+        here, weights = Path(folder), dict[str, Tensor]()
+        for name, weight in self.full_weights(bucket_mb=256.0):
+            if self._rank == 0:  # other ranks only take part in gathering
+                # under ZeRO the weights are views of one flat storage, which safetensors rejects
+                weights[name] = weight.cpu().clone()
         if self._rank == 0:
             tokenizer = load_tokenizer(self._tokenizer_path)
-            write_model_folder(self._model, whole, tokenizer, here / "model")
+            write_model_folder(self._model, weights, tokenizer, here / "model")
             (here / "trainer_state").mkdir()
-            facts = {**state, "world_size": self._world_size, "zero_stage": self._config.zero_stage}
-            (here / "trainer_state" / "learner.json").write_text(json.dumps(facts))
+            saved = {**state, "world_size": self._world_size, "zero_stage": self._config.zero_stage}
+            (here / "trainer_state" / "learner.json").write_text(json.dumps(saved))
         dist.barrier()
         self._engine.save_checkpoint(str(here / "trainer_state"), tag="ranks", save_latest=False)
         if self._proximal is not None:
@@ -357,7 +354,7 @@ class Rank:
 
     @torch.no_grad()
     def load(self, folder: str) -> None:
-        """Continue from what `save` wrote."""
+        """Load what `save` wrote."""
         state = Path(folder) / "trainer_state"
         loaded, _ = self._engine.load_checkpoint(str(state), tag="ranks")
         if loaded is None:
@@ -371,8 +368,8 @@ class Rank:
 
 
 def _restore_rotary(model: nn.Module) -> None:
-    """Rotary frequencies in float32. Sharding on load casts all that a model's constructor makes to
-    the weights' dtype, and in bfloat16 position 1,000 is turned too far by a radian and more."""
+    """Restore rotary frequencies in float32. Sharding on load casts all buffers to the weights'
+    dtype, and in bfloat16 the angle of position 1,000 is wrong by more than a radian."""
     for module in model.modules():
         if "RotaryEmbedding" in type(module).__name__ and hasattr(module, "config"):
             for name, exact in type(module)(module.config).named_buffers():

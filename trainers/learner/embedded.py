@@ -21,7 +21,7 @@ from rlnorm.types import StepResult, TokenBatch
 
 
 class EmbeddedLearner:
-    """One model, one optimizer, in this process. See `Learner`."""
+    """A `Learner` with one model and one optimizer in this process."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class EmbeddedLearner:
         device: torch.device,
         faults: Path,
     ) -> None:
-        """faults: folder that receives the batch of a skipped step."""
+        """faults: folder for the batches of skipped steps."""
         self.policy_version = 0
         self.device = device
         self._model_config, self._config = model, learner
@@ -47,7 +47,7 @@ class EmbeddedLearner:
         self._proximal: Any = None
 
     async def start(self) -> None:
-        """Load the weights, the optimizer, and the reference where the algorithm needs one."""
+        """Load the model and the optimizer, and the frozen models that the algorithm needs."""
         self.model = load_model(self._model_config, seed=self._seed).to(self.device)
         if self._config.gradient_checkpointing:
             enable_checkpointing(self.model)
@@ -59,7 +59,6 @@ class EmbeddedLearner:
             self._proximal = copy.deepcopy(self.model).requires_grad_(False)
 
     async def score(self, batch: TokenBatch, want: frozenset[str]) -> Columns:
-        """Columns without gradient; see `Learner.score`."""
         budget, kappa = self._config.tokens_per_microbatch, self._algorithm.kappa
         columns: dict[str, Tensor] = {}
         if "ref_logprobs" in want:
@@ -78,7 +77,6 @@ class EmbeddedLearner:
         return columns
 
     async def step(self, batch: TokenBatch, lr: float) -> StepResult:
-        """One optimizer step; see `Learner.step`."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.zero_grad(set_to_none=True)
@@ -101,7 +99,7 @@ class EmbeddedLearner:
         )
 
     def backward(self, batch: TokenBatch) -> tuple[float, dict[str, float]]:
-        """Accumulate the gradient of the whole batch; its loss and metrics."""
+        """Accumulate the gradient of the batch; returns loss and metrics."""
         loss, metrics = 0.0, dict[str, float]()
         for chosen in microbatches(batch, self._config.tokens_per_microbatch):
             micro = to_device(take_rollouts(batch, chosen), self.device)
@@ -113,16 +111,15 @@ class EmbeddedLearner:
         return loss, metrics
 
     async def weights(self) -> AsyncIterator[list[tuple[str, Tensor]]]:
-        """All weights in one bucket: the pool shares this process's memory."""
+        """All weights in one bucket, as the pool shares this process's memory."""
         yield list(merged_weights(self.model).items())
 
     async def save(self, folder: Path) -> None:
-        """See `Learner.save`."""
         save_pretrained(self.model, self._tokenizer, folder / "model")
         state = folder / "trainer_state"
         state.mkdir()
         tensors = {
-            "weights": {n: p for n, p in self.model.state_dict().items()},
+            "weights": dict(self.model.state_dict()),
             "optimizer": self._optimizer.state_dict(),
             "proximal": None if self._proximal is None else self._proximal.state_dict(),
         }
@@ -131,7 +128,6 @@ class EmbeddedLearner:
         (state / "learner.json").write_text(json.dumps(numbers))
 
     async def load(self, folder: Path) -> None:
-        """See `Learner.load`."""
         state = folder / "trainer_state"
         tensors = torch.load(state / "learner.pt", map_location=self.device, weights_only=True)
         self.model.load_state_dict(tensors["weights"])
@@ -143,7 +139,6 @@ class EmbeddedLearner:
         self._proximal_weight = numbers["proximal_weight"]
 
     async def close(self) -> None:
-        """Drop the model, the optimizer and what the device holds of them."""
         self.model = self._optimizer = self._reference = self._proximal = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

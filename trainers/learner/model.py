@@ -1,4 +1,4 @@
-"""The causal LM that a learner trains: loaded and checked, with rlnorm's attention and LoRA."""
+"""Loads and checks the causal LM that a learner trains, with rlnorm's attention and LoRA."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,16 @@ from rlnorm.trainers.learner.attention import NAME as ATTENTION
 from rlnorm.trainers.models import DTYPES, first_line
 
 
-def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -> Any:
-    """The causal LM with rlnorm's attention, LoRA adapters added when asked for."""
+def load_model(config: ModelConfig, *, seed: int = 0) -> Any:
+    """The causal LM with rlnorm's attention, and with LoRA adapters if configured."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    source = model_path(path or config.path)
+    source = model_path(config.path)
     disable_progress_bar()
     try:
-        # typed as a model alone: with output_loading_info it is a pair
+        # with output_loading_info the result is a pair, which its type does not say
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=DTYPES[config.dtype],
@@ -38,7 +38,7 @@ def load_model(config: ModelConfig, *, path: str | None = None, seed: int = 0) -
 
 
 def _check_complete(source: str, report: Mapping[str, Any]) -> None:
-    """transformers fills weights that a checkpoint lacks with random ones and goes on."""
+    """Refuse an incomplete checkpoint, for which transformers only initializes random weights."""
     if names := sorted(map(str, report["missing_keys"])):
         raise InputError(
             f"model.path = {source!r}: {len(names)} missing keys in the weights, for example "
@@ -53,15 +53,15 @@ def _check_complete(source: str, report: Mapping[str, Any]) -> None:
 
 
 def plain_model(config: ModelConfig) -> ModelConfig:
-    """The same model without adapters: what a pool holds of a LoRA run."""
+    """The same model without adapters, as the pool of a LoRA run needs it."""
     return config.model_copy(update={"lora": None})
 
 
 def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
-    """Wrap with peft adapters on every linear layer of the body; the rest is frozen."""
+    """Add peft adapters to every linear layer of the body; all other weights are frozen."""
     import peft
 
-    torch.manual_seed(seed)  # adapters start from seeded noise, the same on every rank
+    torch.manual_seed(seed)  # random initial values that are the same on every rank
     adapters = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft only divides it by r
@@ -72,8 +72,8 @@ def add_lora(model: Any, lora: LoraConfig, seed: int) -> Any:
 
 
 def enable_checkpointing(model: Any) -> None:
-    """Recompute activations in the backward pass. Transformers does so in training mode only, so
-    every dropout is set to 0 instead of being switched off by evaluation mode."""
+    """Recompute activations in the backward pass. Transformers does so only in training mode, which
+    enables dropout, so every dropout is set to 0."""
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     for module in model.modules():

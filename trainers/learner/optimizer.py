@@ -13,7 +13,7 @@ PROXIMAL_DECAY = 0.889
 
 
 def build_optimizer(model: nn.Module, config: LearnerConfig) -> torch.optim.AdamW:
-    """AdamW over what trains; weight decay on matrices only."""
+    """AdamW over the trainable parameters; weight decay applies to matrices only."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if _is_matrix(p)], "weight_decay": config.weight_decay},
@@ -36,7 +36,7 @@ def average_into(slow: Iterable[Tensor], fast: Iterable[Tensor], weight: float) 
 
 
 def _is_matrix(parameter: nn.Parameter) -> bool:
-    # ZeRO-3 leaves an empty vector in place of a sharded parameter and its shape beside it
+    # ZeRO-3 replaces a sharded parameter by an empty vector and keeps its shape in ds_shape
     return len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
 
 

@@ -1,4 +1,4 @@
-"""Rollouts to packed tokens, and those to shards and microbatches: whole rollouts, no padding."""
+"""Packs rollouts without padding, and splits batches into shards and microbatches."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from rlnorm.types import LossDenominators, Rollout, TokenBatch
 
 
 def pack(rollouts: Sequence[Rollout], *, temperature: float, horizon: int) -> TokenBatch:
-    """All rollouts of a step laid end to end, in order, with their sampler_logprobs column."""
+    """All rollouts of a step concatenated in order, with their sampler_logprobs column."""
     prompts = [torch.tensor(r.prompt.token_ids, dtype=torch.int64) for r in rollouts]
     completions = [r.completion for r in rollouts]
     prompt_lengths = torch.tensor([len(p) for p in prompts])
@@ -42,7 +42,7 @@ def pack(rollouts: Sequence[Rollout], *, temperature: float, horizon: int) -> To
 def count_denominators(
     loss_mask: Bool[Tensor, " t"], rollout_index: Int[Tensor, " t"], horizon: int
 ) -> LossDenominators:
-    """The counts a loss is divided by; taken once, before any sharding."""
+    """The counts by which a loss is divided; computed once, before any sharding."""
     return LossDenominators(
         tokens=int(loss_mask.sum()),
         rollouts=len(torch.unique(rollout_index[loss_mask])),
@@ -51,7 +51,7 @@ def count_denominators(
 
 
 def take_rollouts(batch: TokenBatch, chosen: Int[Tensor, " m"]) -> TokenBatch:
-    """The sub-batch of the chosen rollouts, in that order; denominators stay as they are."""
+    """The batch of the chosen rollouts, in that order, with unchanged denominators."""
     lengths = batch.cu_seqlens.diff()[chosen]
     tokens = token_index(batch, chosen)
     return replace(
@@ -76,10 +76,10 @@ def token_index(batch: TokenBatch, chosen: Int[Tensor, " m"]) -> Int[Tensor, " k
 
 
 def microbatches(batch: TokenBatch, max_tokens: int) -> list[Int[Tensor, " _"]]:
-    """Rollout indices of each microbatch: neighbours of at most max_tokens, never split.
+    """Rollout indices of each microbatch: consecutive rollouts of at most max_tokens in total.
 
-    The rollouts of a prompt follow one another, so those that share a prefix meet in a microbatch.
-    A rollout longer than max_tokens gets a microbatch of its own, one without a trained token none.
+    The rollouts of a prompt are consecutive, so most of those that share a prefix are in the same
+    microbatch. A rollout longer than max_tokens gets its own; one without trained tokens none.
     """
     chunks: list[list[int]] = []
     room = 0
@@ -96,9 +96,9 @@ def microbatches(batch: TokenBatch, max_tokens: int) -> list[Int[Tensor, " _"]]:
 
 
 def deal(batch: TokenBatch, world_size: int) -> list[Int[Tensor, " _"]]:
-    """Rollout indices of each rank: neighbours, cut where the ranks' token counts come out even.
+    """Rollout indices of each rank: consecutive rollouts with about the same number of tokens.
 
-    A rollout goes to the rank in whose even share of all tokens its middle lies.
+    With all tokens divided evenly over the ranks, a rollout goes to the rank of its middle token.
     """
     middle = batch.cu_seqlens[:-1] + batch.cu_seqlens[1:]
     owner = middle * world_size // (2 * batch.cu_seqlens[-1])

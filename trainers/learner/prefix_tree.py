@@ -1,10 +1,10 @@
-"""Tokens that share their whole past share their computation.
+"""The prefix tree of a microbatch, with which shared prefixes are computed only once.
 
-The G rollouts of a prompt repeat it G times, and often the first words of their completions too.
-Under causal attention a hidden state depends on nothing but the tokens up to it, so each distinct
-prefix needs one pass through the model. The rollouts of a microbatch are read as a tree: a node is
-a distinct prefix, the tokens of a rollout are a path. Losses stay per token of a rollout; their
-gradients add up where paths meet.
+The G rollouts of a prompt repeat it G times, and often also the first words of their completions.
+Under causal attention a hidden state depends only on the tokens up to it, so each distinct prefix
+needs one pass through the model. In the tree of a microbatch a node is a distinct prefix, and the
+tokens of a rollout are a path. Losses are still per token of a rollout; gradients of paths that
+share a node are summed.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class PrefixTree:
     """The m nodes of t packed tokens. Example: 578 and 579 have the nodes 5, 57, 578 and 579."""
 
     node: Int[Tensor, " t"]
-    """The node at which each token ends."""
+    """The node of each token."""
     token: Int[Tensor, " m"]
-    """The token that stands for each node, ascending; a node's parent comes before."""
+    """The token that represents each node, ascending; a node's parent comes before it."""
 
     @classmethod
     def of(cls, batch: TokenBatch) -> "PrefixTree":
@@ -35,12 +35,12 @@ class PrefixTree:
         n, longest = len(starts), int(batch.cu_seqlens.diff().max())
         grid = torch.full((n, longest), -1, dtype=torch.int32)
         grid[row, column] = token_ids.to(torch.int32)
-        # any total order of whole rows puts rollouts with a common past next to each other
+        # sorting complete rows puts rollouts with a common prefix next to each other
         keys = [r.tobytes() for r in grid.numpy().astype(">i4")]
         order = torch.tensor(sorted(range(n), key=keys.__getitem__))
         sorted_grid = grid[order]
         shared = (sorted_grid[1:] == sorted_grid[:-1]).cumprod(1, dtype=torch.int8).bool()
-        # in sorted order, the last rollout that left its predecessor's path before this position
+        # per position: the last rollout in sorted order that differs from its predecessor up to it
         walker = torch.arange(n)[:, None].repeat(1, longest)
         walker[1:].masked_fill_(shared, 0)
         walker = walker.cummax(0).values

@@ -1,4 +1,4 @@
-"""What the driver and a DeepSpeed rank say to each other."""
+"""Messages between the driver and the DeepSpeed ranks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from rlnorm.types import TokenBatch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankShare:
-    """What one rank gets of a step."""
+    """One rank's share of a step's batch."""
 
     batch: TokenBatch | None
     """Its rollouts; None when there are fewer rollouts than ranks."""
     filler: TokenBatch
-    """A short rollout that fills microbatches up with gradient 0."""
+    """A short rollout for additional microbatches, whose gradient is 0."""
     microbatches: int
-    """How many every rank runs, so that the collectives of ZeRO 2 and 3 pair up."""
+    """Number of microbatches; the same on every rank, as collectives of ZeRO 2 and 3 require."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankResult:
-    """One rank's part of a step."""
+    """One rank's result of a step."""
 
     loss: float
-    """Sum of its parts; the ranks' sums add up to the loss."""
+    """Sum over its microbatches; the loss is the sum over ranks."""
     metrics: Mapping[str, float]
     grad_norm: float
     skipped: bool

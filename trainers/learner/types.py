@@ -1,4 +1,4 @@
-"""The seam between the loop and whatever holds the gradients."""
+"""The interface of learners."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,15 +10,15 @@ from torch import Tensor
 from rlnorm.types import StepResult, TokenBatch
 
 Columns = dict[str, Float[Tensor, " t"]]
-"""Per-token numbers of a batch, by name."""
+"""Per-token values of a batch, by name."""
 
 
 class Learner(Protocol):
-    """Scores tokens, takes optimizer steps, hands out weights. Batches are global: an
-    implementation shards them over ranks and microbatches without changing the maths."""
+    """Scores tokens, takes optimizer steps, provides weights. Batches are global: an implementation
+    may split them over ranks and microbatches without changing the result."""
 
     policy_version: int
-    """Optimizer steps taken, skipped ones apart; 0 for the initial weights."""
+    """Optimizer steps taken, without skipped ones; 0 for the initial weights."""
 
     async def start(self) -> None:
         """Load the model and the optimizer."""
@@ -31,21 +31,21 @@ class Learner(Protocol):
         ...
 
     async def step(self, batch: TokenBatch, lr: float) -> StepResult:
-        """One optimizer step over the whole batch; a non-finite gradient skips it.
+        """One optimizer step on the batch; it is skipped if the gradient is not finite.
 
-        A skipped step leaves weights and version as they were and saves the batch.
+        A skipped step does not change weights or version, and saves the batch.
         """
         ...
 
     def weights(self) -> AsyncIterator[list[tuple[str, Tensor]]]:
-        """Whole tensors by Hugging Face name in buckets, LoRA merged in float32 into a copy."""
+        """Full tensors by Hugging Face name in buckets, with LoRA merged in float32 in a copy."""
         ...
 
     async def save(self, folder: Path) -> None:
         """Write `model/` (Hugging Face safetensors) and `trainer_state/` into a folder."""
 
     async def load(self, folder: Path) -> None:
-        """Continue from what `save` wrote, bit for bit."""
+        """Restore exactly what `save` wrote."""
 
     async def close(self) -> None:
-        """Free the device memory and end the processes this learner started."""
+        """Free the device memory and end the processes that this learner started."""

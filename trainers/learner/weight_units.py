@@ -1,4 +1,4 @@
-"""The weights of a plain model, one by one, whatever shards or adapts them in the learner."""
+"""The weights of a plain model one by one, whether the learner shards them or adapts them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class WeightUnit:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What must be whole before `value` is asked."""
+        """Parameters that must be gathered before `value` is called."""
         if self.layer is None:
             return [self.base]
         adapters = [p for n, p in self.layer.named_parameters() if n.startswith("lora_")]
@@ -26,22 +26,22 @@ class WeightUnit:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole weight."""
+        """Bytes of the full weight."""
         return int(getattr(self.base, "ds_numel", self.base.numel())) * self.base.element_size()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the whole weight, also while ZeRO-3 holds a shard of it."""
+        """Shape of the full weight, even if ZeRO-3 has sharded it."""
         return tuple(getattr(self.base, "ds_shape", self.base.shape))
 
     def value(self) -> Tensor:
-        """The whole weight; with adapters a merged copy, without the parameter's own memory."""
+        """The full weight: a merged copy with adapters, otherwise the parameter's own memory."""
         weight = self.base.detach()
         return weight if self.layer is None else merged_layer(self.layer, weight)
 
 
 def weight_units(model: nn.Module) -> Iterator[WeightUnit]:
-    """Every weight by its Hugging Face name; a tensor that two names share comes once."""
+    """All weights by Hugging Face name; a tensor with two names appears once."""
     plain: nn.Module = base_model(model)
     layers = {name: m for name, m in plain.named_modules() if hasattr(m, "lora_A")}
     for name, parameter in plain.named_parameters():

@@ -1,30 +1,43 @@
-"""What a person sees while a run goes on: a live line of progress and, at the end, a summary."""
+"""The terminal during a run: a progress bar with the latest metrics and, at the end, a summary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
+def progress_bars(console: Console, *columns: str | ProgressColumn) -> Progress:
+    """Bars with a description, m/n and more columns; hidden unless console is a terminal."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        *columns,
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
 class Display:
-    """A progress bar with the newest numbers; plain lines where the terminal is not live."""
+    """A progress bar with the latest metrics on a terminal; plain lines elsewhere."""
 
     def __init__(self, steps: int, console: Console | None = None) -> None:
         self.console = console or Console()
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
+        self._progress = progress_bars(
+            self.console, TimeRemainingColumn(), TextColumn("{task.fields[numbers]}")
         )
         self._task = self._progress.add_task("training", total=steps, numbers="")
         self._steps = steps
@@ -36,15 +49,15 @@ class Display:
         self._progress.update(self._task, completed=completed)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._progress.stop()
 
     def note(self, message: str) -> None:
-        """One line above the bar."""
+        """Print one line above the bar."""
         self.console.print(message, highlight=False, markup=False)
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """Show one step's numbers."""
+        """Show the metrics of one step."""
         self.history.append(row)
         numbers = " ".join(_numbers(row))
         self._progress.update(self._task, completed=int(row["step"]), numbers=numbers)
@@ -52,7 +65,7 @@ class Display:
             self.note(f"step {int(row['step']):>4}/{self._steps} {numbers} {_evals(row)}".rstrip())
 
     def rollouts(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """A table of sample rollouts."""
+        """Print a table of sample rollouts."""
         if not rows:
             return
         table = Table(title=f"sample rollouts, step {step}", title_justify="left", show_lines=True)
@@ -63,7 +76,7 @@ class Display:
         self.console.print(table)
 
     def summary(self, title: str, lines: Sequence[tuple[str, str]]) -> None:
-        """The panel that ends a run."""
+        """Print the panel at the end of a run."""
         table = Table.grid(padding=(0, 2))
         for name, value in lines:
             table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
@@ -71,7 +84,7 @@ class Display:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A row of block characters from 0 to the largest value."""
+    """Values from 0 to the largest one as block characters."""
     top = max([*values, 1e-12])
     return "".join(BLOCKS[min(7, int(8 * max(v, 0.0) / top))] for v in values)
 
@@ -81,7 +94,7 @@ def _numbers(row: Mapping[str, Any]) -> list[str]:
         ("reward/mean", "reward {:.3f}"),
         ("completion/tokens_mean", "tokens {:.0f}"),
         ("policy/entropy", "entropy {:.3f}"),
-        ("group/zero_signal_frac", "silent {:.0%}"),
+        ("group/zero_signal_frac", "no signal {:.0%}"),
         ("time/step_s", "{:.2f} s"),
         ("throughput/tokens_per_s", "{:,.0f} tok/s"),
     )
@@ -98,6 +111,6 @@ def _evals(row: Mapping[str, Any]) -> str:
     )
 
 
-def _short(cell: Any, limit: int = 400) -> str:
+def _short(cell: Any) -> str:
     text = str(cell)
-    return text if len(text) <= limit else text[:limit] + " ..."
+    return text if len(text) <= 400 else text[:400] + " ..."

@@ -1,6 +1,5 @@
-"""What a run has gained on its benchmarks, problem by problem, with intervals."""
+"""What a run has gained on its benchmarks, paired by problem, with intervals."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,7 @@ import torch
 
 from rlnorm.statistics import paired_comparison
 from rlnorm.trainers.files import read_jsonl
-from rlnorm.trainers.record.verdicts import LEVEL, best, mean
-
-Row = Mapping[str, Any]
+from rlnorm.trainers.record.verdicts import LEVEL, accuracy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +21,8 @@ class Gain:
     before: float
     after: float
     interval: tuple[float, float]
-    """Of after - before: percentiles of a bootstrap over the problems, each paired with itself.
-    It says what other problems would show of these weights, not what another seed would train."""
+    """Of after - before: percentiles of a bootstrap over the problems, paired by problem.
+    It covers other problems with these weights, not training again with another seed."""
     problems: int
     """Problems with a verdict in both evaluations."""
 
@@ -38,7 +35,7 @@ class Gain:
 
 
 def benchmark_gains(folder: Path) -> list[Gain]:
-    """Of the run directory `folder`, from its evals; empty before a second evaluation."""
+    """Gains of the run in `folder`; empty before its second evaluation."""
     steps = sorted((folder / "eval").glob("step_*"))
     if len(steps) < 2:
         return []
@@ -52,16 +49,13 @@ def benchmark_gains(folder: Path) -> list[Gain]:
 
 def _gains(benchmark: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[Gain]:
     k = len(before[0]["sampled"])
-    measures: dict[str, Callable[[Row], float]] = {
-        "greedy": lambda row: mean([row["greedy"]]),
-        f"avg@{k}": lambda row: mean(row["sampled"]),
-        f"pass@{k}": lambda row: best(row["sampled"]),
-    }
+    measures = {"greedy": "greedy", f"avg@{k}": "sampled", f"pass@{k}": "pass@k"}
     ended = {row["id"]: row for row in after}
     pairs = [(row, ended[row["id"]]) for row in before if row["id"] in ended]
     out = []
     for name, measure in measures.items():
-        values = torch.tensor([[measure(a), measure(b)] for a, b in pairs], dtype=torch.float64)
+        accuracies = [[accuracy(row, measure) for row in pair] for pair in pairs]
+        values = torch.tensor(accuracies, dtype=torch.float64)
         known = values[~values.isnan().any(1)]
         if len(known):
             first, last = known.T

@@ -1,4 +1,4 @@
-"""HTML pages that need no network: templates filled in, plotly and its figures in the page."""
+"""HTML pages that open without a network: plotly and its figures are part of the page."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ TEMPLATES = Environment(
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from a template that extends base.html.j2; every text in it is escaped."""
+    """A page from a template that extends base.html.j2; all text is escaped."""
     from plotly.offline import get_plotlyjs
 
     page = TEMPLATES.get_template(template)
@@ -24,7 +24,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def figure_json(figure: Any, **layout: Any) -> Markup:
-    """A plotly figure as the page's script reads it, drawn after the layout of the page."""
+    """A plotly figure as JSON, in the layout of the page, for the page's script to draw."""
     figure.update_layout(
         margin={"l": 50, "r": 10, "t": 50, "b": 40},
         legend={"orientation": "h", "y": -0.2},
@@ -33,4 +33,4 @@ def figure_json(figure: Any, **layout: Any) -> Markup:
     )
     # plotly never wraps a title: this size fits some 50 letters on a phone
     figure.update_layout(title_font_size=14, title_x=0)
-    return Markup(figure.to_json())  # plotly escapes what could end the script element
+    return Markup(figure.to_json())  # plotly escapes anything that could end the script element

@@ -1,4 +1,4 @@
-"""Where metrics go besides `metrics.jsonl`: W&B and TensorBoard, which may fail without harm."""
+"""W&B and TensorBoard beside `metrics.jsonl`; their failures never stop a run."""
 
 import logging
 import os
@@ -14,14 +14,14 @@ from rlnorm.trainers.config.schema import Config
 log = logging.getLogger(__name__)
 CLOSE_DEADLINE_S = 30.0
 QUEUE_ROWS = 1000
-"""Rows that may wait for a slow logger; one that falls further behind is dropped."""
+"""Rows that may wait for a slow logger; a logger that falls further behind is dropped."""
 
 
 class Logger(Protocol):
     """A remote or local copy of the metrics."""
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
-        """Write one step's numbers."""
+        """Write the metrics of one step."""
 
     def table(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Write sample rollouts."""
@@ -30,7 +30,7 @@ class Logger(Protocol):
         """Flush."""
 
 
-class WandbSink:
+class WandbLogger:
     """Weights & Biases; offline unless a key or WANDB_MODE says otherwise."""
 
     def __init__(self, config: Config, folder: Path) -> None:
@@ -39,8 +39,8 @@ class WandbSink:
         keyed = "WANDB_API_KEY" in os.environ
         mode = os.environ.get("WANDB_MODE") or ("online" if keyed else "offline")
         self._wandb = wandb
-        # what cannot be uploaded in time stays on disk, for `wandb sync`; wandb's own hook at the
-        # end of the process waits no longer either
+        # what is not uploaded in time stays on disk for `wandb sync`; the limit also holds for
+        # wandb's own hook at the end of the process
         patience = wandb.Settings(
             init_timeout=CLOSE_DEADLINE_S,
             finish_timeout=CLOSE_DEADLINE_S,
@@ -50,7 +50,7 @@ class WandbSink:
             project=config.logging.wandb,
             name=config.run_name,
             dir=str(folder),
-            mode=mode,  # type: ignore[arg-type]  # wandb refuses a WANDB_MODE that is none
+            mode=mode,  # type: ignore[arg-type]  # wandb itself refuses an unknown WANDB_MODE
             config=config.model_dump(mode="json"),
             settings=patience,
         )
@@ -66,7 +66,7 @@ class WandbSink:
         self._run.finish()
 
 
-class TensorBoardSink:
+class TensorBoardLogger:
     """Event files in `<run>/tensorboard/`."""
 
     def __init__(self, folder: Path) -> None:
@@ -88,32 +88,32 @@ class TensorBoardSink:
 
 
 class LoggerThread:
-    """One logger on a daemon thread of its own, dropped at its first failure."""
+    """One logger on its own daemon thread, dropped at its first failure."""
 
     def __init__(
         self, name: str, opens: Callable[[], Logger], *, queue_rows: int = QUEUE_ROWS
     ) -> None:
-        """opens: makes the logger, on the thread."""
+        """opens: creates the logger, called on the thread."""
         self.failure: str | None = None
-        """Why the logger was dropped; it is given nothing more."""
+        """Why the logger was dropped; None while it works."""
         self._name, self._opens = name, opens
         self._queue: Queue[Callable[[Logger], None] | None] = Queue(queue_rows)
         self._lock = threading.Lock()
-        # a daemon: the interpreter does not wait for one that hangs
+        # a daemon, so that the interpreter does not wait for a logger that hangs
         self._thread = threading.Thread(target=self._work, name=f"logger {name}", daemon=True)
         self._thread.start()
 
     def put(self, act: Callable[[Logger], None] | None) -> None:
-        """Hand over one piece of work, None to close; returns at once."""
+        """Queue a call, or None to close the logger; returns immediately."""
         if self.failure is not None:
             return
         try:
             self._queue.put_nowait(act)
         except Full:
-            self._drop(f"does not keep up, {self._queue.maxsize} rows wait for it")
+            self._drop(f"too slow: {self._queue.maxsize} rows are waiting")
 
     def join(self, seconds: float) -> None:
-        """Wait for a logger told to close; one that does not manage is dropped."""
+        """Wait for a logger to close; it is dropped if that takes longer."""
         self._thread.join(seconds)
         if self._thread.is_alive():
             self._drop(f"did not finish within {CLOSE_DEADLINE_S:.0f} s")
@@ -125,7 +125,7 @@ class LoggerThread:
                 act(logger)
             if self.failure is None:
                 logger.close()
-        except Exception as error:  # best effort by contract; metrics.jsonl has it all
+        except Exception as error:  # loggers are best effort; metrics.jsonl has every row
             self._drop(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def _drop(self, why: str) -> None:
@@ -133,32 +133,32 @@ class LoggerThread:
             if self.failure is not None:
                 return
             self.failure = f"{self._name}: {why}"
-        log.warning("metric logger %s; it gets nothing more", self.failure)
+        log.warning("metric logger %s; it is no longer used", self.failure)
 
 
 class Loggers:
-    """All loggers, each on its own thread: a slow or broken one never delays or ends a run."""
+    """All loggers, each on its own thread, so that none can delay or end a run."""
 
     def __init__(self, config: Config, folder: Path) -> None:
         self._threads: list[LoggerThread] = []
         if config.logging.wandb is not None:
-            self._threads.append(LoggerThread("wandb", lambda: WandbSink(config, folder)))
+            self._threads.append(LoggerThread("wandb", lambda: WandbLogger(config, folder)))
         if config.logging.tensorboard:
-            self._threads.append(LoggerThread("tensorboard", lambda: TensorBoardSink(folder)))
+            self._threads.append(LoggerThread("tensorboard", lambda: TensorBoardLogger(folder)))
 
     @property
     def failures(self) -> list[str]:
-        """Why loggers were dropped, for the run's summary."""
+        """Why loggers were dropped."""
         return [t.failure for t in self._threads if t.failure is not None]
 
     def log(self, step: int, row: Mapping[str, float]) -> None:
-        """Hand one step's numbers to every logger."""
+        """Queue the metrics of one step for every logger."""
         known = {name: value for name, value in row.items() if value is not None}
         for thread in self._threads:
             thread.put(lambda logger: logger.log(step, known))
 
     def table(self, step: int, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Hand sample rollouts to every logger."""
+        """Queue sample rollouts for every logger."""
         for thread in self._threads:
             thread.put(lambda logger: logger.table(step, columns, rows))
 

@@ -1,7 +1,7 @@
-"""Every metric of a run, with its unit and meaning: `docs/metrics.md` is made from this table.
+"""Every metric of a run with its unit and meaning; `docs/metrics.md` is generated from this table.
 
-A name in angle brackets stands for one of the config's own: a reward component, a benchmark, k for
-`eval_samples`, a regularizer.
+A placeholder in angle brackets stands for a name from the config: a reward component, a benchmark,
+a regularizer, or k, the value of `eval_samples`.
 """
 
 import re
@@ -16,25 +16,25 @@ grad_norm | 1 | global 2-norm of the gradient before clipping, mean over optimiz
 tokens | tokens | sampled tokens of the rollouts that train
 reward/mean | reward | weighted sum of the components, mean over rollouts that train
 reward/<component> | reward | the component's mean over the rollouts that train
-reward/<component>/mean | reward | its mean over all verdicts of the step, dropped groups included
-reward/<component>/std | reward | population standard deviation of the same verdicts
-reward/<component>/valid_frac | share | scores that are verdicts: neither failed nor timed out
+reward/<component>/mean | reward | mean over all its scores of the step, dropped groups included
+reward/<component>/std | reward | population standard deviation of the same scores
+reward/<component>/valid_frac | share | scores that neither failed nor timed out
 reward/<component>/<status>_frac | share | scores with this status (correct, wrong, timeout, ...)
 reward/<component>/seconds_p50 | s | median time of one score
 reward/<component>/seconds_p99 | s | 99th percentile of the time of one score
 reward/<component>/disagreement | share | samples on which a judge and its rule differ
 completion/tokens_mean | tokens | mean length of a completion, end token included
 completion/truncated_frac | share | completions ended by `rollout.max_tokens`
-group/zero_signal_frac | share | groups whose every advantage is 0: they teach nothing
+group/zero_signal_frac | share | groups in which every advantage is 0, so that nothing is learned
 group/dropped | groups | groups that resampling replaced (dynamic sampling)
 group/rounds | rounds | rounds of sampling that the step took
 staleness/max | publishes | largest age of a group's weights when it was trained on
 staleness/dropped_groups | groups | groups dropped because they were too old
 policy/version | steps | optimizer steps taken, skipped ones not counted
-policy/entropy | nats per token | entropy of the policy over the whole vocabulary
+policy/entropy | nats per token | entropy of the policy over the full vocabulary
 policy/policy_loss | 1 | the loss without its regularizers
 policy/<regularizer>_loss | 1 | what this regularizer adds to the loss
-policy/clip_frac | share | tokens whose ratio is clipped, so that they give no gradient
+policy/clip_frac | share | tokens whose ratio is clipped and which give no gradient
 policy/clip_frac_low | share | tokens clipped at the dual clip's bound
 policy/approx_kl | nats per token | old_logprobs minus logprobs, mean over tokens (k1)
 policy/abs_log_ratio | nats per token | absolute log ratio of new to old weights
@@ -53,12 +53,12 @@ time/sync_s | s | publishing the new weights, probe included
 time/eval_s | s | evaluating all benchmarks
 throughput/tokens_per_s | tokens/s | `tokens` over `time/step_s`
 eval/<benchmark>/greedy | share | problems solved at temperature 0
-eval/<benchmark>/avg@k | share | sampled completions that are right, k a problem
-eval/<benchmark>/avg@<k> | share | the same under its number
+eval/<benchmark>/avg@k | share | correct completions among the k sampled for each problem
+eval/<benchmark>/avg@<k> | share | the same, with the number in its name
 eval/<benchmark>/pass@k | share | problems that at least one of k samples solves
-eval/<benchmark>/pass@<k> | share | the same under its number
+eval/<benchmark>/pass@<k> | share | the same, with the number in its name
 eval/<benchmark>/tokens_mean | tokens | mean length of a sampled completion
-eval/<benchmark>/failed_frac | share | completions without a verdict, left out above
+eval/<benchmark>/failed_frac | share | completions without a verdict, which are not counted above
 """
 METRICS = {
     name: (unit, meaning)
@@ -69,16 +69,11 @@ METRICS = {
 
 def undocumented(names: Iterable[str]) -> list[str]:
     """The names that no row of METRICS covers."""
-    return [name for name in names if not _is_documented(name)]
+    return [name for name in names if not _pattern().fullmatch(name)]
 
 
 @cache
-def _is_documented(name: str) -> bool:
-    return any(pattern.fullmatch(name) for pattern in _patterns())
-
-
-@cache
-def _patterns() -> list[re.Pattern[str]]:
-    # a regularizer of the user's may be a file in a folder
+def _pattern() -> re.Pattern[str]:
+    # the name of a user's regularizer may be a path
     texts = [re.escape(name).replace("<regularizer>", ".+") for name in METRICS]
-    return [re.compile(re.sub(r"<[^>]*>", "[^/]+", text)) for text in texts]
+    return re.compile("|".join(re.sub(r"<[^>]*>", "[^/]+", text) for text in texts))

@@ -1,5 +1,6 @@
 """`report.html`: one static page with the curves, the benchmarks and sample rollouts of a run."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ CURVES = (
     ("Entropy (nats per token)", ("policy/entropy",)),
     ("Gradient norm before clipping", ("grad_norm",)),
     ("Sampler against learner, KL (nats per token)", ("policy/kl_sampler",)),
-    ("Groups that teach nothing (share)", ("group/zero_signal_frac",)),
+    ("Groups without a signal (share)", ("group/zero_signal_frac",)),
     ("Seconds per step", ("time/rollout_s", "time/reward_s", "time/learn_s", "time/sync_s")),
 )
 SAMPLES = 6
 
 
 def write_report(run_dir: RunDir, title: str) -> Path:
-    """Build the page from what the run directory holds; it opens without a network."""
+    """Build the page from the files of the run directory."""
     rows = read_jsonl(run_dir.metrics)
     page = render(
         "report.html.j2",
@@ -42,22 +43,13 @@ def write_report(run_dir: RunDir, title: str) -> Path:
 
 
 def matching(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
-    """Metric names that fit a pattern whose one `*` stands for a single path part."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    if "*" not in pattern:
-        return [pattern] if pattern in names else []
-    before, after = pattern.split("*")
-    return [
-        n
-        for n in names
-        if n.startswith(before)
-        and n.endswith(after)
-        and "/" not in n[len(before) : len(n) - len(after)]
-    ]
+    """Metric names that match a pattern, in which `*` stands for any text without a slash."""
+    form = re.compile(re.escape(pattern).replace(r"\*", "[^/]*"))
+    return [name for name in dict.fromkeys(n for row in rows for n in row) if form.fullmatch(name)]
 
 
 def _curve(title: str, rows: Sequence[Mapping[str, Any]], patterns: Sequence[str]) -> Markup:
-    """Empty for a curve without a metric."""
+    """One figure; empty if the run has none of its metrics."""
     import plotly.graph_objects as go
 
     names = list(dict.fromkeys(n for p in patterns for n in matching(rows, p)))
@@ -73,7 +65,7 @@ def _curve(title: str, rows: Sequence[Mapping[str, Any]], patterns: Sequence[str
 
 
 def _samples(folder: Path) -> dict[int, list[dict[str, Any]]]:
-    """Rollouts of the first step and of the last one: one of each of a few groups."""
+    """Rollouts of the first and of the last step: one from each of a few groups."""
     files = sorted((folder / "rollouts").glob("step_*.parquet"))
     samples = {}
     for path in files[:1] + files[1:][-1:]:

@@ -1,4 +1,4 @@
-"""Every rollout of a step as one Parquet file: enough to replay estimators offline."""
+"""Every rollout of a step in one Parquet file, from which estimators can be replayed offline."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ def write_rollouts(
     advantages: Float[Tensor, "..."],
     keep: Bool[Tensor, " n"],
 ) -> None:
-    """`rollouts/step_000012.parquet`: every rollout sampled in the step, joinable by rollout_id.
+    """Write `rollouts/step_000012.parquet`: every rollout of the step, joinable by rollout_id.
 
-    advantages: [n], [n, u] or [t] of the n rollouts whose role is train, in their order; a rollout
-    with other than one advantage of its own has none in the file. keep: of the same.
+    advantages: [n], [n, u] or [t], of the n rollouts whose role is train, in their order. Those per
+    turn [n, u] are averaged, those per token [t] are left out. keep: of the same n rollouts.
     """
     rollouts = scored.rollouts
     completions = [r.completion for r in rollouts]

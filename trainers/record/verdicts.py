@@ -1,7 +1,8 @@
-"""Verdicts of an evaluation, some of them missing: means, maxima, and how sure they are."""
+"""Statistics of an evaluation's verdicts, some of which may be missing."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -11,26 +12,33 @@ LEVEL = 0.95
 
 
 def known(values: Iterable[float | None]) -> list[float]:
-    """Without those that failed: None in a file, NaN in memory."""
+    """The values without those that failed: None in a file, NaN in memory."""
     return [float(v) for v in values if v is not None and not math.isnan(v)]
 
 
 def mean(values: Iterable[float | None]) -> float:
-    """Of the known ones; NaN of none."""
+    """Mean of the known values; NaN if there are none."""
     found = known(values)
     return sum(found) / len(found) if found else math.nan
 
 
 def best(values: Iterable[float | None]) -> float:
-    """Of the known ones; NaN of none."""
+    """Largest of the known values; NaN if there are none."""
     return max(known(values), default=math.nan)
 
 
-def mean_interval(values: Iterable[float | None]) -> tuple[float, float]:
-    """Where the mean over many such problems lies: one value in 0 .. 1 a problem, those known.
+def accuracy(row: Mapping[str, Any], measure: str) -> float:
+    """measure: greedy, sampled (avg@k) or pass@k. row: one line of `eval/step_*/*.jsonl`."""
+    if measure == "greedy":
+        return mean([row["greedy"]])
+    return best(row["sampled"]) if measure == "pass@k" else mean(row["sampled"])
 
-    Percentiles of a bootstrap over the problems; Wilson's score interval for verdicts of 0 and 1,
-    and where all values are equal, of which a bootstrap would be certain. NaN of none.
+
+def mean_interval(values: Iterable[float | None]) -> tuple[float, float]:
+    """Confidence interval of the mean over problems. values: per problem, in 0 .. 1.
+
+    Percentiles of a bootstrap over the problems. Wilson's score interval if all values are 0 or 1,
+    or all are equal, in which case the bootstrap interval would be empty. NaN without known values.
     """
     found = known(values)
     if not found:

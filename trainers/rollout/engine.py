@@ -1,4 +1,4 @@
-"""What the local engines share: resolved requests in, raw tokens out, one deadline."""
+"""The interface of the local engines: resolved requests, raw tokens, deadlines."""
 
 import ctypes
 import time
@@ -15,15 +15,15 @@ from rlnorm.trainers.rollout.types import Logprobs, SamplingParams
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """A request with everything resolved: what an engine decodes."""
+    """A resolved request, as an engine decodes it."""
 
     prompt_ids: tuple[int, ...]
     seeds: tuple[int, ...]
     sampling: SamplingParams
     max_tokens: int
-    """Most new tokens, the room left in the model's context included."""
+    """Maximum new tokens, limited by the room left in the model's context."""
     end_ids: tuple[int, ...]
-    """Every token that ends a completion, the model's own and the request's."""
+    """All tokens that end a completion: those of the model and those of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Decoded:
     token_ids: Int[Tensor, " l"]
     logprobs: Float[Tensor, " l"]
     stopped: bool
-    """False where the token budget ended it."""
+    """False if it was ended by the maximum number of tokens."""
 
 
 def unpack(
@@ -42,7 +42,7 @@ def unpack(
     lengths: Int[Tensor, " b"],
     stopped: Shaped[Tensor, " b"],
 ) -> list[Decoded]:
-    """The rows of padded outputs, each cut to its length."""
+    """The rows of padded outputs, each truncated to its length."""
     used = torch.arange(tokens.shape[1])[None] < lengths[:, None]
     sizes = lengths.tolist()
     rows = zip(
@@ -55,7 +55,7 @@ def unpack(
 
 
 class Deadline:
-    """The end of one call, and a flag that ends it sooner."""
+    """The deadline of one call, with a flag that cancels it."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -71,7 +71,7 @@ class Deadline:
         return max(0.0, self.end_s - time.monotonic())
 
     def check(self, waited_for: str) -> None:
-        """Raise TimeoutError naming what was waited for, once the time is over."""
+        """Raise once the call was cancelled or its time is over. waited_for: for the message."""
         if self.cancelled.value:
             raise self.was_cancelled(waited_for)
         if time.monotonic() > self.end_s:
@@ -82,7 +82,7 @@ class Deadline:
         return InterruptedError(f"rollout: cancelled while waiting for {waited_for}")
 
     def was_late(self, waited_for: str) -> TimeoutError:
-        """The error of a late call."""
+        """The error of a call that missed its deadline."""
         return TimeoutError(
             f"rollout: waited {self.seconds:g} s for {waited_for}; raise the deadline or sample "
             "fewer or shorter completions at once"
@@ -90,32 +90,32 @@ class Deadline:
 
 
 class StopStrings:
-    """Finds stop strings in the end of a growing completion."""
+    """Finds stop strings at the end of a growing completion."""
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
 
     def found(self, token_ids: Sequence[int], stop: tuple[str, ...]) -> bool:
-        """True when a stop string lies in the last tokens; call it after each token."""
-        # a token holds at least one byte; eight more keep a character cut in two off the text
+        """True if the last tokens contain a stop string; called after each token."""
+        # a token has at least one byte; eight more tokens, in case the first character is cut
         window = max(len(s.encode()) for s in stop) + 8
         text = self._decode(token_ids[-window:])
         return any(s in text for s in stop)
 
 
 class Engine(Protocol):
-    """Samples and scores with the weights it was last given."""
+    """Samples and scores with its current weights."""
 
     name: str
     model: Any
 
     def refresh(self) -> None:
-        """Take over changed weights."""
+        """Read the changed weights of the model."""
 
     def generate(
         self, groups: Sequence[Group], deadline: Deadline, stop: StopStrings | None
     ) -> list[list[Decoded]]:
-        """One completion a seed, groups and seeds in order."""
+        """One completion per seed, groups and seeds in order."""
         ...
 
     def score(
@@ -126,7 +126,7 @@ class Engine(Protocol):
 
 
 def not_finite(prompt: int, position: int) -> FloatingPointError:
-    """What both engines raise when the weights have broken."""
+    """The error of both engines for logits that are not finite."""
     return FloatingPointError(
         f"rollout: logits of prompt {prompt} at token {position} are NaN or infinite: the weights "
         "are broken; look at grad_norm and learner.lr of the last steps"

@@ -1,4 +1,4 @@
-"""The multi-turn environment that a config names: its classes, options and limits."""
+"""Resolves the multi-turn environment of a config: its class, options and limits."""
 
 import inspect
 from collections.abc import Mapping
@@ -19,18 +19,15 @@ class Environment:
     """`rollout.environment`, checked: {name: chain, max_turns: 4, turns: [2, 3]}."""
 
     factories: Mapping[str, Any]
-    """By split."""
+    """What creates an environment, by split."""
     limits: RolloutLimits
 
     def make(self, split: str) -> Any:
-        """A fresh environment for one rollout."""
+        """A new environment for one rollout."""
         return self.factories[split]()
 
     async def aclose(self) -> None:
-        """Close what the factories hold open: those that are no plain Env class may have a close().
-
-        A factory that raises keeps no other from being closed.
-        """
+        """Close the factories that have a close(); all are closed even if one raises."""
         async with AsyncExitStack() as stack:
             for factory in self.factories.values():
                 if (close := getattr(factory, "close", None)) is not None:
@@ -38,7 +35,7 @@ class Environment:
 
 
 def resolve_environment(config: Config) -> Environment:
-    """The environment's class, options and limits, or what is wrong with them."""
+    """The environment of the config; InputError for a wrong name, option or limit."""
     table = dict(config.rollout.environment or {})
     where, name = "rollout.environment", str(table.pop("name", ""))
     limits = {key: table.pop(key) for key in RolloutLimits.__slots__ if key in table}
@@ -46,7 +43,7 @@ def resolve_environment(config: Config) -> Environment:
     limits.setdefault("tokens_per_turn", config.rollout.max_tokens)
     contexts = [*_contexts(config), *filter(None, [limits.pop("context_tokens", None)])]
     parameters = inspect.signature(find_environment(name, where)).parameters
-    # an environment that tells its splits apart gets the split's name
+    # an environment that distinguishes splits has a parameter `split`
     own = {s: {"split": s} if "split" in parameters else {} for s in ("train", "test")}
     factories = {s: load_environment(name, {**own[s], **table}, where) for s in own}
     try:
@@ -57,7 +54,7 @@ def resolve_environment(config: Config) -> Environment:
 
 
 def _contexts(config: Config) -> list[int]:
-    """What the model and the engines state as the context's length."""
+    """The context lengths that the model and the engines state."""
     own = config.rollout.engine_options.get("max_model_len")
     engines = own if config.rollout.backend == "vllm" and isinstance(own, int) else None
     model = context_length(load_model_config(config.model.path))

@@ -1,8 +1,8 @@
-"""The local pool: sampling in this process, with the compiled engine where it serves.
+"""The local pool: sampling in this process, with the compiled engine for models it supports.
 
-The pool reads a model's parameters without copying them. Given the learner's model, the two share
-memory, and `refresh` is the whole weight sync; `load_weights` gives the pool tensors of its own.
-Nothing is sampled while weights change: calls run one at a time on the pool's own thread.
+The pool reads a model's parameters without copying them. With the learner's model the two share
+memory, and a weight sync only needs `refresh`; `load_weights` gives the pool its own tensors. Calls
+run one at a time on the pool's thread, so weights never change while it samples.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ ENGINES = ("auto", "compiled", "torch")
 
 
 def twin_of(model: Any) -> Any:
-    """A second module over the same parameters, with a config and an eval mode of its own."""
+    """A second module with the same parameters, in eval mode and with its own config."""
     if hasattr(model, "peft_config"):
         raise ValueError(
             "LocalPool: model has LoRA adapters: give the pool its own plain model and publish "
@@ -52,9 +52,9 @@ def twin_of(model: Any) -> Any:
 
 
 def _disagreement(one: Engine, other: Engine) -> float:
-    """Mean difference of two engines' logprobs on a few fixed tokens, inf where one is not finite.
+    """Mean difference of two engines' logprobs of a few fixed tokens; inf if one is NaN.
 
-    It guards against a wrong build and an architecture that only looks supported.
+    A large value reveals a faulty build, or an architecture that only seems to be supported.
     """
     size = other.model.get_input_embeddings().num_embeddings
     probe = [tuple((7 * i * i + 3 * i) % size for i in range(24))]
@@ -64,7 +64,7 @@ def _disagreement(one: Engine, other: Engine) -> float:
 
 
 class LocalPool:
-    """Samples in process; a completion depends on weights, prompt, seed and sampling alone."""
+    """A `RolloutPool` in this process."""
 
     def __init__(
         self,
@@ -81,11 +81,10 @@ class LocalPool:
     ) -> None:
         """model: a Hugging Face causal LM, whose parameters are shared, or a folder or id to load.
 
-        device, dtype: of a model that is loaded; None for the CPU, and for float32 there and the
-        folder's own dtype on CUDA.
-        tokenizer: decodes for stop strings and adds its end token to the model's own.
-        engine: auto takes the compiled engine for small Llama and Qwen models on a CPU.
-        threads: of the compiled engine; None for torch.get_num_threads().
+        tokenizer: needed for stop strings; its end token is added to those of the model.
+        device, dtype: of a model that is loaded; None for the CPU, and for float32 on the CPU and
+        the folder's dtype on CUDA. engine: auto uses the compiled engine for small Llama and Qwen
+        models on a CPU. threads: of the compiled engine; None for torch.get_num_threads().
         """
         if engine not in ENGINES:
             raise ValueError(f"LocalPool: engine = {engine!r}: choose from {list(ENGINES)}")
@@ -102,7 +101,7 @@ class LocalPool:
 
     @property
     def engine_name(self) -> str:
-        """Which engine samples: torch or compiled."""
+        """The engine in use: torch or compiled."""
         return self._started().name
 
     async def start(self) -> None:
@@ -118,7 +117,7 @@ class LocalPool:
             device = torch.device(self._device or "cpu")
             dtype = self._dtype or (torch.float32 if device.type == "cpu" else "auto")
             loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-            source = loaded.to(device)  # transformers wraps `to` so that its type is lost
+            source = loaded.to(device)  # the type of `to` is lost, as transformers wraps it
             self._owns_weights = True
         self._bind(source)
 
@@ -176,14 +175,10 @@ class LocalPool:
             raise
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
-        """One list a request, one completion a seed, in order."""
         self._started()
         groups = [self._resolve(request, i) for i, request in enumerate(requests)]
-        sampled = await self._call(self._generate, groups)
+        sampled = await self._call(lambda end: self._started().generate(groups, end, self._stop))
         return self._completions(sampled)
-
-    def _generate(self, groups: list[Group], deadline: Deadline) -> list[list[Decoded]]:
-        return self._started().generate(groups, deadline, self._stop)
 
     def _resolve(self, request: GenerateRequest, index: int) -> Group:
         where, sampling = f"generate: request {index}", request.sampling
@@ -197,7 +192,7 @@ class LocalPool:
         if room < 1:
             raise ValueError(
                 f"{where}: the prompt has {len(request.prompt_ids)} tokens and the model's context "
-                f"holds {self._context()}, its completion included: shorten or drop the prompt"
+                f"holds {self._context()}, including the completion: shorten or drop the prompt"
             )
         return Group(
             prompt_ids=request.prompt_ids,
@@ -208,7 +203,7 @@ class LocalPool:
         )
 
     def _context(self) -> int:
-        # a few architectures have no table of positions, and no limit
+        # a few architectures have no limit
         config = self._model.config.get_text_config()
         return getattr(config, "max_position_embeddings", None) or 1 << 31
 
@@ -222,7 +217,7 @@ class LocalPool:
 
     def _completions(self, groups: list[list[Decoded]]) -> list[list[Completion]]:
         sizes = [len(s.token_ids) for group in groups for s in group]
-        # one tensor cut into views: a tensor of its own for each completion takes longer
+        # views of one tensor, which is faster than one tensor per completion
         masks = iter(torch.ones(sum(sizes), dtype=torch.bool).split(sizes))
         turns = iter(torch.zeros(sum(sizes), dtype=torch.int64).split(sizes))
         return [
@@ -243,7 +238,6 @@ class LocalPool:
     async def score(
         self, sequences: Sequence[tuple[int, ...]], temperature: float
     ) -> list[Logprobs]:
-        """Log-probability of tokens 1.. of each fixed sequence, by the engine that samples."""
         self._started()
         if not 0 < temperature < float("inf"):
             raise ValueError(f"score: temperature = {temperature}: allowed is a finite number > 0")
@@ -254,26 +248,21 @@ class LocalPool:
                     f"score: sequence {i} has {len(sequence)} tokens and the model's context holds "
                     f"{self._context()}"
                 )
-        return await self._call(self._score, sequences, temperature)
-
-    def _score(
-        self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
-    ) -> list[Logprobs]:
-        return self._started().score(sequences, temperature, deadline)
+        return await self._call(lambda end: self._started().score(sequences, temperature, end))
 
     def share(self, model: Any) -> None:
-        """Read this model's parameters from the next call on, without a copy."""
+        """Use this model's parameters from the next call on, without a copy."""
         self._source, self._owns_weights = model, False
         if self._executor is not None:
             self._bind(model)
 
     async def refresh(self, version: int) -> None:
-        """Say that the shared parameters have changed in place and are now this version."""
+        """Call after the shared parameters have changed in place; version: their new version."""
         await self._call(lambda _deadline: self._started().refresh())
         self.policy_version = version
 
     async def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Replace all weights, by Hugging Face name; a tied lm_head may be left out."""
+        """See `RolloutPool.load_weights`; a tied lm_head may be left out."""
         await self._call(self._load_weights, weights)
         self.policy_version = version
 
@@ -281,7 +270,7 @@ class LocalPool:
     def _load_weights(self, weights: Iterable[tuple[str, Tensor]], _deadline: Deadline) -> None:
         self._started()
         if not self._owns_weights:
-            # the shared tensors belong to someone else, so write into copies
+            # the shared tensors belong to the learner, so this writes to copies
             self._bind(copy.deepcopy(self._model))
             self._owns_weights = True
         own = self._model.state_dict()
@@ -299,7 +288,6 @@ class LocalPool:
         self._started().refresh()
 
     async def close(self) -> None:
-        """Free the weights and end the pool's thread."""
         self._engine = self._model = None
         if self._executor is not None:
             self._executor.shutdown(wait=True)

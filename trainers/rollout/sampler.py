@@ -1,4 +1,4 @@
-"""Prompts to completions, one turn or many: what the collector and the evaluation sample with."""
+"""Samples completions of prompts, in one turn or many, for training and evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,47 +20,40 @@ from rlnorm.types import Completion, FinishReason, Prompt, Role, Rollout
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampled:
-    """One completion and what its environment said of it."""
+    """One completion and the results of its environment."""
 
     completion: Completion
     turn_rewards: tuple[float, ...] = ()
     turns: tuple[Mapping[str, Any], ...] | None = None
     final: float | None = None
-    """The environment's reward of the whole rollout."""
+    """The environment's reward of the complete rollout."""
     failure: Status | None = None
-    """Set when the rollout failed: every reward of it is masked."""
+    """Set if the rollout failed: all its rewards are masked."""
 
 
 class Sampler(Protocol):
     """Samples len(seeds[i]) completions of prompts[i]."""
 
     async def sample(
-        self,
-        prompts: Sequence[Prompt],
-        seeds: Sequence[Sequence[int]],
-        sampling: SamplingParams,
+        self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]], sampling: SamplingParams
     ) -> list[list[Sampled]]:
-        """One list a prompt, one completion a seed, in order."""
+        """One list per prompt with one completion per seed, in order."""
         ...
 
     async def close(self) -> None:
-        """Close what sampling holds open, the pool apart."""
+        """Close everything that sampling has opened, except the pool."""
         ...
 
 
 class SingleTurn:
-    """The pool as it is."""
+    """A `Sampler` without an environment: one turn per prompt."""
 
     def __init__(self, pool: RolloutPool) -> None:
         self._pool = pool
 
     async def sample(
-        self,
-        prompts: Sequence[Prompt],
-        seeds: Sequence[Sequence[int]],
-        sampling: SamplingParams,
+        self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]], sampling: SamplingParams
     ) -> list[list[Sampled]]:
-        """See `Sampler.sample`."""
         requests = [
             GenerateRequest(prompt_ids=p.token_ids, seeds=tuple(s), sampling=sampling)
             for p, s in zip(prompts, seeds, strict=True)
@@ -69,23 +62,19 @@ class SingleTurn:
         return [[Sampled(completion=c) for c in group] for group in groups]
 
     async def close(self) -> None:
-        """See `Sampler.close`: nothing but the pool is open."""
+        """Nothing to close."""
 
 
 class MultiTurn:
-    """Rollouts through an environment; each prompt names its problem by `problem_seed`."""
+    """A `Sampler` with an environment; each prompt names its problem by `problem_seed`."""
 
     def __init__(self, pool: RolloutPool, tokenizer: Any, environment: Environment) -> None:
         self._pool, self._environment = pool, environment
         self._tokenizer = ChatTokenizer(tokenizer)
 
     async def sample(
-        self,
-        prompts: Sequence[Prompt],
-        seeds: Sequence[Sequence[int]],
-        sampling: SamplingParams,
+        self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]], sampling: SamplingParams
     ) -> list[list[Sampled]]:
-        """See `Sampler.sample`; a rollout that failed comes back with its status."""
         jobs = [
             Job(
                 env=self._environment.make(p.extras["split"]),
@@ -116,7 +105,6 @@ class MultiTurn:
         ]
 
     async def close(self) -> None:
-        """See `Sampler.close`: the environment's connections."""
         await self._environment.aclose()
 
 
@@ -142,7 +130,7 @@ def _sampled(rollout: EnvRollout, version: int) -> Sampled:
 def make_rollout(
     prompt: Prompt, sampled: Sampled, rollout_id: str, tokenizer: Any, *, role: Role = Role.TRAIN
 ) -> Rollout:
-    """A completion with its identity and its text: what the policy wrote, special tokens out."""
+    """A completion with its id and its text: the policy's tokens, without special tokens."""
     completion = sampled.completion
     written = completion.token_ids[completion.policy_mask]
     return Rollout(
@@ -159,7 +147,7 @@ def make_rollout(
 
 
 def build_sampler(config: Config, pool: RolloutPool, tokenizer: Any) -> Sampler:
-    """One turn, or many through the config's environment."""
+    """The sampler of the config, with its environment if it has one."""
     if config.rollout.environment is None:
         return SingleTurn(pool)
     return MultiTurn(pool, tokenizer, resolve_environment(config))

@@ -1,11 +1,11 @@
-"""Sampling, defined once: the torch engine runs this, the compiled engine repeats it.
+"""The definition of sampling: the torch engine runs this code, the compiled engine implements it.
 
-Random numbers are counted, not drawn in turn: token p of the completion with seed s uses
+Random numbers are a function of seed and position: token p of the completion with seed s uses
 u(s, p) = mix(mix(s) + (p + 1) * GOLDEN) / 2**64, with mix the finaliser of SplitMix64 (Steele,
 Lea, Flood, OOPSLA 2014), so a completion never depends on what else is in the batch.
-The token is the first, in index order, whose cumulative probability exceeds u.
-min-p, then top-k, then top-p cut the distribution at the sampling temperature, in vLLM's order:
-top-p counts the mass that min-p and top-k left.
+The sampled token is the first in index order whose cumulative probability exceeds u.
+min-p, then top-k, then top-p truncate the distribution at the sampling temperature, in vLLM's
+order: top-p is relative to the mass that min-p and top-k leave.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _ELEMENTS_AT_ONCE = 1 << 24
 
 
 def check_sampling(sampling: SamplingParams, where: str) -> None:
-    """Raise ValueError on a value no sampler can use; where names the request."""
+    """Raise ValueError for an invalid value. where: names the request in the message."""
     rules = {
         "temperature": (0 <= sampling.temperature < float("inf"), "a finite number >= 0"),
         "top_p": (0 < sampling.top_p <= 1, "0 < top_p <= 1"),
@@ -44,7 +44,7 @@ def _signed(value: int) -> int:
 
 
 def _mix(z: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
-    # int64 products wrap as unsigned ones do; only the shift has to be made a logical one
+    # int64 products wrap like unsigned ones; the masks turn arithmetic shifts into logical ones
     z = (z ^ (z >> 30 & (1 << 34) - 1)) * _signed(_MIX_1)
     z = (z ^ (z >> 27 & (1 << 37) - 1)) * _signed(_MIX_2)
     return z ^ (z >> 31 & (1 << 33) - 1)
@@ -67,7 +67,7 @@ class RowSampling:
     top_p: Float[Tensor, " b"]
     min_p: Float[Tensor, " b"]
     is_cut: bool
-    """True where any row uses top-k, top-p or min-p."""
+    """True if any row uses top-k, top-p or min-p."""
 
     @classmethod
     def of(cls, rows: Sequence[SamplingParams], device: torch.device) -> "RowSampling":
@@ -95,10 +95,10 @@ def kept_tokens(
     top_p: Float[Tensor, " b"],
     min_p: Float[Tensor, " b"],
 ) -> Bool[Tensor, "b v"]:
-    """What min-p, then top-k, then top-p leave of logits / temperature.
+    """True for the tokens that min-p, then top-k, then top-p keep. scaled: logits / temperature.
 
-    Ties with the k-th largest are all kept; ties at the edge of top-p go to the lower index; the
-    most likely token always stays.
+    All ties with the k-th largest are kept; of ties at the limit of top-p the lower index is kept;
+    the most likely token is always kept.
     """
     ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
     mass = (ordered - ordered[:, :1]).exp()
@@ -113,8 +113,8 @@ def kept_tokens(
 
 
 def _fixed_point(mass: Float[Tensor, "b v"]) -> Int[Tensor, "b v"]:
-    """Mass of at most 1 in units of 2^-40: sums are exact in any order, so a GPU repeats them too,
-    which sums of floats it does not (torch refuses those where results must be deterministic)."""
+    """Mass of at most 1 as integers in units of 2^-40, whose sums are exact in any order. Sums of
+    floats are not reproducible on a GPU; torch refuses them in deterministic mode."""
     return (mass.double() * 2**40).long()
 
 

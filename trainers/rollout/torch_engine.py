@@ -1,9 +1,9 @@
 """Batched decoding in plain torch for any Hugging Face causal LM, on any device.
 
-Prompts are padded on the left, prefilled once for their group and their cache rows repeated; all
-rows of a wave then advance together. A finished row gives its place to the last one, so that the
-batch shrinks at once and only the moved rows are copied. The sum order inside torch's matrix
-products changes with the batch, so a completion is fixed by its seed up to their rounding.
+Prompts are padded on the left and prefilled once per group, and their cache rows are repeated; all
+rows of a wave then advance together. When a row is finished the last row takes its place, so the
+batch shrinks immediately and only moved rows are copied. The order of sums in torch's matrix
+products depends on the batch, so a seed determines its completion only up to rounding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _TOKENS_AT_ONCE = 1 << 14
 
 
 class RoomyLayer(DynamicLayer):
-    """A cache layer that writes into room set aside, where its parent copies the whole cache."""
+    """A cache layer that writes into preallocated memory; its parent copies the cache each time."""
 
     def __init__(self, room: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # transformers
@@ -37,7 +37,7 @@ class RoomyLayer(DynamicLayer):
         *_: Any,
         **__: Any,
     ) -> Any:
-        """Append the states of the new tokens; returns the keys and values of all tokens."""
+        """Append the states of new tokens; returns the keys and values of all tokens."""
         if not self.is_initialized:
             b, h, _n, d = key_states.shape
             self._keys = key_states.new_zeros(b, h, self.room, d)
@@ -54,12 +54,12 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: Int[Tensor, " rows"]) -> None:
-        """Keep these rows, in this order, repeats allowed."""
+        """Keep these rows in this order; rows may be repeated."""
         self._keys, self._values = self._keys[beam_idx], self._values[beam_idx]
         self._view()
 
     def move_rows(self, source: Int[Tensor, " k"], target: Int[Tensor, " k"], rows: int) -> None:
-        """Copy rows source over rows target, then keep the first `rows`."""
+        """Copy rows source to rows target, then keep the first `rows`."""
         for cache in (self._keys, self._values):
             cache[target, :, : self.used] = cache[source, :, : self.used]
         self._keys, self._values = self._keys[:rows], self._values[:rows]
@@ -73,7 +73,7 @@ def _new_cache(config: Any, room: int) -> DynamicCache:
 
 
 def _drop_rows(cache: DynamicCache, alive: Bool[Tensor, " b"]) -> Int[Tensor, " rows"]:
-    """Move the last live rows into the places of finished ones; returns the new order."""
+    """Move the last live rows to the places of finished rows; returns the new order."""
     rows = int(alive.sum())
     order = torch.arange(rows, device=alive.device)
     target = (~alive[:rows]).nonzero()[:, 0]
@@ -88,7 +88,7 @@ def _drop_rows(cache: DynamicCache, alive: Bool[Tensor, " b"]) -> Int[Tensor, " 
 
 
 class _Wave:
-    """Rows that are decoded together, and what they have produced."""
+    """Rows that are decoded together, with their output."""
 
     def __init__(self, groups: Sequence[tuple[int, Group]], device: torch.device) -> None:
         self.groups = groups
@@ -109,13 +109,13 @@ class _Wave:
         self.stopped = torch.zeros(len(of_row), dtype=torch.bool, device=device)
 
     def keep(self, order: Int[Tensor, " rows"]) -> None:
-        """Keep these rows, in this order; what they produced so far stays where it is."""
+        """Keep these rows in this order; their output so far is not moved."""
         for name in ("seeds", "budget", "end_ids", "row", "group_of_row"):
             setattr(self, name, getattr(self, name)[order])
         self.sampling = self.sampling.select(order)
 
     def found_strings(self, step: int, stop: StopStrings | None) -> Bool[Tensor, " b"]:
-        """Rows whose new token completes one of their stop strings."""
+        """The rows whose new token completes one of their stop strings."""
         found = torch.zeros(len(self.row), dtype=torch.bool)
         if stop is not None and any(g.sampling.stop for _, g in self.groups):
             owners, rows = self.group_of_row.tolist(), self.tokens[self.row, : step + 1].tolist()
@@ -127,7 +127,7 @@ class _Wave:
     def append(
         self, logits: Float[Tensor, "b v"], step: int, stop: StopStrings | None
     ) -> Bool[Tensor, " b"]:
-        """Sample token number `step` of every row; returns the rows that go on."""
+        """Sample token number `step` of every row; returns the rows that continue."""
         new, logprobs = sample(logits, self.sampling, uniforms(self.seeds, step))
         broken = ~logprobs.isfinite()
         if broken.any():
@@ -141,7 +141,7 @@ class _Wave:
         return ~stopped & (self.budget > step + 1)
 
     def results(self) -> Iterator[tuple[int, list[Decoded]]]:
-        """(index of the group in the call, its completions) for every group of the wave."""
+        """(index of the group in the call, its completions) for each group of the wave."""
         columns = (self.tokens, self.logprobs, self.lengths, self.stopped)
         rows = iter(unpack(*(c.cpu() for c in columns)))
         for index, group in self.groups:
@@ -149,13 +149,13 @@ class _Wave:
 
 
 class TorchEngine:
-    """Decodes with the model's own forward pass; the model is only read."""
+    """Decodes with the model's own forward pass; the model is not changed."""
 
     name = "torch"
 
     def __init__(self, model: Any, cache_bytes: int | None = None) -> None:
-        """cache_bytes: most bytes of key-value cache at once; None for 2 GiB on a CPU, half of
-        what is free on a CUDA device."""
+        """cache_bytes: maximum size of the key-value cache; None for 2 GiB on a CPU and half of the
+        free memory on a CUDA device."""
         self.model = model
         self.cache_bytes = cache_bytes
 
@@ -177,7 +177,7 @@ class TorchEngine:
         return max(1, total // size)
 
     def _waves(self, groups: Sequence[Group]) -> Iterator[list[tuple[int, Group]]]:
-        """Groups of similar prompt length, together as large as the cache may be."""
+        """Batches of groups with similar prompt lengths that fit into the cache."""
         limit = self._tokens_in_cache()
         wave: list[tuple[int, Group]] = []
         rows = prompt = new = 0
@@ -198,7 +198,6 @@ class TorchEngine:
     def generate(
         self, groups: Sequence[Group], deadline: Deadline, stop: StopStrings | None
     ) -> list[list[Decoded]]:
-        """One completion a seed, groups and seeds in order."""
         results: list[list[Decoded]] = [[] for _ in groups]
         for wave_groups in self._waves(groups):
             wave = _Wave(wave_groups, self.model.device)
@@ -255,11 +254,9 @@ class TorchEngine:
     def score(
         self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
     ) -> list[Logprobs]:
-        """Float32 log-probabilities of tokens 1.. of each sequence."""
         results = [torch.zeros(0) for _ in sequences]
-        limit = min(
-            _TOKENS_AT_ONCE, _LOGITS_AT_ONCE // self.model.config.get_text_config().vocab_size
-        )
+        vocab_size = self.model.config.get_text_config().vocab_size
+        limit = min(_TOKENS_AT_ONCE, _LOGITS_AT_ONCE // vocab_size)
         batch: list[int] = []
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         for place, index in enumerate(order):

@@ -1,8 +1,8 @@
-"""The actor side of the vLLM pool, and the only module that imports vllm (tried with 0.32).
+"""The vLLM engine inside its Ray actor; the only module that imports vllm (tested with 0.32).
 
-What it leans on inside vLLM: the V1 sampler's `forward` and `compute_logprobs` (`FullVocabSampler`,
-checked when an engine starts), `Worker.reload_weights`, and the weight-transfer layer. The GPU
-transfer (`DeviceSender`) follows vLLM's protocol but has not been run here: no GPU was at hand.
+It depends on internals of vLLM: the V1 sampler's `forward` and `compute_logprobs` (see
+`FullVocabSampler`, checked when an engine starts), `Worker.reload_weights`, and the layer of weight
+transfer. The GPU transfer (`DeviceSender`) follows vLLM's protocol but has not been run on GPUs.
 """
 
 import copy
@@ -14,11 +14,7 @@ import numpy as np
 import torch
 import vllm
 from torch import Tensor
-from vllm.distributed.weight_transfer import (
-    ParamMeta,
-    WeightSource,
-    WeightTransferTrainerFactory,
-)
+from vllm.distributed.weight_transfer import ParamMeta, WeightSource, WeightTransferTrainerFactory
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 from vllm.v1.sample.sampler import Sampler
@@ -30,30 +26,30 @@ from rlnorm.trainers.rollout.vllm_messages import EngineInfo, RawCompletion
 
 
 class FullVocabSampler(Sampler):
-    """vLLM's sampler, reporting log-softmax(logits / temperature) over the full vocabulary.
+    """vLLM's sampler, but it reports log-softmax(logits / temperature) over the full vocabulary.
 
-    vLLM's `raw_logprobs` ignore the temperature and its `processed_logprobs` are renormalised over
-    what top-p, top-k and min-p keep; a ratio against a learner needs neither (TRL #7269).
+    vLLM's `raw_logprobs` ignore the temperature, and its `processed_logprobs` are renormalised over
+    the tokens that top-p, top-k and min-p keep; neither fits a learner's ratio (TRL #7269).
     """
 
     probe_temperature = 1.0
-    """What the logits of fixed tokens are divided by."""
+    """Temperature for the logprobs of fixed tokens."""
     _divisor: Tensor | None = None
 
     def forward(self, logits: Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
-        """Sample; the temperature stays in force for the logprobs of this call."""
+        """Sample, and compute this call's logprobs at its temperature."""
         self._divisor = torch.ones(1, 1, device=logits.device)
         if sampling_metadata.temperature is not None:
             rows = sampling_metadata.temperature.unsqueeze(1)
-            # rows at temperature 0 are greedy: their logprobs are taken at temperature 1
+            # rows with temperature 0 are greedy: their logprobs are computed at temperature 1
             self._divisor = rows.where(rows > 1e-5, 1.0)
         try:
             return super().forward(logits, sampling_metadata, *args, **kwargs)
         finally:
             self._divisor = None
 
-    def compute_logprobs(self, logits: Tensor) -> Tensor:  # type: ignore[override]  # static there, asked of the instance
-        """Of sampled tokens inside `forward`, of fixed ones outside it."""
+    def compute_logprobs(self, logits: Tensor) -> Tensor:  # type: ignore[override]  # static in vLLM, but called on the instance
+        """Called for sampled tokens inside `forward`, and for fixed tokens outside it."""
         divisor = self.probe_temperature if self._divisor is None else self._divisor
         return (logits.float() / divisor).log_softmax(-1)
 
@@ -65,28 +61,28 @@ class WorkerSide:
     vllm_config: Any
 
     def rlnorm_install(self) -> str:
-        """Put the sampler in place; returns the dtype of the weights."""
+        """Replace the sampler; returns the dtype of the weights."""
         sampler = self.model_runner.sampler
         if type(sampler) is not Sampler:
             raise RuntimeError(
                 f"vllm {vllm.__version__}: the model runner samples with {type(sampler).__name__}, "
                 "not with vllm.v1.sample.sampler.Sampler; full-vocabulary logprobs need that one"
             )
-        mine = FullVocabSampler(sampler.logprobs_mode, sampler.use_fp64_gumbel)
-        self.model_runner.sampler = mine
+        own = FullVocabSampler(sampler.logprobs_mode, sampler.use_fp64_gumbel)
+        self.model_runner.sampler = own
         return str(self.vllm_config.model_config.dtype).removeprefix("torch.")
 
     def rlnorm_probe_temperature(self, temperature: float) -> None:
-        """Divide the logits of fixed tokens by `temperature` from now on."""
+        """Set the temperature for the logprobs of fixed tokens."""
         self.model_runner.sampler.probe_temperature = temperature
 
     def rlnorm_reload(self, buckets: Sequence[Bucket]) -> None:
-        """Load whole checkpoint-format weights; one call for all of them, so that layers that
-        vLLM fuses or repacks are complete when they are processed."""
-        self.reload_weights(weights_iterator=self._with_head(buckets))  # type: ignore[attr-defined]  # a method of the worker it is mixed into
+        """Load weights in checkpoint format; all in one call, so that layers that vLLM fuses or
+        repacks are complete when they are processed."""
+        self.reload_weights(weights_iterator=self._with_head(buckets))  # type: ignore[attr-defined]  # a method of the vLLM worker
 
     def _with_head(self, buckets: Sequence[Bucket]) -> Iterator[tuple[str, Tensor]]:
-        # vLLM 0.32 keeps a repacked copy of a tied head on CPU and renews it only by its own name
+        # on a CPU vLLM 0.32 repacks a tied head and updates that copy only under its own name
         config = self.vllm_config.model_config.hf_text_config
         alone = "lm_head.weight" not in shapes_of(buckets)
         tied = alone and getattr(config, "tie_word_embeddings", False)
@@ -97,10 +93,10 @@ class WorkerSide:
                     yield "lm_head.weight", weight
 
     def rlnorm_digests(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-        """Digests of the named parameters that vLLM keeps under their checkpoint name and layout.
+        """Digests of the named parameters that vLLM keeps in checkpoint layout.
 
-        Fused (qkv, gate_up), repacked and tensor-parallel ones are left out; an embedding may be
-        padded at its end.
+        Fused (qkv, gate_up), repacked and tensor-parallel parameters are left out; embeddings may
+        be padded at the end.
         """
         found = {}
         parameters = dict(self.model_runner.get_model().named_parameters())
@@ -114,8 +110,8 @@ class WorkerSide:
 
 
 class Engine:
-    """One vLLM engine in this process, called from one thread: no call overlaps another, so weights
-    never change under a running generation and the lifecycle's pause and resume are implied."""
+    """One vLLM engine in this process. All calls come from one thread and never overlap, so weights
+    do not change during a generation, and vLLM's pause and resume are not needed."""
 
     def __init__(
         self,
@@ -127,7 +123,7 @@ class Engine:
         transfer: str,
         engine_options: Mapping[str, Any],
     ) -> None:
-        """engine_options go to `vllm.LLM` as they are and win over the defaults here."""
+        """engine_options: passed to `vllm.LLM` unchanged; they override the defaults here."""
         started = time.monotonic()
         options: dict[str, Any] = {
             "dtype": dtype,
@@ -138,16 +134,14 @@ class Engine:
         }
         if not torch.cuda.is_available():
             options["enforce_eager"] = True
-            # after a prefill in chunks vLLM rewinds the request's generator by an offset, which
-            # torch's CPU generators do not have
+            # after a chunked prefill vLLM rewinds the request's generator by an offset, which
+            # torch's CPU generators do not support
             options["enable_chunked_prefill"] = False
         if transfer != "object_store":
             options["weight_transfer_config"] = vllm.config.WeightTransferConfig(backend=transfer)
         options |= engine_options
         self._llm = vllm.LLM(
-            model=model_path(model),
-            tensor_parallel_size=tensor_parallel_size,
-            **options,
+            model=model_path(model), tensor_parallel_size=tensor_parallel_size, **options
         )
         config = self._llm.llm_engine.vllm_config.model_config
         self._info = EngineInfo(
@@ -159,11 +153,11 @@ class Engine:
         )
 
     def info(self) -> EngineInfo:
-        """What this engine is."""
+        """Properties of this engine."""
         return self._info
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[RawCompletion]]:
-        """Completions of each request, one a seed, in order; they all decode together."""
+        """Completions of each request, one per seed, in order; all are decoded together."""
         prompts, params = [], []
         for request in requests:
             base = _vllm_sampling(request.sampling)
@@ -183,18 +177,17 @@ class Engine:
         prompts = [vllm.TokensPrompt(prompt_token_ids=list(ids)) for ids in sequences]
         self._llm.collective_rpc("rlnorm_probe_temperature", args=(temperature,))
         outputs = self._llm.generate(prompts, [one] * len(prompts), use_tqdm=False)
-        given: list[Any] = [o.prompt_logprobs for o in outputs]  # typed as possibly not asked for
+        given: list[Any] = [o.prompt_logprobs for o in outputs]  # typed as optional
         return [
             np.array(
-                [row[t].logprob for row, t in zip(rows[1:], ids[1:], strict=True)],
-                dtype=np.float32,
+                [row[t].logprob for row, t in zip(rows[1:], ids[1:], strict=True)], dtype=np.float32
             )
             for rows, ids in zip(given, sequences, strict=True)
         ]
 
     def load(self, refs: Sequence[Any], names: Sequence[str], deadline_s: float) -> dict[str, str]:
-        """Replace all weights by the buckets behind `refs`; digests of the named tensors, as they
-        arrived, and as installed where vLLM keeps them whole (those count)."""
+        """Load all weights from the buckets `refs`. Returns digests of the named tensors as they
+        are in the model, or as they arrived where vLLM does not keep them in that form."""
         import ray
 
         buckets = ray.get(list(refs), timeout=deadline_s)
@@ -204,7 +197,7 @@ class Engine:
         return arrived | self.installed(shapes)
 
     def installed(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-        """Forget every cached prefix, then digest the parameters as they are in the model."""
+        """Clear cached prefixes; returns digests of the parameters in the model."""
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vllm kept its prefix cache: requests are still running")
         found: list[dict[str, str]]
@@ -212,19 +205,16 @@ class Engine:
         return found[0]
 
     def transfer(self, stage: str, payload: Mapping[str, Any] | None) -> None:
-        """One stage of vLLM's own weight transfer, on all workers of this engine.
-
-        stage: init_weight_transfer_engine, start_weight_update, update_weights or
-        finish_weight_update.
-        """
+        """Run one stage of vLLM's own weight transfer on all workers of this engine, such as
+        update_weights; see `EngineClient` for all stages."""
         field = {"init_weight_transfer_engine": "init_info", "update_weights": "update_info"}
         kwargs = {field[stage]: payload} if stage in field else {}
         self._llm.collective_rpc(stage, kwargs=kwargs)
 
 
 class EngineClient:
-    """vLLM's control protocol over our actors; each engine has its own place in the NCCL group,
-    where vLLM's own Ray client would give all of them the same."""
+    """vLLM's control protocol through Ray actors. Each engine gets its own ranks in the NCCL group;
+    vLLM's own Ray client gives all engines the same ranks."""
 
     def __init__(
         self, engines: Sequence[Any], tensor_parallel_size: int, deadline_s: float
@@ -233,7 +223,7 @@ class EngineClient:
         self._deadline_s = deadline_s
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Let every engine join."""
+        """Let every engine join the transfer group."""
         infos = [dict(init_info) for _ in self._engines]
         if "rank_offset" in init_info:
             for i, info in enumerate(infos):
@@ -245,7 +235,7 @@ class EngineClient:
         self._all("start_weight_update", [None] * len(self._engines))
 
     def update_weights(self, update_info: Any) -> None:
-        """Let every engine receive what is being sent."""
+        """Let every engine receive the weights that are being sent."""
         self._all("update_weights", [update_info] * len(self._engines))
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
@@ -261,7 +251,7 @@ class EngineClient:
 
 
 class _Weights(WeightSource):
-    """A learner rank's weights as vLLM wants them: described first, then replayed each round."""
+    """A learner rank's weights as vLLM expects them: metadata, then the tensors of each round."""
 
     def __init__(self, described: Sequence[ParamMeta], replay: Callable[[], Any]) -> None:
         self._described, self._replay = list(described), replay
@@ -274,8 +264,8 @@ class _Weights(WeightSource):
 
 
 class DeviceSender:
-    """The learner's end of vLLM's own transfer (start, update, finish); one on every rank, rank 0
-    sends, the others take part in gathering."""
+    """The learner's side of vLLM's own transfer (start, update, finish). Every rank has one; rank 0
+    sends, the others only take part in gathering."""
 
     def __init__(
         self,
@@ -304,7 +294,7 @@ class DeviceSender:
         )
 
     def send(self) -> None:
-        """One round; every rank calls it."""
+        """Send the weights once; called on every rank."""
         self._engine.send_weights()
 
 
@@ -328,7 +318,7 @@ def _raw(output: Any) -> RawCompletion:
     if output.finish_reason not in ("stop", "length"):
         raise RuntimeError(f"vllm ended a completion with {output.finish_reason!r}")
     if list(output.logprobs.token_ids) != list(output.token_ids):
-        raise RuntimeError("vllm returned logprobs of other tokens than it sampled")
+        raise RuntimeError("vllm returned logprobs of tokens that it did not sample")
     return RawCompletion(
         token_ids=np.asarray(output.token_ids, dtype=np.int64),
         logprobs=np.asarray(output.logprobs.logprobs, dtype=np.float32),

@@ -1,4 +1,4 @@
-"""What an engine answers; apart from the engine, so that the driver reads it without vllm."""
+"""Results of an engine; in their own module, so that the driver need not import vllm."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineInfo:
-    """What an engine is, once it is up."""
+    """Properties of a started engine."""
 
     node: str
     dtype: str
@@ -18,7 +18,7 @@ class EngineInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawCompletion:
-    """One completion as arrays, cheap to send."""
+    """One completion as arrays, which are cheap to send."""
 
     token_ids: np.ndarray
     logprobs: np.ndarray

@@ -4,7 +4,7 @@
                  4+8+1=13
                  \\boxed{132}
 
-One line a column from the right; the carry of the line before is the third summand.
+One line per column from the right; the third summand is the carry of the line before.
 """
 
 from random import Random

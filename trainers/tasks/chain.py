@@ -5,8 +5,8 @@
                       46*2=92
                       \\boxed{92}
 
-There is no precedence: each operation takes the value before it. Start 2 to 60, operands 1 to 9,
-factors 2 and 3; every running value stays in 1 to 99.
+There is no precedence: each operation applies to the value so far. The start is 2 to 60, operands
+are 1 to 9, factors 2 and 3; every intermediate value is in 1 to 99.
 """
 
 import re
@@ -19,7 +19,7 @@ _OPERATION = re.compile(r"([-+*])(\d+)")
 
 
 def draw(rng: Random, level: int) -> Draft:
-    """One problem of `level` operations, each drawn among those that keep the value in range."""
+    """One problem of `level` operations, each of which keeps the value in range."""
     value = rng.randint(2, 60)
     question, lines = str(value), []
     for index in range(level):
@@ -34,7 +34,7 @@ def draw(rng: Random, level: int) -> Draft:
 
 
 def solve(question: str) -> list[int]:
-    """Running values of a question, its start first, worked out anew from its text."""
+    """The intermediate values of a question, its start first, computed from its text."""
     start = re.match(r"\d+", question)
     if start is None:
         raise ValueError(f"chain.solve: question {question!r} does not start with a number")
@@ -45,7 +45,7 @@ def solve(question: str) -> list[int]:
 
 
 def check(question: str, demonstration: str) -> None:
-    """Raise unless the worked solution is, line for line, the one its question asks for."""
+    """Raise ValueError unless the demonstration is exactly the worked solution of the question."""
     values = solve(question)
     operations = _OPERATION.findall(question)
     lines = [

@@ -1,8 +1,8 @@
-"""`countdown`: reach a target with every number used once; the level is how many numbers.
+"""`countdown`: reach a target using every number once; the level is the count of numbers.
 
 Every problem is solvable, since its target is the value of a random expression over its numbers.
-The answer is that expression, one witness of many: a verifier must check that a prediction uses
-each number exactly once and equals `extras["target"]` exactly, never compare text.
+The answer is that expression, one of several solutions: a verifier must not compare text, but check
+that a prediction uses each number exactly once and equals `extras["target"]` exactly.
 """
 
 from random import Random
@@ -14,7 +14,7 @@ LARGEST_PART = 1000
 
 
 def draw(rng: Random, level: int) -> Draft:
-    """`level` numbers of 1 to 50 and a target of 10 to 99 that is none of them."""
+    """`level` numbers in 1 to 50 and a target in 10 to 99 that is not one of them."""
     while True:
         numbers = [rng.randint(1, 50) for _ in range(level)]
         value, expression = _combine(rng, numbers)
@@ -30,7 +30,8 @@ def draw(rng: Random, level: int) -> Draft:
 
 
 def _combine(rng: Random, numbers: list[int]) -> tuple[int, str]:
-    """A random expression over all numbers: whole positive parts only; value 0 where it fails."""
+    """A random expression over all numbers, whose intermediate values are positive integers of at
+    most LARGEST_PART; value 0 if the draw has others."""
     parts = [(number, str(number)) for number in numbers]
     while len(parts) > 1:
         (a, text_a), (b, text_b) = (parts.pop(rng.randrange(len(parts))) for _ in range(2))

@@ -1,4 +1,4 @@
-"""What a task family is made of: problems with levels, and the generator that draws one."""
+"""The types of a task family: problems with levels, and the generator that draws one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,27 +8,22 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """One drawn problem, before it has an identity."""
+    """A drawn problem without id and level."""
 
     question: str
     answer: str
     demonstration: str
     """A worked solution that ends in the answer in a box."""
     extras: Mapping[str, Any] = field(default_factory=dict)
+    """What a verifier needs in addition to the answer, such as countdown's numbers and target."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
+class Problem(Draft):
     """One prompt with its gold answer. Example: id "chain-s7-00042", question "47-2 +1 ?"."""
 
     id: str
-    question: str
-    answer: str
     level: int
-    demonstration: str
-    """A worked solution that ends in the answer in a box."""
-    extras: Mapping[str, Any] = field(default_factory=dict)
-    """What a verifier needs beside the answer: countdown's numbers and target."""
 
     @property
     def messages(self) -> tuple[Mapping[str, str], ...]:
@@ -38,12 +33,12 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """One task family: how to draw a problem of a level, and which levels each split holds."""
+    """One task family: how to draw a problem of a level, and the levels of each split."""
 
     draw: Callable[[Random, int], Draft]
     levels: tuple[int, ...]
-    """Every level that can be drawn."""
+    """All levels that can be drawn."""
     train_levels: tuple[int, ...]
     """The training mix; the held-out benchmark has the same levels."""
     hard_levels: tuple[int, ...]
-    """The hard benchmark: in neither the warm start nor the training mix."""
+    """The hard benchmark; in neither the warm start nor the training mix."""

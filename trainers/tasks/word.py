@@ -1,7 +1,7 @@
-"""`word`: a story of things that come and go; the level is the number of events.
+"""`word`: a story in which someone gains and loses things; the level is the number of events.
 
-The arithmetic and the form of the worked solution are those of `chain`, with + and - only;
-what is added is reading which sentence gives and which takes.
+Arithmetic and worked solution are those of `chain` with only + and -. In addition, the model must
+read which sentences are gains and which are losses.
 """
 
 from random import Random
@@ -16,7 +16,7 @@ _LOSSES = ("loses {}.", "sells {}.", "gives {}.", "drops {}.")
 
 
 def draw(rng: Random, level: int) -> Draft:
-    """One story of `level` events, every count along the way in 1 to 99."""
+    """One story of `level` events, with every intermediate count in 1 to 99."""
     name, thing, count = rng.choice(_NAMES), rng.choice(_THINGS), rng.randint(2, 60)
     sentences, lines = [f"{name} has {count} {thing}."], []
     for _ in range(level):

@@ -5,7 +5,6 @@ import torch
 
 from rlnorm.kernels.rows import RowInputs
 
-
 pytestmark = pytest.mark.parametrize("backend", ["cpp"], indirect=True)
 
 

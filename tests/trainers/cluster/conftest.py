@@ -59,8 +59,7 @@ def make_learner(ray_cluster, run, tmp_path_factory) -> Iterator[object]:
             cluster=ray_cluster,
             seed=0,
             faults=tmp_path_factory.mktemp("faults"),
-            start_deadline_s=180.0,
-            step_deadline_s=120.0,
+            deadline_s=180.0,
         )
         made.append(learner)
         run(learner.start())

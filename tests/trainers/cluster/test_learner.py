@@ -197,7 +197,7 @@ def test_a_model_that_cannot_load_is_one_line_with_its_cause(ray_cluster, run, t
         cluster=ray_cluster,
         seed=0,
         faults=tmp_path,
-        start_deadline_s=120.0,
+        deadline_s=120.0,
     )
     with pytest.raises(ClusterError, match=r"loading the model: .*has no config.json") as error:
         run(learner.start())

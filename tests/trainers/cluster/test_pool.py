@@ -37,8 +37,7 @@ def pool(ray_cluster, run):
         cluster=ray_cluster,
         engines=2,
         engine_options={"max_num_seqs": 64, "max_model_len": 256},
-        start_deadline_s=180.0,
-        call_deadline_s=120.0,
+        deadline_s=180.0,
         on_event=EVENTS.append,
     )
     run(pool.start())
@@ -245,7 +244,7 @@ def test_learner_and_engines_agree_after_each_publish(pool, batch, make_learner,
 
 def test_an_engine_that_cannot_load_is_one_line_with_its_cause(ray_cluster, run, tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    broken = VllmPool(str(tmp_path), cluster=ray_cluster, start_deadline_s=120.0)
+    broken = VllmPool(str(tmp_path), cluster=ray_cluster, deadline_s=120.0)
     with pytest.raises(ClusterError, match=r"engine 0 on .* loading .*: \w+Error: ") as error:
         run(broken.start())
     assert "\n" not in str(error.value)

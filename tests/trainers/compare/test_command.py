@@ -65,7 +65,7 @@ def real(tmp_path_factory):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert "runs are done and kept, the same command goes on" in errors
+    assert "runs are done and kept; to continue, run the same command again" in errors
     assert "step_000012" not in (metrics.parent / "checkpoints" / "latest").read_text()
     process = cli(*request)
     output, errors = process.communicate(timeout=300)

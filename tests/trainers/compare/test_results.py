@@ -57,4 +57,4 @@ def test_an_algorithm_with_a_failed_seed_is_left_out_whole(
     results = collect_results(comparison, outcome)
     assert results.algorithms == ("grpo", "gdpo")
     assert list(results.judged) == [("chain", "gdpo")]
-    assert "bnpo is left out, a run of it failed: disk full" in as_markdown(results)
+    assert "bnpo is left out because a run failed: disk full" in as_markdown(results)

@@ -34,8 +34,8 @@ class Quiet:
         (["grpo", "gdpo", "grpo"], 3, "grpo", (), "'grpo' is listed 2 times"),
         (["grpo", "gdpo"], 0, "grpo", (), "--seeds = 0: needs 1 or more"),
         (["bnpo", "gdpo"], 3, "grpo", (), "--baseline = 'grpo': choose one of"),
-        (["grpo", "gdpo"], 3, "grpo", ("data.eval={}",), "data.eval: is empty"),
-        (["grpo", "gdpo"], 3, "grpo", ("algorithm.estimator=opo",), "algorithm.estimator: is set"),
+        (["grpo", "gdpo"], 3, "grpo", ("data.eval={}",), "data.eval is empty"),
+        (["grpo", "gdpo"], 3, "grpo", ("algorithm.estimator=opo",), "algorithm.estimator is set"),
     ],
 )
 def test_a_bad_request_is_one_line(
@@ -53,8 +53,8 @@ def test_a_bad_request_is_one_line(
         (["grpo", "gdpo"], 2, "grpo", ("steps=5",), "steps = 5, but it was started with 4"),
         (["grpo", "gdpo"], 2, "grpo", ("seed=7",), "seed = 7"),
         (["grpo", "gdpo"], 2, "gdpo", (), "--baseline = 'gdpo': comparison .* has 'grpo'"),
-        (["grpo", "bnpo"], 2, "grpo", (), "extended, not narrowed"),
-        (["grpo", "gdpo"], 1, "grpo", (), "extended, not narrowed"),
+        (["grpo", "bnpo"], 2, "grpo", (), "extended but not narrowed"),
+        (["grpo", "gdpo"], 1, "grpo", (), "extended but not narrowed"),
         (["grpo", "gdpo"], 2, "grpo", ("algorithm.aggregate=token-mean",), "shared_slots = "),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_second_process_and_a_foreign_folder_are_refused(tmp_path, config_for)
     comparison = plan_comparison(config_for(tmp_path), ["grpo", "gdpo"], 1, "grpo")
     with (
         open_comparison(comparison),
-        pytest.raises(InputError, match="another process works in it"),
+        pytest.raises(InputError, match="another process is using it"),
         open_comparison(comparison),
     ):
         pass

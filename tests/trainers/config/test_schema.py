@@ -44,7 +44,7 @@ def with_change(**change):
         ({"learner": None}, r"learner = None: needs keys with values, choose from backend, lr, "),
         ({"rollout": {"environment": "chain"}}, r"environment = 'chain': needs keys with values"),
         ({"rewards": [{"name": "a", "function": "f", "weight": "w"}]}, r"rewards.0.weight = 'w': "),
-        ({"run_name": 42}, r"run_name = 42: needs text \(what stands in quotes is text\)"),
+        ({"run_name": 42}, r"run_name = 42: needs text \(a value in quotes is text\)"),
         ({"seed": 2**32}, r"seed = 4294967296: .*less than 4294967296"),
         ({"max_staleness": 2}, r"max_staleness = 2: "),
         ({"model": {}}, r"model.path: missing"),
@@ -79,7 +79,7 @@ def with_change(**change):
         ),
         (
             {"rollout": {"backend": "vllm", "temperature": 2.5}},
-            r"rollout.temperature = 2.5: vLLM samples at 2 at most",
+            r"rollout.temperature = 2.5: vLLM accepts at most 2",
         ),
         ({"learner": {"minibatches": 65}}, r"learner.minibatches = 65: at most .* = 64"),
         (
@@ -123,8 +123,8 @@ def test_the_place_that_a_mistake_names_is_the_key_that_sets_it_right(tmp_path):
     [
         ("", r"c.yaml: is empty"),
         ("- a\n- b\n", r"expected keys and values, got list"),
-        ("steps: 3\nsteps: 4\n", r"line 2, column 1: the key 'steps' stands twice"),
-        ("learner: {lr: 1, lr: 2}\n", r"line 1, column 18: the key 'lr' stands twice"),
+        ("steps: 3\nsteps: 4\n", r"line 2, column 1: the key 'steps' is given twice"),
+        ("learner: {lr: 1, lr: 2}\n", r"line 1, column 18: the key 'lr' is given twice"),
         ("learner:\n\tlr: 1\n", r"line 2, column 1: .*; indent with spaces"),
         ("a: 1\n---\na: 2\n", r"line 2, column 1: .* found another document"),
         ("a: " + "[" * 3000, r"nested too deeply"),

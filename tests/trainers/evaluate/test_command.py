@@ -38,7 +38,7 @@ async def test_verdicts_that_cannot_be_written_do_not_cost_the_numbers(tmp_path)
     (tmp_path / "file").write_text("")
     shown = io.StringIO()
     config = load_config("quickstart", [*FEW, "eval_samples=1"])
-    with pytest.raises(RunError, match=r"--out .*file: .*; the verdicts are not kept"):
+    with pytest.raises(RunError, match=r"--out .*file: .*; the verdicts were not saved"):
         await run_evaluation(config, None, tmp_path / "file", Console(file=shown, width=200))
     assert "512" in shown.getvalue()
 

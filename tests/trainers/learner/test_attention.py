@@ -72,7 +72,7 @@ def test_states_and_gradients_equal_those_of_one_pass_a_rollout(name, batch_of, 
 def test_soft_capped_scores_are_bad_input(batch_of, rollouts):
     model = Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8)).eval()
     model.set_attn_implementation(attention.NAME)
-    with pytest.raises(InputError, match=r"model.path: attention softcap = 50.0: .* unsupported"):
+    with pytest.raises(InputError, match=r"model.path: attention softcap = 50.0: .* not supported"):
         tree_hidden(model, batch_of(rollouts))
 
 

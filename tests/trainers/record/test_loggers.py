@@ -69,7 +69,7 @@ def test_a_sink_that_fails_is_dropped_with_one_warning(tmp_path, caplog):
     assert len(loggers.failures) == 1
     assert loggers.failures[0].startswith("tensorboard: ")
     assert [r.message for r in caplog.records if r.name == "rlnorm.trainers.record.loggers"] == [
-        f"metric logger {loggers.failures[0]}; it gets nothing more"
+        f"metric logger {loggers.failures[0]}; it is no longer used"
     ]
 
 
@@ -106,7 +106,7 @@ def test_a_slow_sink_delays_nobody_and_is_dropped_once_too_far_behind(rows, kept
         assert thread.failure is None
     else:
         assert "closed" not in logger.steps
-        assert thread.failure == "slow: does not keep up, 8 rows wait for it"
+        assert thread.failure == "slow: too slow: 8 rows are waiting"
 
 
 SILENT = """

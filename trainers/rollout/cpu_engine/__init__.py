@@ -1,1 +1,1 @@
-"""A compiled decoder for small Llama and Qwen models on a CPU: source, build and binding."""
+"""A compiled decoder for small Llama and Qwen models on a CPU."""

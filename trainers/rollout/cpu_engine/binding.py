@@ -1,4 +1,4 @@
-"""The compiled engine as an `Engine`: which models it takes, and its C interface."""
+"""The compiled engine as an `Engine`: supported models and C interface."""
 
 import ctypes
 import logging
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlnorm.trainers.rollout.cpu_engine.build import library
 from rlnorm.trainers.rollout.engine import Deadline, Decoded, Group, StopStrings, not_finite, unpack
-from rlnorm.trainers.rollout.types import Logprobs
+from rlnorm.trainers.rollout.types import Logprobs, SamplingParams
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def refusal(model: Any) -> str | None:
     """Why the compiled engine cannot run this model; None when it can."""
     config = model.config
     if type(model).__name__ not in FAMILY:
-        return f"{type(model).__name__} is none of {', '.join(FAMILY)}"
+        return f"{type(model).__name__} is not one of {', '.join(FAMILY)}"
     if model.device.type != "cpu" or model.dtype != torch.float32:
         return f"the weights are {model.dtype} on {model.device}, not float32 on the CPU"
     if config.hidden_act != "silu":
@@ -66,14 +66,14 @@ def refusal(model: Any) -> str | None:
         return "some layers use sliding-window attention"
     rotary = model.model.rotary_emb
     if rotary.rope_type not in _STATIC_ROPE:
-        return f"rope type {rotary.rope_type} is none of {', '.join(_STATIC_ROPE)}"
+        return f"rope type {rotary.rope_type} is not one of {', '.join(_STATIC_ROPE)}"
     if 2 * rotary.inv_freq.numel() != model.model.layers[0].self_attn.head_dim:
-        return "the rotary embedding covers a part of each head"
+        return "the rotary embedding covers only a part of each head"
     return None
 
 
 def weight_bytes(model: Any) -> int:
-    """Bytes of all parameters, tied ones once."""
+    """Bytes of all parameters; tied parameters count once."""
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
@@ -82,13 +82,13 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 class CompiledEngine:
-    """Decodes a small Llama or Qwen model on CPU threads; a completion never depends on the batch
-    or on the number of threads, to the last bit."""
+    """Decodes a small Llama or Qwen model on CPU threads; completions do not depend on the batch or
+    the number of threads, bit for bit."""
 
     name = "compiled"
 
     def __init__(self, model: Any, threads: int | None = None) -> None:
-        """Raises ValueError for a model of another family, BuildError where nothing compiles."""
+        """Raises ValueError for an unsupported model, BuildError if compilation fails."""
         if reason := refusal(model):
             raise ValueError(f"compiled engine: {reason}")
         self.model = model
@@ -120,7 +120,6 @@ class CompiledEngine:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Pack the model's weights anew."""
         body, tensors = self.model.model, []
         for layer in body.layers:
             a, mlp = layer.self_attn, layer.mlp
@@ -147,7 +146,6 @@ class CompiledEngine:
     def generate(
         self, groups: Sequence[Group], deadline: Deadline, stop: StopStrings | None
     ) -> list[list[Decoded]]:
-        """One completion a seed, groups and seeds in order."""
         owner = [i for i, g in enumerate(groups) for _ in g.seeds]
         if not owner:
             return [[] for _ in groups]
@@ -171,9 +169,6 @@ class CompiledEngine:
     def score(
         self, sequences: Sequence[tuple[int, ...]], temperature: float, deadline: Deadline
     ) -> list[Logprobs]:
-        """Float32 log-probabilities of tokens 1.. of each sequence."""
-        from rlnorm.trainers.rollout.types import SamplingParams
-
         sampling = SamplingParams(temperature=temperature)
         groups = [
             Group(prompt_ids=s, seeds=(), sampling=sampling, max_tokens=0, end_ids=())
@@ -187,11 +182,7 @@ class CompiledEngine:
         return [part[1:].clone() for part in scores.split([len(s) for s in sequences])]
 
     def _run(
-        self,
-        groups: Sequence[Group],
-        outputs: dict[str, Tensor],
-        deadline: Deadline,
-        found: Any,
+        self, groups: Sequence[Group], outputs: dict[str, Tensor], deadline: Deadline, found: Any
     ) -> tuple[int, _Job]:
         inputs = _columns(groups)
         longest = max(len(g.prompt_ids) + g.max_tokens for g in groups)
@@ -245,14 +236,14 @@ def _string_finder(
     errors: list[BaseException],
     deadline: Deadline,
 ) -> Any:
-    """The callback that looks for stop strings; an exception in it ends the call."""
+    """The callback that finds stop strings; an exception in it ends the call."""
     if stop is None:
         return _FOUND()
 
     def found(row: int, tokens: Any, count: int) -> int:
         try:
             return int(stop.found(tokens[:count], groups[owner[row]].sampling.stop))
-        except BaseException as error:  # ctypes would print it and go on
+        except BaseException as error:  # ctypes would print it and continue
             errors.append(error)
             deadline.cancel()
             return 1

@@ -1,7 +1,7 @@
 """Builds the compiled engine on first use, into the user's cache folder.
 
-The library's name holds a hash of the sources, the flags, the compiler's version and what this
-processor offers, so that a folder shared by several machines never serves a wrong build.
+The library's name contains a hash of the sources, the flags, the compiler's version and the
+processor's features, so machines that share the folder never use a wrong build.
 """
 
 import fcntl
@@ -24,18 +24,18 @@ _COMPILE_S = 300.0
 
 
 class BuildError(RuntimeError):
-    """No library could be built; the message is one line that says why."""
+    """The library could not be built; the message is one line with the cause."""
 
 
 def cache_folder() -> Path:
-    """RLNORM_CACHE, else rlnorm under XDG_CACHE_HOME, else under ~/.cache."""
+    """RLNORM_CACHE, or the folder rlnorm in XDG_CACHE_HOME or ~/.cache."""
     if "RLNORM_CACHE" in os.environ:
         return Path(os.environ["RLNORM_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlnorm"
 
 
 def find_compiler() -> str:
-    """CXX, else the first of g++, clang++, c++ on the path."""
+    """CXX, or the first of g++, clang++ and c++ on the path."""
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
     for name in names:
         if found := shutil.which(name):
@@ -58,7 +58,7 @@ def _run(command: list[str], timeout_s: float) -> str:
 
 def _key(compiler: str, folder: Path) -> str:
     digest = hashlib.sha256(" ".join((compiler, *FLAGS)).encode())
-    # the macros name the compiler's version and every instruction set that native stands for
+    # the macros include the compiler's version and the instruction sets of -march=native
     digest.update(_run([compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull], 60.0).encode())
     for name in SOURCES:
         digest.update((folder / name).read_bytes())
@@ -75,14 +75,15 @@ def _lock(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end_s:
-                    message = f"waited {_COMPILE_S:g} s for another process that builds ({path})"
-                    raise BuildError(message) from None
+                    raise BuildError(
+                        f"waited {_COMPILE_S:g} s for the build of another process ({path})"
+                    ) from None
                 time.sleep(0.05)
         yield
 
 
 def library() -> Path:
-    """The built library; compiles it (a few seconds) unless it is there. Raises BuildError."""
+    """The library, compiled on first use, which takes a few seconds. Raises BuildError."""
     sources, compiler = Path(__file__).parent, find_compiler()
     target = cache_folder() / f"cpu_engine-{_key(compiler, sources)}.so"
     if target.is_file():

@@ -1,6 +1,6 @@
-// Groups of sequences through the model, each thread on its own: it fills a block with the next
-// token of every sequence it holds and, where lanes are free, with prompt tokens of groups to
-// come, and takes a new sequence as soon as one ends. Threads meet only at the work list.
+// Decodes groups of sequences. Each thread fills a block with the next token of every sequence it
+// has and uses free lanes for prompt tokens of the next groups; it takes a new sequence as soon as
+// one ends. Threads share nothing but the list of work.
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -15,10 +15,10 @@ using namespace rlnorm;
 
 extern "C" {
 struct Job {
-  int32_t groups, threads, longest;  // longest: most tokens of one sequence, prompt included
-  const int32_t* prompt_tokens;      // of all groups, end to end
+  int32_t groups, threads, longest;  // longest: maximum tokens of a sequence with its prompt
+  const int32_t* prompt_tokens;      // of all groups, concatenated
   const int64_t* prompt_starts;      // [groups + 1]
-  const int64_t* row_starts;         // [groups + 1], rows of a group are neighbours
+  const int64_t* row_starts;         // [groups + 1], rows of a group are consecutive
   const uint64_t* seeds;             // [rows]
   const float *temperature, *min_p;  // [groups]
   const double* top_p;
@@ -32,7 +32,7 @@ struct Job {
   int64_t stride;                    // of the output rows
   int32_t *tokens, *lengths, *stopped;
   float* logprobs;
-  float* scores;                     // not null: score the prompts instead, [prompt tokens]
+  float* scores;                     // [prompt tokens]; if not null, score the prompts instead
   int32_t broken_group, broken_position;
 };
 }
@@ -61,7 +61,7 @@ struct Prefill {
   int32_t next;
 };
 
-// what the threads share
+// shared by the threads
 struct Pool {
   const Model& model;
   Job& job;
@@ -328,7 +328,7 @@ int32_t rlnorm_run(const void* model, Job* job) {
     Pool pool(*static_cast<const Model*>(model), *job);
     const int64_t rows = job->row_starts[job->groups];
     const int threads = std::max(1, job->threads);
-    // few rows are shared out evenly, so that no thread idles while another is full
+    // few rows are distributed evenly, so that no thread is idle while another has many
     const int64_t share = job->scores ? LANES : (rows + threads - 1) / threads;
     const int slots = int(std::max<int64_t>(1, std::min<int64_t>(LANES, share)));
     std::vector<std::thread> others;

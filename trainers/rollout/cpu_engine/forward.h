@@ -1,5 +1,5 @@
-// One step of up to LANES tokens through the model, each with a key-value cache and a position:
-// next tokens of different sequences and neighbouring tokens of one prompt mix freely.
+// One step of up to LANES tokens through the model, each with its key-value cache and position.
+// A step may mix the next tokens of several sequences with consecutive tokens of prompts.
 #pragma once
 #include <algorithm>
 
@@ -26,7 +26,7 @@ struct Cache {
   float* value_head(const Model& m, int layer, int head) const {
     return &values[(size_t(layer) * m.s.kv_heads + head) * capacity * m.padded_dim];
   }
-  // the first positions of another sequence, the shared prompt
+  // copies the first positions of another sequence: the shared prompt
   void copy(const Model& m, const Cache& from, int positions) {
     const size_t padded = round_up(positions, PAGE);
     for (int layer = 0; layer < m.s.layers; layer++)
@@ -44,7 +44,7 @@ struct Lane {
   Cache* cache;
 };
 
-// scores of G queries [G][dim] against PAGES pages of keys, into s with one row a query
+// scores of G queries [G][dim] with PAGES pages of keys, written to s with one row per query
 template <int G, int PAGES>
 RLNORM_INLINE void score_pages(const float* q, const float* keys, int dim, float* s, int row) {
   constexpr int PV = PAGE / VW;
@@ -116,7 +116,7 @@ inline void attend(const Model& m, const float* q, const float* keys, const floa
     mix_values<G, 1>(s, row, values + v, m.padded_dim, length, inverse, out + v, m.padded_dim);
 }
 
-// the workspace of one thread
+// the working memory of one thread
 class Block {
  public:
   Block(const Model& model, int longest) : m(model), row(round_up(longest, PAGE)) {
@@ -143,7 +143,7 @@ class Block {
     const Spec& s = m.s;
     const int vectors = (count + VW - 1) / VW, half = s.head_dim / 2;
     for (int i = 0; i < vectors * VW; i++) {
-      const int lane = std::min(i, count - 1);  // spare lanes repeat the last one
+      const int lane = std::min(i, count - 1);  // unused lanes repeat the last one
       const float* e = &m.embedding[size_t(lanes[lane].token) * s.hidden];
       for (int j = 0; j < s.hidden; j++) x[j * LANES + i] = e[j];
       const size_t at = size_t(lanes[lane].position) * half;

@@ -1,5 +1,5 @@
-// Vectors over sequences: lane i of every vector belongs to sequence i of a block, so no lane
-// ever depends on another and each sees the same operations in the same order.
+// Vectors over sequences: lane i of every vector belongs to sequence i of a block. Lanes never
+// depend on each other, and each performs the same operations in the same order.
 #pragma once
 #include <cstdint>
 #include <cstdlib>
@@ -33,7 +33,7 @@ RLNORM_INLINE dvec widen(vec v) { return __builtin_convertvector(v, dvec); }
 
 RLNORM_INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
 
-// exp to about one unit in the last place; 0 below -87, where float32 has no normal numbers left
+// exp to about one unit in the last place; 0 below -87, near the smallest normal float32
 RLNORM_INLINE vec exp_lanes(vec x) {
   const vec low = splat(-87.0f), high = splat(88.0f);
   const ivec is_low = x < low;

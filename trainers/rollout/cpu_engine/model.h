@@ -12,7 +12,7 @@ struct Spec {
   float eps, scale;
 };
 
-// weights in tiles of NR outputs: [n / NR][k][NR], so that a tile is read front to back
+// weights in tiles of NR outputs, [n / NR][k][NR], so that a tile is contiguous in memory
 struct Linear {
   int n = 0, k = 0;
   Floats weight, bias;
@@ -59,7 +59,7 @@ RLNORM_INLINE void tile(const float* w, const float* bias, int k, const float* x
     }
 }
 
-// y[n][lane] = bias + W x, or y += that; y has room for n rounded up to NR
+// y[n][lane] = bias + W x, or y += bias + W x; y has space for n rounded up to NR
 template <bool ADD>
 inline void apply(const Linear& l, const float* x, float* y, int vectors) {
   for (int first = 0; first < l.n; first += NR) {
@@ -87,11 +87,11 @@ struct Layer {
   Linear qkv, output, gate, up, down;
 };
 
-constexpr int POINTERS_A_LAYER = 18;
+constexpr int POINTERS_PER_LAYER = 18;
 
 struct Model {
   Spec s;
-  int padded_dim = 0;  // head_dim rounded up to whole vectors, in the value cache
+  int padded_dim = 0;  // head_dim rounded up to a multiple of VW, in the value cache
   bool has_qk_norm = false;
   std::vector<Layer> layers;
   Floats embedding, final_norm;
@@ -136,7 +136,7 @@ struct Model {
       l.gate.fill(0, s.ffn, p[12], p[13]);
       l.up.fill(0, s.ffn, p[14], p[15]);
       l.down.fill(0, s.hidden, p[16], p[17]);
-      p += POINTERS_A_LAYER;
+      p += POINTERS_PER_LAYER;
     }
     copy(embedding, p[0], size_t(s.vocab) * s.hidden);
     copy(final_norm, p[1], s.hidden);

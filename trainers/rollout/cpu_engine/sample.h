@@ -1,4 +1,4 @@
-// Sampling: trainers/rollout/sampling.py again, over lanes.
+// Sampling as defined in trainers/rollout/sampling.py, over lanes.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -64,7 +64,7 @@ struct Softmax {
 
   bool is_finite(int lane) const { return std::isfinite(total[lane]) && std::isfinite(most[lane]); }
 
-  // the first token whose cumulative mass exceeds u times all mass, for every lane
+  // for every lane, the first token whose cumulative mass exceeds u times the total mass
   void draw(int vocab, const double* u, const double* kept, int vectors, int32_t* tokens) const {
     for (int v = 0; v < vectors * VW; v += VW) {
       dvec target, sum{};
@@ -93,7 +93,7 @@ struct Softmax {
     return 0;
   }
 
-  // sets the mass of every token that min-p, top-k and top-p remove to 0; returns what is left
+  // sets the mass of all tokens that min-p, top-k and top-p remove to 0; returns the mass left
   double cut(const float* scaled, int vocab, int lane, const Sampling& s) {
     struct Token {
       float z;
@@ -117,7 +117,7 @@ struct Softmax {
     std::make_heap(heap.begin(), heap.end());
     auto end = heap.end();
     const auto most_mass = [&](const Token& k) { return mass[size_t(k.id) * LANES + lane]; };
-    auto kept = end;  // tokens taken so far lie, best last, in [kept, end)
+    auto kept = end;  // [kept, end) holds the tokens taken so far, the best one last
     double taken = 0;
     const auto is_full = [&](const Token& next) {
       if (s.top_k > 0 && end - kept >= s.top_k && next.z < kept->z) return true;
@@ -138,7 +138,7 @@ struct Softmax {
           before += e;
       }
     }
-    // summed in index order, as draw does, so that u < 1 always finds a token
+    // summed in index order like in draw, so that u < 1 always finds a token
     double left = 0;
     for (int t = 0; t < vocab; t++) left += mass[size_t(t) * LANES + lane];
     return left;

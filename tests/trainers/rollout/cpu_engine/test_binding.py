@@ -72,7 +72,7 @@ async def test_auto_takes_the_compiled_engine_only_where_it_serves(compiler, mod
 
 async def test_asking_for_the_compiled_engine_where_it_cannot_be_is_an_error(models):
     pool = LocalPool(models("gemma3"), engine="compiled")
-    with pytest.raises(ValueError, match="Gemma3ForCausalLM is none of LlamaForCausalLM"):
+    with pytest.raises(ValueError, match="Gemma3ForCausalLM is not one of LlamaForCausalLM"):
         await pool.start()
     await pool.close()
 
