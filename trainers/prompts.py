@@ -46,9 +46,8 @@ def load_rows(
     hub = of_key(key, source, parse_hub_source, source)
     data_format, equals, path = source.partition("=")
     if hub is not None:
-        options = {"format": hub.format, "subset": hub.subset, "split": hub.split}
-        load = partial(load_problems, str(hub.name), fields=fields, **options)
-        rows, report = of_key(key, source, load)
+        load = partial(load_problems, str(hub.name), fields=fields, format=hub.format)
+        rows, report = of_key(key, source, partial(load, subset=hub.subset, split=hub.split))
     else:
         rows, report = load_problems(
             path if equals else source, format=data_format if equals else None, fields=fields
