@@ -22,8 +22,8 @@ def test_literals_are_exact(text, value):
 
 
 def test_a_huge_power_of_ten_is_not_written_out():
-    with pytest.raises(OverBudget, match="the literal 1e999999999"):
-        parse_number("1e999999999")
+    with pytest.raises(OverBudget, match="the literal 1e99999"):
+        parse_number("1e99999")
 
 
 def test_brackets_keep_their_order_and_their_kind():

@@ -25,6 +25,7 @@ def test_denominators_of_twos_and_fives_end(value, finite):
         ("1/3", "333333/1000000", False, False),
         ("1/3", "33/100", True, False),
         ("1/2", "500001/1000000", True, False),  # a half has one
+        ("1/3000000", "0", True, False),  # within six places, but nothing of it is left
     ],
 )
 def test_a_decimal_may_round_what_no_decimal_spells(gold, answer, decimal, equal):

@@ -21,13 +21,13 @@ def test_logits_are_float64_products_without_the_padding():
 
 def test_statistics_of_a_row_of_three_quarters_and_one_quarter():
     logits = torch.tensor([[log(3.0), 0.0]], dtype=torch.float64)
-    got = stats_of(logits, torch.tensor([1]), options(proxy=MinP(0.5)))
+    got = stats_of(logits, torch.tensor([1]), options(proxy=MinP(1.0)))
     want = {
         "logprob": log(1 / 4),
         "entropy": log(4) - 3 / 4 * log(3),
         "lse": log(4),
         "max_logprob": log(3 / 4),
-        "log_kept_mass": log(3 / 4),  # 1/4 is below half of 3/4
+        "log_kept_mass": log(3 / 4),  # only the largest is kept
         "proxy_logprob": -torch.inf,
         "sum_p2": 9 / 16 + 1 / 16,
     }
