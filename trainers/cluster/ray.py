@@ -270,8 +270,8 @@ async def wait_for(refs: Sequence[Any], *, deadline_s: float, what: str) -> list
         cause = str(error.cause) if remote else one_line(error.cause)
         raise ClusterError(f"{what}: {cause}") from error
     except ray.exceptions.RayActorError as error:
-        after = f"after {time.monotonic() - started:.0f} s"
-        raise ActorLost(f"{what}: its process died {after}: {_first_words(error)}") from error
+        cause = f"its process died after {time.monotonic() - started:.0f} s: {_first_words(error)}"
+        raise ActorLost(f"{what}: {cause}") from error
     except ray.exceptions.RayError as error:
         raise ClusterError(f"{what}: {_first_words(error)}") from error
     finally:

@@ -142,8 +142,8 @@ def reading(results: Results) -> list[str]:
         f"Verdicts concern sampled accuracy after {comparison.config.steps} steps; family-wise "
         f"error {ALPHA:.0%} over {count(len(results.judged), 'comparison')} (Holm); the two-level "
         "bootstrap and the t test over seeds must agree.",
-        "'not distinguishable' does not mean equal: differences below 'detectable' are found less "
-        f"than {POWER:.0%} of the time.",
+        "'not distinguishable' does not mean equal: differences below 'detectable' are detected "
+        f"less than {POWER:.0%} of the time.",
     ]
     if n == 1:
         lines.append("One seed says nothing about other seeds, so no verdict is possible.")

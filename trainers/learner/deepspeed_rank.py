@@ -244,12 +244,9 @@ class Rank:
             yield None, to_device(share.filler, self._device)
 
     def _update_proximal(self) -> None:
-        if self._proximal is None:
-            return
-        # ZeRO-3 shards both models in the same way
-        slow = [getattr(p, "ds_tensor", p) for p in self._proximal.parameters()]
-        fast = [getattr(p, "ds_tensor", p) for p in self._engine.parameters()]
-        self._proximal_weight = average_into(slow, fast, self._proximal_weight)
+        if self._proximal is not None:  # ZeRO-3 shards both models in the same way
+            slow, fast = _shards(self._proximal), _shards(self._engine)
+            self._proximal_weight = average_into(slow, fast, self._proximal_weight)
 
     def full_weights(self, bucket_mb: float) -> Iterator[tuple[str, Tensor]]:
         """All weights by Hugging Face name, with LoRA merged into copies; under ZeRO-3 all ranks
@@ -312,9 +309,7 @@ class Rank:
 
     def send_device(self, version: int) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
         """Send all weights; returns digests and shapes of the sampled tensors as sent."""
-        finite = [
-            torch.isfinite(getattr(p, "ds_tensor", p)).all() for p in self._model.parameters()
-        ]
+        finite = [torch.isfinite(shard).all() for shard in _shards(self._model)]
         if not self._all_finite(0.0 if bool(torch.stack(finite).all()) else float("nan")):
             raise FloatingPointError("weights: NaN or infinity, nothing was sent")
         self._sampled = dict.fromkeys(sample_names(list(self._shapes), version), "")
@@ -348,7 +343,7 @@ class Rank:
         dist.barrier()
         self._engine.save_checkpoint(str(here / "trainer_state"), tag="ranks", save_latest=False)
         if self._proximal is not None:
-            kept = [getattr(p, "ds_tensor", p).cpu() for p in self._proximal.parameters()]
+            kept = [shard.cpu() for shard in _shards(self._proximal)]
             path = here / "trainer_state" / f"proximal_{self._rank:03d}.pt"
             torch.save({"weight": self._proximal_weight, "tensors": kept}, path)
 
@@ -362,9 +357,14 @@ class Rank:
         if self._proximal is not None:
             path = state / f"proximal_{self._rank:03d}.pt"
             kept = torch.load(path, map_location="cpu", weights_only=True)
-            for p, tensor in zip(self._proximal.parameters(), kept["tensors"], strict=True):
-                getattr(p, "ds_tensor", p).copy_(tensor)
+            for shard, tensor in zip(_shards(self._proximal), kept["tensors"], strict=True):
+                shard.copy_(tensor)
             self._proximal_weight = kept["weight"]
+
+
+def _shards(module: nn.Module) -> list[Tensor]:
+    """What this rank holds of each parameter."""
+    return [getattr(p, "ds_tensor", p) for p in module.parameters()]
 
 
 def _restore_rotary(model: nn.Module) -> None:

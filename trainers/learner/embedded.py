@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,12 @@ class EmbeddedLearner:
     async def score(self, batch: TokenBatch, want: frozenset[str]) -> Columns:
         budget, kappa = self._config.tokens_per_microbatch, self._algorithm.kappa
         columns: dict[str, Tensor] = {}
-        if "ref_logprobs" in want:
-            only = frozenset({"ref_logprobs"})
-            if self._reference is None:
-                with self.model.disable_adapter():
-                    columns |= score_batch(self.model, batch, only, max_tokens=budget)
-            else:
-                columns |= score_batch(self._reference, batch, only, max_tokens=budget)
-        if "proximal_logprobs" in want:
-            only = frozenset({"proximal_logprobs"})
+        if only := want & {"ref_logprobs"}:
+            adapted = self._reference is None
+            with self.model.disable_adapter() if adapted else nullcontext():
+                model = self.model if adapted else self._reference
+                columns |= score_batch(model, batch, only, max_tokens=budget)
+        if only := want & {"proximal_logprobs"}:
             columns |= score_batch(self._proximal, batch, only, max_tokens=budget)
         own = want - {"ref_logprobs", "proximal_logprobs"}
         if own:

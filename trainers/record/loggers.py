@@ -1,4 +1,4 @@
-"""W&B and TensorBoard beside `metrics.jsonl`; their failures never stop a run."""
+"""W&B and TensorBoard, in addition to `metrics.jsonl`; their failures never stop a run."""
 
 import logging
 import os

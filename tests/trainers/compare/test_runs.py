@@ -90,7 +90,7 @@ def test_a_second_process_and_a_foreign_folder_are_refused(tmp_path, config_for)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("x")
     other = plan_comparison(config_for(tmp_path, "run_name=other"), ["grpo", "gdpo"], 1, "grpo")
-    with pytest.raises(InputError, match="is no comparison"), open_comparison(other):
+    with pytest.raises(InputError, match="is not a comparison"), open_comparison(other):
         pass
 
 
