@@ -118,7 +118,7 @@ def configuration_page() -> str:
 
 def metrics_page() -> str:
     """Every metric with its unit and meaning."""
-    lines = [NOTE, "# Metrics\n", "`metrics.jsonl` has one line a step with these names; W&B and"]
+    lines = [NOTE, "# Metrics\n", "`metrics.jsonl` has one line per step with these names; W&B and"]
     lines += ["TensorBoard get the same. A name in angle brackets is one of the config's own. A"]
     lines += [
         "number that does not exist in a step, such as the entropy where nothing was trained,"
