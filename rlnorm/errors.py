@@ -31,17 +31,19 @@ def with_place(error: BaseException) -> str:
 
 @contextmanager
 def code_of_user(where: str) -> Iterator[None]:
-    """Run a user's code: an error in it becomes an InputError of one line with its place.
-
-    A ValueError that our own code raised is a check, which needs no place.
-    """
+    """Run a user's code: an error in it becomes an InputError of one line with its place."""
     try:
         yield
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        ours = isinstance(error, ValueError) and not _frames_of_user(error)
-        raise InputError(f"{where}: {error if ours else with_place(error)}") from error
+        raise InputError(f"{where}: {of_check(error)}") from error
+
+
+def of_check(error: BaseException) -> str:
+    """The message of a ValueError that our own code raised; any other error with its place."""
+    ours = isinstance(error, ValueError) and not _frames_of_user(error)
+    return str(error) if ours else with_place(error)
 
 
 def _frames_of_user(error: BaseException) -> list[tuple[FrameType, int]]:

@@ -62,7 +62,7 @@ def check_options(
 def fits(value: Any, hint: Any) -> bool:
     """True where a value is of a type hint; a hint that cannot be checked admits everything.
 
-    An int fits float, a list fits every sequence, as in a YAML file; a bool is not a number.
+    An int fits float, a list fits every sequence, as in a YAML file; neither a bool nor a NaN is a number.
     """
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
@@ -75,7 +75,7 @@ def fits(value: Any, hint: Any) -> bool:
         return fits(value, hint.__supertype__)
     if origin in (int, float):
         kinds = (int, float) if origin is float else int
-        return isinstance(value, kinds) and not isinstance(value, bool)
+        return isinstance(value, kinds) and not isinstance(value, bool) and value == value
     if hint is None:
         return value is None
     if origin in _MAPPINGS:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from rlnorm.algorithms import Algorithm
+from rlnorm.errors import of_check
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.learner.packing import count_denominators, pack, take_rollouts
@@ -69,7 +70,7 @@ async def compute_advantages(
     try:
         result = algorithm.advantages(data)
     except ValueError as error:  # rewards that the estimator refuses, with its reason
-        raise RunError(f"algorithm: {error}") from error
+        raise RunError(f"algorithm: {of_check(error)}") from error
     token_advantages = result.per_token(rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)
     if algorithm.correction:

@@ -67,4 +67,6 @@ def load_environment(
     with code_of_user(where):
         made = target(**options)
     factory: Callable[[], Env] = partial(target, **options) if hasattr(target, "step") else made
+    if not callable(factory):
+        raise InputError(f"{where}.name = {name!r}: neither has a `step` nor makes what has one")
     return factory

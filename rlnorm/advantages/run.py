@@ -27,8 +27,8 @@ def run_stages(
     result = as_advantages(estimator, estimator(columns), columns)
     for modulator in modulators:
         changed = modulator({**columns, "advantages": result})
-        if isinstance(changed, Tensor):
-            changed = replace(result, values=changed)
+        if not isinstance(changed, Advantages):
+            changed = replace(result, values=_tensor("modulators", modulator, changed))
         result = replace(result, values=changed.values, keep=result.keep & changed.keep)
     if not result.values.isfinite().all():
         raise ValueError(
@@ -38,9 +38,7 @@ def run_stages(
     return replace(result, values=result.values.where(result.aligned(result.keep), 0.0))
 
 
-def as_advantages(
-    stage: Stage, result: Tensor | Advantages, columns: Mapping[str, Tensor]
-) -> Advantages:
+def as_advantages(stage: Stage, result: Any, columns: Mapping[str, Tensor]) -> Advantages:
     """An estimator's result, its shape checked; a plain tensor keeps all rollouts with a reward.
 
     With as many tokens as rollouts, values are per token only if the function reads token columns.
@@ -49,7 +47,9 @@ def as_advantages(
     rewards = columns["turn_rewards" if by_turn else "rewards"]
     n, tokens = rewards.shape[0], columns.get("rollout_index")
     rewarded = ~rewards.isnan().all(dim=1)
-    given = result if isinstance(result, Advantages) else Advantages(result, rewarded)
+    given = result
+    if not isinstance(given, Advantages):
+        given = Advantages(_tensor("estimator", stage, given), rewarded)
     shape, index = given.values.shape, given.rollout_index
     if index is None and tokens is not None and shape == tokens.shape:
         index = tokens if shape != (n,) or "rollout_index" in stage.data else None
@@ -60,3 +60,12 @@ def as_advantages(
             f"rollouts, [{n}, turns], or one number for each trained token"
         )
     return Advantages(given.values.double(), rewarded & given.keep, index)
+
+
+def _tensor(slot: str, stage: Stage, returned: object) -> Tensor:
+    if not isinstance(returned, Tensor):
+        raise ValueError(
+            f"{slot}.name = {stage.name!r}: returned {type(returned).__name__}: needs a tensor or "
+            "rlnorm.advantages.Advantages"
+        )
+    return returned

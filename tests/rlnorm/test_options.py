@@ -108,3 +108,8 @@ def test_right_options_pass():
     check_options("w.", "f", ByConstructor, {"turns": 2, "split": "test"}, positional=True)
     check_options("w.", "f", lambda x, **rest: x, {"whatever": 1})
     assert options_of(by_hint)["k"] == 2
+
+
+def test_nan_is_no_number_and_infinity_is_one():
+    assert not fits(float("nan"), float)
+    assert fits(float("inf"), float)

@@ -73,9 +73,9 @@ def config(**learner):
     )
 
 
-def credit_of(groups, algorithm="rloo", **learner):
+def credit_of(groups, algorithm="rloo", slots=None, **learner):
     table, greedy = split_baseline(score_table(groups, ["r"]), {"r": 1.0})
-    chosen = resolve_algorithm(algorithm)
+    chosen = resolve_algorithm(algorithm, slots)
     settings = config(**learner)
     return asyncio.run(compute_advantages(table, None, chosen, settings, {"r": 1.0}, greedy))
 
@@ -200,3 +200,12 @@ def test_an_empty_buffer_gives_up_at_its_deadline_and_says_what_it_has():
 
     with pytest.raises(RunError, match="waited 0 s for finished groups: have 1 of 2"):
         asyncio.run(scenario())
+
+
+def test_an_error_in_a_users_estimator_names_its_file_and_line():
+    def mine(rewards, group_index):
+        raise ValueError("own words\nin two lines")
+
+    place = rf"{__file__}, line {mine.__code__.co_firstlineno + 1}"
+    with pytest.raises(RunError, match=rf"ValueError: own words in two lines \({place}[,)]"):
+        credit_of([scored_group("a", [1.0, 0.0])], slots={"estimator": mine})

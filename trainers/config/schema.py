@@ -41,7 +41,11 @@ class Section(BaseModel):
     """Unknown keys are errors, and values do not change after loading."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",  # an option may be infinite, and config.yaml holds it
     )
 
     @field_validator("*", mode="before")
@@ -130,7 +134,7 @@ class RolloutConfig(Section):
     stop: list[Annotated[str, Field(min_length=1)]] = []
     """Strings that end a completion."""
     environment: dict[str, Any] | None = None
-    """Multi-turn environment: {name: chain, or module:Class or FILE.py:Class, options, limits}."""
+    """Multi-turn environment: {name: chain, turns: 3, max_turns: 4}, options and limits in one."""
     engines: int = Field(1, ge=1)
     """Number of vLLM engines."""
     tensor_parallel_size: int = Field(1, ge=1)

@@ -172,3 +172,9 @@ def test_environments_are_checked_by_name_and_option(name, options, message):
 def test_option_values_are_checked(options):
     with pytest.raises(ValueError, match="chain"):
         load_environment("chain", options)
+
+
+def test_a_class_that_neither_steps_nor_makes_environments_is_refused(tmp_path):
+    (tmp_path / "envs.py").write_text("class Idle: pass\n")
+    with pytest.raises(InputError, match=r"name = '.*envs.py:Idle': neither has a `step` nor"):
+        load_environment(f"{tmp_path}/envs.py:Idle")

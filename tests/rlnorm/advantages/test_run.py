@@ -175,3 +175,23 @@ def test_group_relative_ones_are_those_that_learn_nothing_from_a_lone_rollout():
         data = {n: column for n, column in columns.items() if n not in ("rewards", "group_index")}
         alone[name] = estimate(name, columns["rewards"], columns["group_index"], **data).keep
     assert {name for name, keep in alone.items() if not keep.any()} == GROUP_RELATIVE
+
+
+@pytest.mark.parametrize("returned", [[0.0, 0.0], None, 1.0, (torch.zeros(2), None)])
+def test_what_is_no_tensor_is_refused_by_the_name_of_the_function(returned):
+    def mine(rewards, group_index):
+        return returned
+
+    kind = type(returned).__name__
+    with pytest.raises(ValueError, match=rf"estimator.name = .*mine.*: returned {kind}: needs a"):
+        estimate(mine, torch.tensor([1.0, 0.0]), torch.tensor([0, 0]))
+
+
+def test_a_modulator_that_returns_no_tensor_is_refused_by_its_name():
+    def halved(advantages):
+        return advantages.values.tolist()
+
+    algorithm = resolve_algorithm("grpo", {"modulators": [halved]})
+    columns = {"rewards": torch.tensor([[1.0], [0.0]]), "group_index": torch.tensor([0, 0])}
+    with pytest.raises(ValueError, match=r"modulators.name = .*halved.*: returned list: needs a"):
+        algorithm.advantages(columns)

@@ -1,14 +1,16 @@
 """A run directory that cannot be made is refused in one line, and what was there stays."""
 
+import math
 import resource
 from contextlib import contextmanager
 
 import pytest
+import yaml
 
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.schema import load_config
 from rlnorm.trainers.files import check_writable, write_atomic
-from rlnorm.trainers.record.run_dir import RunDir
+from rlnorm.trainers.record.run_dir import RunDir, dump_config
 
 
 @contextmanager
@@ -90,3 +92,8 @@ def test_what_was_written_after_a_checkpoint_is_forgotten(tmp_path):
     left = sorted(path.name for path in tmp_path.glob("*/step_*"))
     assert left == ["step_000001", "step_000001.parquet"]
     assert run.metrics.read_text() == '{"step": 1}\n'
+
+
+def test_an_infinite_option_is_the_same_in_the_config_of_the_run():
+    config = load_config("quickstart", ["algorithm.correction=[{name: masked, high: .inf}]"])
+    assert yaml.safe_load(dump_config(config))["algorithm"]["correction"][0]["high"] == math.inf
