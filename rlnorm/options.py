@@ -62,7 +62,7 @@ def check_options(
 def fits(value: Any, hint: Any) -> bool:
     """True where a value is of a type hint; a hint that cannot be checked admits everything.
 
-    An int fits float, a list fits every sequence, as in a YAML file; neither a bool nor a NaN is a number.
+    An int fits float, a list fits every sequence, as in a YAML file; a bool or NaN is no number.
     """
     origin, arguments = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, types.UnionType):
