@@ -182,9 +182,10 @@ def test_what_is_no_tensor_is_refused_by_the_name_of_the_function(returned):
     def mine(rewards, group_index):
         return returned
 
-    kind = type(returned).__name__
+    kind, algorithm = type(returned).__name__, resolve_algorithm("grpo", {"estimator": mine})
+    columns = {"rewards": torch.tensor([[1.0], [0.0]]), "group_index": torch.tensor([0, 0])}
     with pytest.raises(ValueError, match=rf"estimator.name = .*mine.*: returned {kind}: needs a"):
-        estimate(mine, torch.tensor([1.0, 0.0]), torch.tensor([0, 0]))
+        algorithm.advantages(columns)
 
 
 def test_a_modulator_that_returns_no_tensor_is_refused_by_its_name():
