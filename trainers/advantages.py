@@ -69,7 +69,7 @@ async def compute_advantages(
         data["greedy_rewards"] = greedy_rewards
     try:
         result = algorithm.advantages(data)
-    except ValueError as error:  # rewards that the estimator refuses, with its reason
+    except Exception as error:  # a user's estimator may raise anything
         raise RunError(f"algorithm: {of_check(error)}") from error
     token_advantages = result.per_token(rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)

@@ -93,6 +93,7 @@ def _settings(
     estimator: Any,
 ) -> "Config":
     """The validated config with overrides, rewards and estimator applied."""
+    from rlnorm.errors import InputError
     from rlnorm.trainers.config.file import find_preset, override, read_table
     from rlnorm.trainers.config.schema import Config, validate_config
 
@@ -100,11 +101,15 @@ def _settings(
         table = config.model_dump()
     elif isinstance(config, str | Path):
         table = read_table(find_preset(str(config)))
-    else:
+    elif isinstance(config, Mapping):
         table = _copied(config)
+    else:
+        raise InputError(f"config = {config!r}: needs a Config, a table, a file or a preset's name")
     for assignment in overrides:
         override(table, assignment)
     if rewards is not None:
+        if callable(rewards) or isinstance(rewards, str):
+            raise InputError(f"rewards = {rewards!r}: needs a list, or a table by name")
         items = rewards.items() if isinstance(rewards, Mapping) else enumerate(rewards)
         table["rewards"] = [_reward(key, value) for key, value in items]
     if estimator is not None:

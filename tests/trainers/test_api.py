@@ -244,3 +244,16 @@ def test_importing_it_loads_nothing_heavy():
     code = f"import sys, rlnorm.trainers; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"config": None}, "config = None: needs a Config, a table, a file or a preset's name"),
+        ({"config": "quickstart", "rewards": len}, "rewards = <built-in function len>: needs a li"),
+        ({"config": "quickstart", "rewards": "exact"}, "rewards = 'exact': needs a list"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        train(**arguments)

@@ -91,10 +91,14 @@ def build_algorithm(config: Config) -> "Algorithm":
     try:
         algorithm = resolve_algorithm(name, slots)
         options = options_of(algorithm.estimator.function)
-        if "weights" in options and "weights" not in algorithm.estimator.options:
-            weights = list(build_scorer(config).weights.values())
-            chosen = {**algorithm.estimator.options, "weights": weights}
-            algorithm.estimator = replace(algorithm.estimator, options=chosen)
+        if "weights" in options:
+            weights = build_scorer(config).weights
+            given = {"weights": list(weights.values()), **algorithm.estimator.options}
+            if given["weights"] is not None and len(given["weights"]) != len(weights):
+                raise ValueError(
+                    f"estimator.weights = {given['weights']}: needs one for each of {[*weights]}"
+                )
+            algorithm.estimator = replace(algorithm.estimator, options=given)
     except ValueError as error:
         raise InputError(f"algorithm: {error}") from None
     _check_group(config.rollout.group_size, algorithm)
