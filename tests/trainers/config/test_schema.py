@@ -240,7 +240,7 @@ def bare(rewards, group_index, *, k=2, powers=(1.0, 2.0)):
         ({"estimator": {"name": "mine.py:bare", "powers": "two"}}, r"powers = 'two'"),
         ({"name": "pass_at_k", "estimator": {"eps": "three"}}, r"eps = 'three' \(str\): pass_at_k"),
         ({"estimator": {"name": "grpo", "weights": ["a"]}}, r"weights = \['a'\] \(list\): grpo"),
-        ({"estimator": {"name": "grpo", "weights": [1.0, 2.0]}}, r"weights = \[1.0, 2.0\]: needs one"),
+        ({"estimator": {"name": "grpo", "weights": [1, 2]}}, r"weights = \[1, 2\]: needs one for"),
         ({"loss": {"name": "ppo_clip", "clip_low": "x"}}, r"loss\.clip_low = 'x'"),
         ({"aggregate": {"name": "token-mean", "eps": "x"}}, r"aggregate\.eps = 'x'"),
         ({"regularizers": [{"name": "kl", "coef": [1]}]}, r"regularizers\[0\]\.coef = \[1\]"),
