@@ -1,7 +1,3 @@
-import io
-
-from rich.console import Console
-
 from rlnorm.trainers.compare.display import PIPE_WIDTH, CompareDisplay
 from rlnorm.trainers.compare.runs import plan_comparison
 
@@ -9,7 +5,7 @@ from rlnorm.trainers.compare.runs import plan_comparison
 def test_a_pipe_gets_one_line_a_run(tmp_path, config_for, capsys):
     comparison = plan_comparison(config_for(tmp_path), ["grpo", "gdpo"], 1, "grpo")
     one, two = comparison.runs()
-    with CompareDisplay(comparison, Console(file=io.StringIO())) as display:
+    with CompareDisplay(comparison) as display:
         assert display.console.width == PIPE_WIDTH
         display.start(one)
         display.step(one, 3)
@@ -20,7 +16,7 @@ def test_a_pipe_gets_one_line_a_run(tmp_path, config_for, capsys):
 
 def test_the_bar_counts_the_steps_of_all_runs(tmp_path, config_for):
     comparison = plan_comparison(config_for(tmp_path), ["grpo", "gdpo"], 1, "grpo")
-    display = CompareDisplay(comparison, Console(file=io.StringIO(), force_terminal=True))
+    display = CompareDisplay(comparison)
     one, two = comparison.runs()
     everything = display._progress.tasks[0]
     assert everything.total == 2 * 4  # steps

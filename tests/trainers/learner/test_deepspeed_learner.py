@@ -7,19 +7,21 @@ import torch
 
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
-from rlnorm.trainers.learner.deepspeed_learner import (
-    DeepSpeedLearner,
-    _environment,
-    _shortest_trained,
-)
+from rlnorm.trainers.learner.deepspeed_learner import DeepSpeedLearner, _shortest_trained
 from rlnorm.trainers.learner.packing import deal
+
+
+def driver(folder, **options):
+    learner = LearnerConfig(ranks=2, tokens_per_microbatch=8)
+    model, algorithm = ModelConfig(path="m"), resolve_algorithm("grpo")
+    return DeepSpeedLearner(
+        model, learner, algorithm, cluster=None, seed=0, faults=folder, **options
+    )
 
 
 @pytest.fixture
 def learner(tmp_path):
-    options = LearnerConfig(ranks=2, tokens_per_microbatch=8)
-    model, algorithm = ModelConfig(path="m"), resolve_algorithm("grpo")
-    return DeepSpeedLearner(model, options, algorithm, cluster=None, seed=0, faults=tmp_path)
+    return driver(tmp_path)
 
 
 def test_every_rank_runs_as_many_microbatches_as_the_busiest(learner, batch_of):
@@ -40,8 +42,9 @@ def test_the_filler_is_the_shortest_rollout_that_trains(batch_of):
     assert _shortest_trained(dataclasses.replace(batch, loss_mask=untrained)).tolist() == [2]
 
 
-def test_a_cpu_rank_sees_no_gpu(monkeypatch):
+def test_a_cpu_rank_sees_no_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    got = _environment(use_gpu=False, cpus=2.0)
+    got = driver(tmp_path, use_gpu=False)._env
     assert got == {"OMP_NUM_THREADS": "3", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    assert _environment(use_gpu=True, cpus=2.0)["DS_ACCELERATOR"] == "cuda"
+    got = driver(tmp_path, use_gpu=True)._env
+    assert got == {"OMP_NUM_THREADS": "3", "DS_ACCELERATOR": "cuda"}

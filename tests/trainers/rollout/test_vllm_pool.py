@@ -36,9 +36,9 @@ def test_arrays_become_a_completion_of_one_version(stopped, reason):
 
 def test_a_cpu_engine_sees_no_gpu(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert _environment(use_gpu=False, cpus=2.0)["CUDA_VISIBLE_DEVICES"] == ""
-    assert _environment(use_gpu=False, cpus=2.0)["OMP_NUM_THREADS"] == "7"
-    assert "CUDA_VISIBLE_DEVICES" not in _environment(use_gpu=True, cpus=2.0)
+    assert _environment(use_gpu=False)["CUDA_VISIBLE_DEVICES"] == ""
+    assert _environment(use_gpu=False)["OMP_NUM_THREADS"] == "7"
+    assert "CUDA_VISIBLE_DEVICES" not in _environment(use_gpu=True)
 
 
 def test_an_unknown_transfer_is_refused():
