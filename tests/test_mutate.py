@@ -42,7 +42,7 @@ def test_every_mutation_is_caught():
 
 
 def test_a_mutation_that_no_test_sees_is_missed():
-    result = mutate(PACKING, "no padding.", "no padding!", "learner/test_packing.py")
+    result = mutate(PACKING, "without padding", "with no padding", "learner/test_packing.py")
     assert result.returncode == 1, result.stderr
     assert f"MISSED {PACKING}" in result.stdout
 
