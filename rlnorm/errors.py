@@ -42,8 +42,9 @@ def code_of_user(where: str) -> Iterator[None]:
 
 def of_check(error: BaseException) -> str:
     """The message of a ValueError that our own code raised; any other error with its place."""
-    ours = isinstance(error, ValueError) and not _frames_of_user(error)
-    return str(error) if ours else with_place(error)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = frames and str(frames[-1].f_globals.get("__name__")).startswith("rlnorm.")
+    return str(error) if ours and isinstance(error, ValueError) else with_place(error)
 
 
 def _frames_of_user(error: BaseException) -> list[tuple[FrameType, int]]:
