@@ -80,7 +80,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def make_job(args: argparse.Namespace, folder: Path, seed: int) -> dict[str, Any]:
     """What both sides are told: the quickstart preset and its prompts, in the order drawn."""
-    from rlnorm.trainers.config.schema import load_config
+    from rlnorm.trainers.config.load import load_config
     from rlnorm.trainers.models import model_path
     from rlnorm.trainers.prepare import prepare
     from rlnorm.trainers.prompts import PromptStream
@@ -126,7 +126,7 @@ def rlnorm_side(job: dict[str, Any]) -> dict[str, Any]:
     """The quickstart preset through the same entry point as `rlnorm train`."""
     from rich.console import Console
 
-    from rlnorm.trainers.config.schema import load_config
+    from rlnorm.trainers.config.load import load_config
     from rlnorm.trainers.record.display import Display
     from rlnorm.trainers.run import run_training
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.methods import STAGES, algorithms, methods
-from rlnorm.trainers.config.schema import sections
+from rlnorm.trainers.config.load import sections
 from rlnorm.trainers.record.metrics import METRICS
 
 DOCS = Path(__file__).parent

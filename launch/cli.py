@@ -81,7 +81,7 @@ def train(
     Example: rlnorm train quickstart algorithm=dr_grpo learner.lr=1e-4 run_name=mine
     """
     from rlnorm import trainers
-    from rlnorm.trainers.config.schema import load_config
+    from rlnorm.trainers.config.load import load_config
 
     settings = load_config(config, overrides or [])
 
@@ -113,7 +113,7 @@ def evaluate(
 
     Example: rlnorm eval quickstart --checkpoint runs/quickstart/checkpoints/step_000020
     """
-    from rlnorm.trainers.config.schema import load_config
+    from rlnorm.trainers.config.load import load_config
 
     settings = load_config(config, overrides or [])
 
@@ -147,7 +147,7 @@ def compare(
 
     Example: rlnorm compare graded --algorithms grpo,dr_grpo,gdpo --seeds 5
     """
-    from rlnorm.trainers.config.schema import load_config
+    from rlnorm.trainers.config.load import load_config
 
     settings = load_config(config, overrides or [])
     # a folder here named like one of our packages must not shadow it in the runs

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from rlnorm.algorithms import resolve_algorithm
+from rlnorm.trainers.config.load import validate_config
 from rlnorm.trainers.config.resolve import algorithm_slots
-from rlnorm.trainers.config.schema import validate_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/README.md"]

@@ -57,7 +57,7 @@ def test_the_wheel_holds_every_package_preset_and_model(installed):
     code = (
         "import rlnorm, rlnorm.configs as c, pathlib;"
         "print(pathlib.Path(rlnorm.__file__).parent.parent);"
-        "from rlnorm.trainers.config.schema import load_config; load_config('quickstart');"
+        "from rlnorm.trainers.config.load import load_config; load_config('quickstart');"
         "from rlnorm.trainers.tasks import shipped_model;"
         "print(shipped_model('quick'), shipped_model('graded'))"
     )

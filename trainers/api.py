@@ -95,7 +95,8 @@ def _settings(
     """The validated config with overrides, rewards and estimator applied."""
     from rlnorm.errors import InputError
     from rlnorm.trainers.config.file import find_preset, override, read_table
-    from rlnorm.trainers.config.schema import Config, validate_config
+    from rlnorm.trainers.config.load import validate_config
+    from rlnorm.trainers.config.schema import Config
 
     if isinstance(config, Config):
         table = config.model_dump()

@@ -10,7 +10,7 @@ import pytest
 
 from rlnorm.launch.cli import _next_steps
 from rlnorm.trainers.compare.runs import plan_comparison
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.tasks import shipped_model
 

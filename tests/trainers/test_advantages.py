@@ -15,7 +15,7 @@ from rlnorm.trainers.advantages import (
     rescale_metrics,
 )
 from rlnorm.trainers.buffer import GroupBuffer
-from rlnorm.trainers.config.schema import validate_config
+from rlnorm.trainers.config.load import validate_config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.learner.packing import pack
 from rlnorm.trainers.scoring import ScoredGroup, score_table, split_baseline

@@ -15,7 +15,7 @@ import pytest
 from rlnorm.errors import InputError
 from rlnorm.trainers import RunResult, train
 from rlnorm.trainers.config.file import find_preset, read_table
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.errors import Interrupted, RunError
 
 SMALL = (

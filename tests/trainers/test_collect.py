@@ -10,7 +10,8 @@ from rlnorm.algorithms import resolve_algorithm
 from rlnorm.rewards.registry import load_rewards
 from rlnorm.rewards.types import Score, Status
 from rlnorm.trainers.collect import Collector
-from rlnorm.trainers.config.schema import RolloutConfig, load_config
+from rlnorm.trainers.config.load import load_config
+from rlnorm.trainers.config.schema import RolloutConfig
 from rlnorm.trainers.models import load_tokenizer
 from rlnorm.trainers.prompts import PromptStream, load_prompts
 from rlnorm.trainers.rollout.local import LocalPool

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.run import run_training

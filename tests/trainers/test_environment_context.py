@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.environments.chat import ChatTokenizer
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.models import load_tokenizer
 from rlnorm.trainers.prompts import problem_prompts

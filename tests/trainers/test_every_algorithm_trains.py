@@ -11,8 +11,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from rlnorm.named_algorithms import ALGORITHMS
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.config.resolve import model_path
-from rlnorm.trainers.config.schema import load_config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.display import Display

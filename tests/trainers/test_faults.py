@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from rlnorm.errors import InputError
 from rlnorm.trainers.checkpoint import load_state
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.display import Display

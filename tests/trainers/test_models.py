@@ -18,8 +18,9 @@ from transformers import (
 )
 
 from rlnorm.errors import InputError
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.config.resolve import model_path
-from rlnorm.trainers.config.schema import LoraConfig, ModelConfig, load_config
+from rlnorm.trainers.config.schema import LoraConfig, ModelConfig
 from rlnorm.trainers.learner.model import load_model
 from rlnorm.trainers.models import (
     load_model_config,

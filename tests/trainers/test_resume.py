@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.run import run_training

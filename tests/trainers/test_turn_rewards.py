@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from rlnorm.advantages.mapo import mapo
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.run import run_training

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlnorm.trainers.compare.runs import open_comparison, plan_comparison
-from rlnorm.trainers.config.schema import Config, load_config
+from rlnorm.trainers.config.load import load_config
+from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.files import write_atomic
 
 # sampled verdicts of 4 problems by (algorithm, seed); the third problem's verifier failed once

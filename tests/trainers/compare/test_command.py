@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rlnorm.trainers.compare.command import run_comparison
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.errors import RunError
 
 SMALL = (

@@ -11,8 +11,8 @@ from rlnorm.errors import InputError
 from rlnorm.rewards.data.formats import get_format
 from rlnorm.trainers.config.check import precheck
 from rlnorm.trainers.config.file import find_preset
+from rlnorm.trainers.config.load import all_keys, load_config, sections, validate_config
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer
-from rlnorm.trainers.config.schema import all_keys, load_config, sections, validate_config
 
 SMALL = {
     "model": {"path": "shipped:quick"},
@@ -362,7 +362,7 @@ from pathlib import Path
 from rlnorm.launch.estimators import print_algorithm
 from rlnorm.errors import InputError
 from rlnorm.trainers.compare.command import run_comparison
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.config.check import precheck, precheck_eval
 
 good = load_config("quickstart", ["output_dir=nowhere"])

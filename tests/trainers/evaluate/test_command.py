@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.evaluate.benchmarks import Problem, summarize
 from rlnorm.trainers.evaluate.command import Watched, run_evaluation, start_pool, verdict_table

@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.learner.build import build_device, seed_everything
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.record.loggers import Loggers, LoggerThread
 
 ROWS = [{"step": 1, "loss": 0.5, "policy/entropy": None}, {"step": 2, "loss": 0.25}]
@@ -111,7 +111,7 @@ def test_a_slow_sink_delays_nobody_and_is_dropped_once_too_far_behind(rows, kept
 
 SILENT = """
 import pathlib, sys
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.record import loggers
 loggers.CLOSE_DEADLINE_S = 3.0
 loggers = loggers.Loggers(load_config("quickstart", ["logging.wandb=p"]), pathlib.Path.cwd())

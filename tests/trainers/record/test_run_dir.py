@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.files import check_writable, write_atomic
 from rlnorm.trainers.record.run_dir import RunDir, dump_config
 

@@ -1,7 +1,7 @@
 import pytest
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.config.schema import load_config
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.rollout.environment import Environment, resolve_environment
 
 
