@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from rlnorm.trainers.tasks import shipped_model
 from malformed.case import Malformed
+from rlnorm.trainers.tasks import shipped_model
 
 SHIPPED = Path(shipped_model("quick"))
 TEMPLATES = {

@@ -1,19 +1,19 @@
 """Configs that cannot be run: every key with values of the wrong type or out of its range."""
 
-from typing import Any, get_args
+from typing import get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from rlnorm.trainers.config.load import sections
 from malformed.case import Malformed
+from rlnorm.trainers.config.load import sections
 
 NEEDED = {
     "model.lora": ["model.lora.rank=4"],
     "rewards": [],
 }
 """What makes a section exist, before one of its keys is set wrong."""
-NUMBER, FILE = "rewards.correct", "run.yaml"
+FILE = "run.yaml"
 
 
 def _bounds(field: FieldInfo) -> list[str]:
