@@ -17,7 +17,7 @@ from rlnorm.lookup import choices
 from rlnorm.options import check_options
 from rlnorm.rewards.types import Sample
 
-SAMPLE_FIELDS = tuple(Sample.__dataclass_fields__)
+SAMPLE_FIELDS = (*Sample.__dataclass_fields__, "response", "answer")
 _BATCH_NAMES = ("samples", "batch")
 
 

@@ -6,6 +6,17 @@ from dataclasses import dataclass
 # every alternative starts with a literal, which lets the regex engine skip plain text fast
 _TOKENS = re.compile(r"\{|\}|\\(?:\\*(?:boxed|fbox)\s*\{|.)", re.DOTALL)
 _LAST_BOXES = 64
+_NAMES = (
+    r"think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratchpad|plan(?:ning)?"
+    r"|rationale|cot|inner_monologue"
+)
+REASONING_TAG = re.compile(
+    rf"(?P<open><(?:\w{{1,20}}[:_])?(?:{_NAMES})>|<\|(?:begin_of_thought|START_THINKING|think"
+    r"|inner_prefix|channel\|>analysis<\|message)\|>|\[THINK\]|◁think▷)"
+    rf"|</(?:\w{{1,20}}[:_])?(?:{_NAMES})>|<\|(?:end_of_thought|END_THINKING|/think|inner_suffix"
+    r"|channel\|>final<\|message)\|>|\[/THINK\]|◁/think▷"
+)
+"""An opening tag of reasoning (the group `open`) or a closing one, in the forms of open models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +28,29 @@ class Box:
     content: str | None
 
 
-def after_reasoning(completion: str) -> str | None:
-    """What follows the last `</think>`; None while a `<think>` is still open."""
-    closed = completion.rfind("</think>")
-    opened = completion.rfind("<think>")
-    if opened > closed:
-        return None
-    return completion if closed < 0 else completion[closed + len("</think>") :]
+def after_reasoning(text: str) -> str | None:
+    """What follows the last closing tag of reasoning; None while an opening one is not closed."""
+    if "<" not in text and "[" not in text and "◁" not in text:
+        return text
+    opened, closed = False, 0
+    for tag in REASONING_TAG.finditer(text):
+        opened = tag["open"] is not None
+        closed = closed if opened else tag.end()
+    return None if opened else text[closed:]
+
+
+def open_reasoning(text: str, *, at_start: bool = False) -> str:
+    """The reasoning tag that the text opens and does not close; "" if there is none.
+
+    at_start: count an opening tag only at the start of a line or after a colon.
+    """
+    opened = ""
+    for tag in REASONING_TAG.finditer(text):
+        if not tag["open"]:
+            opened = ""
+        elif not at_start or text[: tag.start()].rstrip(" \t")[-1:] in ("", "\n", ":"):
+            opened = tag["open"]
+    return opened
 
 
 def find_boxes(text: str) -> list[Box]:
