@@ -38,7 +38,7 @@ def open_tag(tokenizer: Any, prompt_ids: tuple[int, ...], last: str) -> str:
     _, found, opening = text.rpartition(last.strip() or "\0")
     if found and opening.strip():
         return open_reasoning(opening)
-    # a question may speak of a tag; one that is opened stands at the start of a line or after a colon
+    # a question may speak of a tag: an opened one stands at the start of a line or after a colon
     return open_reasoning(text, at_start=True)
 
 
