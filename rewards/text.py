@@ -24,6 +24,17 @@ _OPENING = re.compile(
 )
 _QUOTES = ("'", '"', "`")
 _FINAL = "<|channel|>final<|message|>"
+_NAMES = (
+    r"think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratchpad|plan(?:ning)?"
+    r"|rationale|cot|inner_monologue"
+)
+REASONING_TAG = re.compile(
+    rf"(?P<open><(?:\w{{1,20}}[:_])?(?:{_NAMES})>|<\|(?:begin_of_thought|START_THINKING|think"
+    r"|inner_prefix|channel\|>analysis<\|message)\|>|\[THINK\]|◁think▷)"
+    rf"|</(?:\w{{1,20}}[:_])?(?:{_NAMES})>|<\|(?:end_of_thought|END_THINKING|/think|inner_suffix"
+    r"|channel\|>final<\|message)\|>|\[/THINK\]|◁/think▷"
+)
+"""An opening tag of reasoning (the group `open`) or a closing one, in the forms of open models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +59,34 @@ def first_turn(completion: str) -> str:
     return text
 
 
-def after_reasoning(completion: str) -> str | None:
-    """What follows the last `</think>` of the first turn, or opens a last channel named final.
+def after_reasoning(text: str) -> str | None:
+    """What follows the last closing tag of reasoning in the first turn, or opens a last channel
+    named final; None while an opening tag is not closed, or where no channel is named final."""
+    text = first_turn(text)
+    if "<" not in text and "[" not in text and "◁" not in text:
+        return text
+    if "<|channel|>" in text:
+        _, found, final = text.rpartition(_FINAL)
+        return final if found else None
+    opened, closed = False, 0
+    for tag in REASONING_TAG.finditer(text):
+        opened = tag["open"] is not None
+        closed = closed if opened else tag.end()
+    return None if opened else text[closed:]
 
-    None while a `<think>` is still open, or where there are channels but none named final.
+
+def open_reasoning(text: str, *, at_start: bool = False) -> str:
+    """The reasoning tag that the text opens and does not close; "" if there is none.
+
+    at_start: count an opening tag only at the start of a line or after a colon.
     """
-    completion = first_turn(completion)
-    if "<|channel|>" in completion:
-        _, opened, final = completion.rpartition(_FINAL)
-        return final if opened else None
-    closed = completion.rfind("</think>")
-    opened = completion.rfind("<think>")
-    if opened > closed:
-        return None
-    return completion if closed < 0 else completion[closed + len("</think>") :]
+    opened = ""
+    for tag in REASONING_TAG.finditer(text):
+        if not tag["open"]:
+            opened = ""
+        elif not at_start or text[: tag.start()].rstrip(" \t")[-1:] in ("", "\n", ":"):
+            opened = tag["open"]
+    return opened
 
 
 def find_boxes(text: str) -> list[Box]:

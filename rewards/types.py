@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from rlnorm.rewards.text import after_reasoning
+
 
 class Status(StrEnum):
     """Outcome of one score. The last four are failures: masked from training, never a 0."""
@@ -33,7 +35,7 @@ class Sample:
     id: str
     group: str
     completion: str
-    """Decoded completion text, special tokens left out."""
+    """Decoded completion text, without end, pad and turn tokens."""
     gold: Any = None
     token_ids: Sequence[int] = ()
     finish: Literal["stop", "length", "tool", "abort"] = "stop"
@@ -42,6 +44,20 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Source, level and the other columns of the data row."""
     turns: Sequence[Mapping[str, Any]] | None = None
+    open_tag: str = ""
+    """The reasoning tag that the prompt of the last turn leaves open, such as `<think>`."""
+    open_at: int = 0
+    """Where in `completion` the turn begins that this prompt opens; 0 without an environment."""
+
+    @property
+    def response(self) -> str:
+        """The completion with `open_tag` where the prompt left it open."""
+        return self.completion[: self.open_at] + self.open_tag + self.completion[self.open_at :]
+
+    @property
+    def answer(self) -> str | None:
+        """What follows the reasoning, with or without an open tag; None if that never ends."""
+        return after_reasoning(self.response)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

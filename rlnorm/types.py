@@ -86,7 +86,11 @@ class Rollout:
     prompt: Prompt
     completion: Completion
     text: str
-    """The decoded completion, special tokens left out."""
+    """The decoded completion, without end, pad and turn tokens."""
+    open_tag: str = ""
+    """The reasoning tag that the prompt of the last turn leaves open, such as `<think>`."""
+    open_at: int = 0
+    """Where in `text` the turn begins that this prompt opens."""
     role: Role = Role.TRAIN
     turn_rewards: tuple[float, ...] = ()
     """Rewards that an environment gave per turn; NaN where a turn has none."""

@@ -43,6 +43,8 @@ def as_sample(rollout: Rollout, group_id: str) -> Sample:
         messages=prompt.messages,
         meta=meta,
         turns=rollout.turns or None,
+        open_tag=rollout.open_tag,
+        open_at=rollout.open_at,
     )
 
 

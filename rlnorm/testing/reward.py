@@ -81,8 +81,11 @@ def _picklability(reward: Any) -> list[str]:
 def _call_one(function: Callable[..., Any], sample: Any, options: Mapping[str, Any]) -> Any:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
-    if len(names) == 1 and not hasattr(sample, names[0]):
-        return function(sample, **options)
+    for name in names:
+        if name != "sample" and not hasattr(sample, name):
+            raise AssertionError(
+                f"check_reward: the samples have no {name!r}: take `sample` itself"
+            )
     data = [sample if n == "sample" else getattr(sample, n) for n in names]
     return function(*data, **options)
 
