@@ -19,7 +19,8 @@ from rlnorm.rewards.json_values import plain_json
 from rlnorm.rewards.math.verify import check_policy
 
 _NAMES = ("id", "question", "messages", "answer", "source", "level")
-_SHOWN = 5
+SHOWN = 5
+"""Ids in a message, of any number that it is about."""
 _BAD = {
     "duplicate": "duplicate id",
     "empty": "empty question or answer",
@@ -61,8 +62,8 @@ class LoadReport:
         """One line for the log."""
         parts = []
         for reason, ids in self.dropped.items():
-            more = ", ..." if len(ids) > _SHOWN else ""
-            parts.append(f"{reason}: {len(ids)} ({', '.join(map(short, ids[:_SHOWN]))}{more})")
+            more = ", ..." if len(ids) > SHOWN else ""
+            parts.append(f"{reason}: {len(ids)} ({', '.join(map(short, ids[:SHOWN]))}{more})")
         return f"{self.kept} of {self.read} rows kept" + (f"; {'; '.join(parts)}" if parts else "")
 
 
@@ -296,6 +297,6 @@ def _without_bad(
             reason == "duplicate" and data_format.on_duplicate == "drop"
         )
         if on_bad == "error" and not excused:
-            rows = ", ".join(places[reason][:_SHOWN])
+            rows = ", ".join(places[reason][:SHOWN])
             raise InputError(f"{where}: {len(found)} rows with {_BAD[reason]}: {rows}")
     return kept
