@@ -13,11 +13,13 @@ from rlnorm.rewards.math.compare import (
 )
 from rlnorm.rewards.math.evaluate import exact, has_kind, symbols
 from rlnorm.rewards.math.intervals import REALS, as_region, pieces
+from rlnorm.rewards.math.matrices import reduced
 from rlnorm.rewards.math.node import Node
 from rlnorm.rewards.math.relations import labelled_value, relations_equal
 from rlnorm.rewards.math.units import is_void, unit_key
 
 _GROUPING = ("list", "set")
+_ARITHMETIC = {"add", "mul", "neg", "div", "pow"}
 _REGIONS = {"union", "builder", "minus"}
 
 
@@ -56,6 +58,8 @@ def _bare(node: Node) -> Node:
             node = ("minus", (node[1][0], node[1][1][1]))
         elif node[0] == "neg" and node[1][0] == "inf":
             return ("neginf",)
+        elif node[0] in _ARITHMETIC and has_kind(node, "matrix"):
+            return reduced(node)
         else:
             return node
 
