@@ -14,6 +14,7 @@ from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.models import load_model_config, load_tokenizer
 from rlnorm.trainers.prompts import check_tokens, context_left, load_prompts, problem_prompts
 from rlnorm.trainers.rollout.environment import resolve_environment
+from rlnorm.trainers.scoring import check_reward_rows
 from rlnorm.types import Prompt
 
 REPORTED_PROBLEMS = 5
@@ -36,6 +37,8 @@ async def prepare(config: Config) -> Prepared:
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
     train, benchmarks = await load_all_prompts(config, tokenizer)
+    sources = {f"data.eval.{name}": prompts for name, prompts in benchmarks.items()}
+    check_reward_rows(scorer, {"data.train": train, **sources})
     return Prepared(
         config=config,
         algorithm=algorithm,
