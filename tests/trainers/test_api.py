@@ -41,9 +41,9 @@ def an_estimator(at_step=lambda step: None):
     """The rewards as they are. at_step: called with 1, 2, ... in the training process."""
     steps = iter(range(1, 100))
 
-    def as_given(rewards, group_index):
+    def as_given(rewards, group_index, *, weights=()):
         at_step(next(steps))
-        return rewards.sum(1)
+        return rewards @ rewards.new_tensor(weights)
 
     return as_given
 

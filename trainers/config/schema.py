@@ -6,7 +6,7 @@ depend on the estimators' signatures and are checked afterwards by `rlnorm.algor
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +33,14 @@ def _file_name(name: str) -> str:
 FileName = Annotated[str, AfterValidator(_file_name)]
 
 
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation allows, also inside of a list; of a Literal, its values'."""
+    inner = get_args(annotation)
+    if not inner:
+        return {annotation if isinstance(annotation, type) else type(annotation)}
+    return set().union(*map(_kinds, inner))
+
+
 class Section(BaseModel):
     """Unknown keys are errors, and values do not change after loading."""
 
@@ -47,8 +55,9 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_not_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and kind in (int, float):
+        given = value if isinstance(value, list | tuple) else [value]
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        if any(isinstance(v, bool) for v in given) and bool not in kinds and kinds & {int, float}:
             raise ValueError(f"got {str(value).lower()}, needs a number")
         return value
 
