@@ -9,7 +9,8 @@ from rlnorm.rewards.text import after_reasoning
 
 
 class Status(StrEnum):
-    """Outcome of one score. The last four are failures: masked from training, never a 0."""
+    """Outcome of one score. A failure (timeout, gold_error, infra_error) is never a 0: it masks its
+    rollout. A reward that is not applicable is left out of every sum and mean."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -18,11 +19,17 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     GOLD_ERROR = "gold_error"
     INFRA_ERROR = "infra_error"
+    NOT_APPLICABLE = "not_applicable"
 
     @property
     def is_verdict(self) -> bool:
         """True when the score may be trained on."""
         return self in _VERDICTS
+
+    @property
+    def applies(self) -> bool:
+        """False where the reward has nothing to say about the sample."""
+        return self is not Status.NOT_APPLICABLE
 
 
 _VERDICTS = {Status.CORRECT, Status.WRONG, Status.NO_ANSWER, Status.UNPARSABLE}
@@ -64,9 +71,9 @@ class Sample:
 class Score:
     """One reward's verdict on one sample."""
 
-    components: Mapping[str, float]
-    """By name, exactly the names the reward declares; finite, but ignored if status is no
-    verdict."""
+    components: Mapping[str, float | None]
+    """By name, exactly the names the reward declares; finite, or None for a component that does not
+    apply to the sample. Ignored if status is no verdict."""
     status: Status
     seconds: float = 0.0
     detail: Mapping[str, Any] = field(default_factory=dict)

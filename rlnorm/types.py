@@ -116,9 +116,10 @@ class ScoredRollouts:
 
     rollouts: tuple[Rollout, ...]
     rewards: Float[Tensor, "n r"]
-    """float64; NaN exactly where status is not a verdict (timeout, error): masked, never 0."""
+    """float64; NaN exactly where status is no verdict: a failure, masked, or not applicable."""
     status: tuple[tuple[str, ...], ...]
-    """n x r of correct, wrong, no_answer, unparsable, timeout, gold_error, infra_error."""
+    """n x r of correct, wrong, no_answer, unparsable, timeout, gold_error, infra_error,
+    not_applicable."""
     reward_names: tuple[str, ...]
     group_index: Int[Tensor, " n"]
     truncated: Bool[Tensor, " n"]

@@ -208,7 +208,7 @@ def locked_reward():
         ({"rewards": [a_reward(), a_reward()]}, "component 'lines' appears 2 times"),
         ({"rewards": [3]}, r"rewards\[0\] = 3 has no name"),
         ({"rewards": {"mine": 3}}, r"rewards\.0\.function = 3"),
-        ({"rewards": {"r": locked_reward()}}, r"reward 'r' cannot be sent .* holds lock \(a _thread"),
+        ({"rewards": {"r": locked_reward()}}, r"'r' cannot be sent .* it holds lock \(a _thread"),
         ({"rewards": {"r": lambda text, gold: 1.0}}, "rewards.r.function: parameter `text`"),
         ({"estimator": lambda prizes: prizes}, "its parameter 'prizes' is not a data column"),
         ({"estimator": {"name": "grpo", "epsilon": 1}}, r"grpo takes \['ddof', 'eps'"),

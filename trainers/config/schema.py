@@ -135,6 +135,9 @@ NameOrFunction = Annotated[str | Callable[..., Any], PlainSerializer(with_names,
 """A name in a file, or (from Python) the function itself."""
 
 
+RowValue = str | int | float
+
+
 class RewardConfig(Section):
     name: Annotated[FileName, AfterValidator(_component_name)]
     """Name of the component (or of the group of components) in metrics and weights."""
@@ -150,6 +153,8 @@ class RewardConfig(Section):
     """Keyword options of the function."""
     deadline_s: float | None = Field(None, gt=0)
     """Time limit per sample, which is masked beyond it; None: 2 s in a worker, 600 s if async."""
+    rows: dict[str, RowValue | Annotated[list[RowValue], Field(min_length=1)]] = {}
+    """Only for data rows with these values, such as {source: math}; {}: for all rows."""
 
 
 class RolloutConfig(Section):
