@@ -5,7 +5,7 @@ In order, after the reasoning: the last box, or boxes joined in one sentence; `#
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rlnorm.rewards.math.joined import joined_boxes
 from rlnorm.rewards.math.layout import single_backslashes
@@ -39,8 +39,7 @@ _VALUE = re.compile(r"\d|^\W*[A-J]\W*$")
 _BETWEEN_FORMULAS = re.compile(r"(?:\s|[,;&]|\band\b|\bor\b)*+")
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(NamedTuple):
     """answer is None if nothing claims to be one (`why` says so); rejected: it is unusable."""
 
     answer: str | None

@@ -191,8 +191,8 @@ def verify(gold: str, completion: str, policy: Policy = _EXACT) -> Verdict:
     if not bare:
         return Verdict(Status.GOLD_ERROR, "text", "the gold answer is empty")
     found = extract(completion)
-    letter = choice_letter(bare)
-    if letter is not None and len(bare) < 12:
+    letter = choice_letter(bare) if len(bare) < 12 and not bare.isdigit() else None
+    if letter is not None:
         chosen = _chosen(found, completion)
         if chosen is not None:
             return _verdict(chosen == letter, "choice", chosen)
