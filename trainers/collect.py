@@ -22,6 +22,7 @@ from rlnorm.trainers.scoring import (
     ScoredGroup,
     add_turn_rewards,
     as_dropped,
+    filled,
     score_rollouts,
     score_table,
 )
@@ -139,4 +140,4 @@ class Collector:
     def _informative(self, groups: Sequence[ScoredGroup]) -> list[bool]:
         table = score_table(groups, self._scorer.components)
         weights = [self._scorer.weights[name] for name in table.reward_names]
-        return informative_groups(table.rewards, table.group_index, weights=weights).tolist()
+        return informative_groups(filled(table), table.group_index, weights=weights).tolist()

@@ -48,7 +48,7 @@ from rlnorm.trainers.record.rollouts import write_rollouts
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.rollout.sampler import Sampler
 from rlnorm.trainers.rollout.types import RolloutPool
-from rlnorm.trainers.scoring import score_table, split_baseline
+from rlnorm.trainers.scoring import score_table, split_baseline, weighted_sums
 from rlnorm.trainers.sync import SyncReport, WeightChannel
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
 
@@ -192,8 +192,7 @@ def step_metrics(
     """The metrics of one step."""
     masks = [r.completion.policy_mask for r in scored.rollouts]
     lengths = torch.tensor([float(mask.sum()) for mask in masks])
-    weights = torch.tensor([run.scorer.weights[n] for n in scored.reward_names]).double()
-    totals = (scored.rewards * weights).sum(1)
+    totals = weighted_sums(scored, run.scorer.weights)
     row: Numbers = {
         "reward/mean": float(totals.nanmean()),
         "completion/tokens_mean": float(lengths.mean()),

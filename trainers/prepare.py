@@ -23,6 +23,7 @@ from rlnorm.trainers.prompts import (
     prompt_limit,
 )
 from rlnorm.trainers.rollout.environment import resolve_environment
+from rlnorm.trainers.scoring import check_reward_rows
 from rlnorm.types import Prompt
 
 
@@ -51,12 +52,15 @@ async def prepare(config: Config) -> Prepared:
     """Load algorithm, rewards, tokenizer and prompts without starting a process."""
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
+    prompts = await load_all_prompts(config, tokenizer)
+    sources = {f"data.eval.{name}": shown for name, shown in prompts.benchmarks.items()}
+    check_reward_rows(scorer, {"data.train": prompts.train, **sources})
     return Prepared(
         config=config,
         algorithm=algorithm,
         scorer=scorer,
         tokenizer=tokenizer,
-        prompts=await load_all_prompts(config, tokenizer),
+        prompts=prompts,
     )
 
 

@@ -6,7 +6,7 @@ depend on the estimators' signatures and are checked afterwards by `rlnorm.algor
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +36,14 @@ def _file_name(name: str) -> str:
 FileName = Annotated[str, AfterValidator(_file_name)]
 
 
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation allows, also inside of a list; of a Literal, its values'."""
+    inner = get_args(annotation)
+    if not inner:
+        return {annotation if isinstance(annotation, type) else type(annotation)}
+    return set().union(*map(_kinds, inner))
+
+
 class Section(BaseModel):
     """Unknown keys are errors, and values do not change after loading."""
 
@@ -50,8 +58,9 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_not_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and kind in (int, float):
+        given = value if isinstance(value, list | tuple) else [value]
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        if any(isinstance(v, bool) for v in given) and bool not in kinds and kinds & {int, float}:
             raise ValueError(f"got {str(value).lower()}, needs a number")
         return value
 
@@ -126,6 +135,9 @@ NameOrFunction = Annotated[str | Callable[..., Any], PlainSerializer(with_names,
 """A name in a file, or (from Python) the function itself."""
 
 
+RowValue = str | int | float
+
+
 class RewardConfig(Section):
     name: Annotated[FileName, AfterValidator(_component_name)]
     """Name of the component (or of the group of components) in metrics and weights."""
@@ -141,6 +153,8 @@ class RewardConfig(Section):
     """Keyword options of the function."""
     deadline_s: float | None = Field(None, gt=0)
     """Time limit per sample, which is masked beyond it; None: 2 s in a worker, 600 s if async."""
+    rows: dict[str, RowValue | Annotated[list[RowValue], Field(min_length=1)]] = {}
+    """Only for data rows with these values, such as {source: math}; {}: for all rows."""
 
 
 class RolloutConfig(Section):
