@@ -196,9 +196,10 @@ def as_markdown(results: Results) -> str:
     """`summary.md`."""
     config = results.comparison.config
     rollout = config.rollout
+    sources = " and ".join(f"`{s.source}`" for s in config.data.train_sources().values())
     parts = [
         f"# Comparison `{config.run_name}`",
-        f"Model `{config.model.path}`, trained on `{config.data.train}`, {config.steps} steps of "
+        f"Model `{config.model.path}`, trained on {sources}, {config.steps} steps of "
         f"{rollout.prompts_per_step} prompts x {rollout.group_size} rollouts; seeds "
         f"{', '.join(map(str, results.comparison.seeds))}; baseline "
         f"`{results.comparison.baseline}`.",
