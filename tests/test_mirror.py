@@ -16,6 +16,7 @@ EXEMPT = {
 }
 """Modules without a test file, and why."""
 INTEGRATION = {
+    "rlnorm/test_option_bounds.py": "numbers that no stage takes",
     "rlnorm/test_package.py": "the package: what importing it costs",
     "rlnorm/test_plugin.py": "a user's own file as every kind of stage",
     "rlnorm/advantages/test_bad_input.py": "what every estimator refuses",
