@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from rlnorm.errors import InputError, code_of_user
-from rlnorm.lookup import choices
+from rlnorm.lookup import suggest
 from rlnorm.options import check_options
 from rlnorm.rewards.types import Sample
 
-SAMPLE_FIELDS = tuple(Sample.__dataclass_fields__)
+SAMPLE_FIELDS = (*Sample.__dataclass_fields__, "response", "answer")
 _BATCH_NAMES = ("samples", "batch")
 
 
@@ -52,19 +52,35 @@ class Call:
 
 
 def _data_names(function: Callable[..., Any], where: str) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    """The data parameters of a reward. Raises InputError, with the right form, for any other."""
     parameters = inspect.signature(function).parameters.values()
-    names = [p.name for p in parameters if p.kind in kinds]
-    if not names:
-        raise InputError(f"{where}.function: needs a positional parameter `sample`")
-    if len(names) == 1 and names[0] not in SAMPLE_FIELDS:
-        return ["samples"] if names[0] in _BATCH_NAMES else ["sample"]
-    for name in names:
-        if name not in (*SAMPLE_FIELDS, "sample", "scores"):
+    data = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    names = [p.name for p in data]
+    if len(names) == 1 and names[0] in _BATCH_NAMES:
+        return ["samples"]
+    known = (*SAMPLE_FIELDS, "sample", "scores")
+    name = getattr(function, "__name__", "__call__")
+    form = "lambda sample: ..." if name == "<lambda>" else f"def {name}(sample)"
+    for p in data:
+        if p.name not in known or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             raise InputError(
-                f"{where}.function: parameter {name!r}: {choices(name, SAMPLE_FIELDS)}"
+                f"{where}.function: parameter `{p}`{suggest(p.name, known)}: write `{form}`, which "
+                f"gets a Sample, or take {', '.join(known[:-2])} by name; options stand after a `*`"
             )
+    if not names:
+        raise InputError(f"{where}.function: takes no data: write `{form}`, which gets a Sample")
     return names
+
+
+def _check_score(target: Any, where: str) -> None:
+    """Refuse a `score` method that does not take a list of samples."""
+    parameters = inspect.signature(target.score).parameters.values()
+    names = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    if len(names) != 1 or names[0] not in _BATCH_NAMES:
+        raise InputError(
+            f"{where}.function: score({', '.join(names)}): write `def score(self, samples)`, which "
+            "gets a list of Samples and returns one score for each"
+        )
 
 
 def _is_async(function: Any) -> bool:
@@ -83,6 +99,7 @@ def build_call(target: Any, options: Mapping[str, Any], where: str) -> Call:
         with code_of_user(where):
             target, options = target(**options), {}
     if hasattr(target, "score"):
+        _check_score(target, where)
         place: Literal["pool", "loop"] = "loop" if _is_async(target.score) else "pool"
         return Call(place, True, False, target.score, target)
     if not callable(target):

@@ -1,7 +1,7 @@
 """Format rewards: 1.0 for the required shape, else 0.0. Linear scans, no backtracking."""
 
 from rlnorm.rewards.calls import inline
-from rlnorm.rewards.text import find_boxes
+from rlnorm.rewards.text import find_boxes, first_turn
 
 _CLOSERS = ("$", "\\)", "\\]", ".", "**")
 
@@ -10,8 +10,10 @@ _CLOSERS = ("$", "\\)", "\\]", ".", "**")
 def boxed_format(completion: str) -> float:
     r"""1.0 for exactly one closed, non-empty `\boxed{}` at the very end.
 
-    Only what closes the formula or the sentence may follow: `$`, `\)`, `\]`, `.`, `**`, space.
+    Only what closes the formula, the sentence or the turn may follow: `$`, `\)`, `\]`, `.`, `**`,
+    space, an end-of-turn marker.
     """
+    completion = first_turn(completion)
     boxes = find_boxes(completion)
     if len(boxes) != 1 or not (boxes[0].content or "").strip():
         return 0.0
@@ -33,6 +35,7 @@ def think_format(
     prefilled: the chat template already opened the tag (True), never does (False), or either.
     answer_tags: what follows must be one `<answer>...</answer>` and nothing else.
     """
+    completion = first_turn(completion)
     opening, closing = completion.count("<think>"), completion.count("</think>")
     if closing != 1 or opening > 1:
         return 0.0

@@ -1,15 +1,22 @@
 """JSON values: conversion, display and equality."""
 
+import datetime
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
+
+from rlnorm.errors import InputError
+
+_TEXT_TYPES = (datetime.date, datetime.time, datetime.timedelta, UUID)
 
 
 def plain_json(value: Any) -> Any:
-    """The value as lists, dicts and JSON scalars; what JSON cannot express (a date) becomes text.
+    """The value as lists, dicts and JSON scalars; a date, a time, a UUID and a decimal become text.
 
-    Bytes are decoded as UTF-8; UnicodeDecodeError if they are not.
+    Bytes are decoded as UTF-8; UnicodeDecodeError if they are not. InputError for any other object.
     """
     if value is None or isinstance(value, str | bool | int | float):
         return value
@@ -17,7 +24,23 @@ def plain_json(value: Any) -> Any:
         return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in value]
-    return value.decode() if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, Decimal):
+        return number_text(value)
+    if isinstance(value, _TEXT_TYPES):
+        return str(value)
+    raise InputError(f"a {type(value).__name__} is neither text, a number, a list nor a table")
+
+
+def number_text(value: float | Decimal) -> str:
+    """A number as written by hand: 2.0 is `2`, 1e3 `1000`, 2.5 `2.5`, a decimal 2.50 `2.5`."""
+    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    if not exact:
+        return "0"
+    if exact.is_finite() and exact == exact.to_integral_value():
+        return format(exact.to_integral_value(), "f")
+    return format(value, "f").rstrip("0") if isinstance(value, Decimal) else str(value)
 
 
 def as_text(value: Any) -> str:

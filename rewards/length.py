@@ -1,7 +1,8 @@
 """Length and repetition rewards, counted in tokens of the completion.
 
-Sources: overlong, DAPO (arXiv:2503.14476, eq. 13), clamped; cosine, arXiv:2502.03373, with the
-clamp past the maximum; repetition, the share of repeated n-grams as in the same paper.
+Sources: overlong, DAPO (arXiv:2503.14476, eq. 13) and verl's scaled form of it; cosine,
+arXiv:2502.03373, with the clamp past the maximum; repetition, the share of repeated n-grams as
+in the same paper.
 """
 
 import math
@@ -20,18 +21,26 @@ def _length(token_ids: Sequence[int], completion: str) -> int:
 
 @inline
 def overlong(
-    token_ids: Sequence[int], completion: str, finish: str, *, max_tokens: int, cache_tokens: int
+    token_ids: Sequence[int],
+    completion: str,
+    finish: str,
+    *,
+    max_tokens: int,
+    cache_tokens: int,
+    penalty_factor: float | None = None,
 ) -> float:
-    """0 up to max_tokens - cache_tokens, then linear to -1 at max_tokens, -1 beyond.
+    """0 up to max_tokens - cache_tokens, then linear in the number of tokens.
 
-    A completion cut by the generation limit gets -1 whatever its length.
+    penalty_factor: None is the paper's form, -1 at max_tokens and beyond, and for a completion
+    cut by the generation limit whatever its length. A number is verl's form, -penalty_factor at
+    max_tokens, falling on beyond it, by the length alone.
     """
     if not 0 < cache_tokens <= max_tokens:
         raise ValueError(f"overlong.cache_tokens = {cache_tokens}: needs 1 to {max_tokens}")
-    if finish == "length":
-        return -1.0
-    over = _length(token_ids, completion) - (max_tokens - cache_tokens)
-    return 0.0 - min(1.0, max(0.0, over / cache_tokens))
+    over = max(0, _length(token_ids, completion) - (max_tokens - cache_tokens)) / cache_tokens
+    if penalty_factor is not None:
+        return 0.0 - penalty_factor * over
+    return -1.0 if finish == "length" else 0.0 - min(1.0, over)
 
 
 @inline

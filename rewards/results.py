@@ -28,6 +28,11 @@ class ComponentScore:
         return replace(self, value=0.0, detail=detail, per_turn=turns)
 
 
+def not_applicable() -> ComponentScore:
+    """The score of a reward that does not apply to its sample."""
+    return ComponentScore(math.nan, Status.NOT_APPLICABLE)
+
+
 def failure(status: Status, why: str, seconds: float = 0.0) -> ComponentScore:
     """A score that must not be trained on."""
     return ComponentScore(math.nan, status, seconds, {"error": why})
@@ -44,7 +49,8 @@ _FAILED = {
 def as_scores(
     outcome: Outcome, components: tuple[str, ...], reward: str, own: tuple[str, ...] = ()
 ) -> dict[str, ComponentScore]:
-    """Check names and numbers. A plain number counts as correct when above 0, else as wrong.
+    """Check names and numbers. A plain number counts as correct when above 0, else as wrong; None
+    means that the reward, or that component of it, does not apply.
 
     own: the reward's own names of its components; a single one is renamed as in the config.
     """
@@ -52,6 +58,8 @@ def as_scores(
         failed = failure(_FAILED[outcome.kind], str(outcome.value), outcome.seconds)
         return dict.fromkeys(components, failed)
     value, seconds, status, turns = outcome.value, outcome.seconds, None, None
+    if value is None:
+        return {name: not_applicable() for name in components}
     detail: Mapping[str, Any] = {}
     if isinstance(value, Score):
         status, detail, turns = Status(value.status), value.detail, value.per_turn
@@ -77,6 +85,8 @@ def as_scores(
 def _number(value: Any, status: Status | None, reward: str) -> tuple[float, Status]:
     if status is not None and not status.is_verdict:
         return math.nan, status
+    if value is None:
+        return math.nan, Status.NOT_APPLICABLE
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

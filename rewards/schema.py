@@ -16,7 +16,6 @@ from referencing.jsonschema import specification_with
 from rlnorm.errors import InputError
 from rlnorm.rewards.json_values import plain_json
 from rlnorm.rewards.match import no_answer, verdict
-from rlnorm.rewards.text import after_reasoning
 from rlnorm.rewards.types import Sample, Score, Status
 
 _FENCE = "```"
@@ -87,7 +86,7 @@ class JsonSchema:
     def __call__(self, sample: Sample) -> Score:
         """Score one sample."""
         validator = self._own or make_validator(sample.meta.get("schema"), "schema")
-        text = after_reasoning(sample.completion)
+        text = sample.answer
         if text is None or not text.strip():
             return no_answer("nothing after the reasoning")
         try:

@@ -15,7 +15,7 @@ from rlnorm.rewards.agreement import Agreement
 from rlnorm.rewards.calls import Call
 from rlnorm.rewards.errors import RewardError
 from rlnorm.rewards.pool import Outcome, Pool
-from rlnorm.rewards.results import ComponentScore, as_scores, failure
+from rlnorm.rewards.results import ComponentScore, as_scores, failure, not_applicable
 from rlnorm.rewards.spec import RewardSpec
 from rlnorm.rewards.statistics import ComponentStatistics, summarize
 from rlnorm.rewards.types import Sample, Status
@@ -118,19 +118,38 @@ class Scorer:
         """Component scores of each sample, in order."""
         rows: list[dict[str, ComponentScore]] = [{} for _ in samples]
         first = [r for r in self._rewards if not r.call.needs_scores]
-        await self._fill(rows, first, list(samples))
+        await self._fill(rows, first, samples, samples)
         second = [r for r in self._rewards if r.call.needs_scores]
         if second:
             known = [dict(row) for row in rows]
-            await self._fill(rows, second, list(zip(samples, known, strict=True)))
+            await self._fill(rows, second, samples, list(zip(samples, known, strict=True)))
         rows = [self._gated({name: row[name] for name in self.components}) for row in rows]
         self._record(samples, rows)
         return rows
 
+    def applies(self, meta: Mapping[str, Any]) -> bool:
+        """True if a reward applies to the data row with these columns."""
+        return any(r.spec.applies_to(meta) for r in self._rewards)
+
+    def audits(self, meta: Mapping[str, Any]) -> bool:
+        """False for a row whose gold no reward reads as mathematics, since those that do are for
+        other rows."""
+        math_rewards = [r for r in self._rewards if getattr(r.call.target, "reads_math", False)]
+        return not math_rewards or any(r.spec.applies_to(meta) for r in math_rewards)
+
+    @property
+    def row_filters(self) -> dict[str, Mapping[str, tuple[Any, ...]]]:
+        """`rows` of each reward that has it, by the reward's name."""
+        return {r.spec.name: r.spec.rows for r in self._rewards if r.spec.rows}
+
     async def _fill(
-        self, rows: list[dict[str, ComponentScore]], rewards: list[BoundReward], items: list[Any]
+        self,
+        rows: list[dict[str, ComponentScore]],
+        rewards: list[BoundReward],
+        samples: Sequence[Sample],
+        items: Sequence[Any],
     ) -> None:
-        tasks = [asyncio.ensure_future(self._column(r, items)) for r in rewards]
+        tasks = [asyncio.ensure_future(self._column(r, samples, items)) for r in rewards]
         try:
             for column in await asyncio.gather(*tasks):
                 for row, scores in zip(rows, column, strict=True):
@@ -185,6 +204,18 @@ class Scorer:
         return out
 
     async def _column(
+        self, reward: BoundReward, samples: Sequence[Sample], items: Sequence[Any]
+    ) -> list[dict[str, ComponentScore]]:
+        """The reward's components for each sample; not applicable where its `rows` say so."""
+        mine = [i for i, sample in enumerate(samples) if reward.spec.applies_to(sample.meta)]
+        column = [{name: not_applicable() for name in reward.components} for _ in samples]
+        if mine:
+            found = await self._scores(reward, [items[i] for i in mine])
+            for index, scores in zip(mine, found, strict=True):
+                column[index] = scores
+        return column
+
+    async def _scores(
         self, reward: BoundReward, samples: Sequence[Any]
     ) -> list[dict[str, ComponentScore]]:
         where = reward.call.where

@@ -26,6 +26,12 @@ class RewardSpec:
     """Names in the dict the function returns; empty for a function of one value, named `name`."""
     deadline_s: float | None = None
     """Wall-clock seconds for one sample; None takes the scorer's."""
+    rows: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Column of a sample's meta -> the values for which the reward applies; empty: to all."""
+
+    def applies_to(self, meta: Mapping[str, Any]) -> bool:
+        """True if the row with these columns is one that the reward is for."""
+        return all(meta.get(column) in values for column, values in self.rows.items())
 
 
 _FIELDS = tuple(RewardSpec.__dataclass_fields__)
@@ -73,7 +79,20 @@ def parse_spec(raw: Mapping[str, Any] | RewardSpec, where: str) -> RewardSpec:
         gate=raw.get("gate"),
         components=tuple(components),
         deadline_s=raw.get("deadline_s"),
+        rows=_rows(raw.get("rows") or {}, f"{where}.rows"),
     )
+
+
+def _rows(raw: Any, where: str) -> dict[str, tuple[Any, ...]]:
+    if not isinstance(raw, Mapping):
+        raise InputError(f"{where} = {raw!r}: needs a table of a column and its values")
+    found = {}
+    for column, values in raw.items():
+        listed = tuple(values) if isinstance(values, list | tuple) else (values,)
+        if not listed or not all(isinstance(v, str | int | float) for v in listed):
+            raise InputError(f"{where}.{column} = {values!r}: needs a text or number, or several")
+        found[str(column)] = listed
+    return found
 
 
 def component_weights(spec: RewardSpec, components: tuple[str, ...]) -> dict[str, float]:

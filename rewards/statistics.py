@@ -13,9 +13,13 @@ TIMEOUT_ALARM_FRAC = 0.01
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComponentStatistics:
-    """mean and std (population) are over verdicts only; NaN when there are none."""
+    """mean and std (population) are over verdicts only; NaN when there are none.
+
+    Shares are of the scores that apply, except that of not_applicable, which is of all.
+    """
 
     count: int
+    """Scores that apply."""
     mean: float
     std: float
     valid_frac: float
@@ -35,7 +39,7 @@ class ComponentStatistics:
         timeouts = self.status_frac[Status.TIMEOUT]
         if timeouts > TIMEOUT_ALARM_FRAC:
             out.append(("timeouts", f"{timeouts:.1%} of {self.count} scores timed out"))
-        failed = 1.0 - self.valid_frac - timeouts
+        failed = 1.0 - self.valid_frac - timeouts if self.count else 0.0
         if failed > TIMEOUT_ALARM_FRAC:
             out.append(("failures", f"{failed:.1%} of {self.count} scores have no verdict"))
         if self.count > 1 and self.std == 0.0:
@@ -52,17 +56,20 @@ def quantile(values: Sequence[float], q: float) -> float:
 def summarize(scores: Sequence[ComponentScore]) -> ComponentStatistics:
     """Statistics of one component over a batch."""
     values = [s.value for s in scores if s.status.is_verdict]
-    n = max(1, len(scores))
+    applied = [s for s in scores if s.status.applies]
+    n = max(1, len(applied))
     mean = math.fsum(values) / len(values) if values else math.nan
     variance = math.fsum((v - mean) ** 2 for v in values) / len(values) if values else math.nan
     counts = Counter(s.status for s in scores)
-    seconds = [s.seconds for s in scores]
+    seconds = [s.seconds for s in applied]
+    shares = {status: counts[status] / n for status in Status}
+    shares[Status.NOT_APPLICABLE] = counts[Status.NOT_APPLICABLE] / max(1, len(scores))
     return ComponentStatistics(
-        count=len(scores),
+        count=len(applied),
         mean=mean,
         std=math.sqrt(variance),
-        valid_frac=len(values) / n,
-        status_frac={status: counts[status] / n for status in Status},
+        valid_frac=len(values) / n if applied else math.nan,
+        status_frac=shares,
         seconds_p50=quantile(seconds, 0.5),
         seconds_p99=quantile(seconds, 0.99),
     )

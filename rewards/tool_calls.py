@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rlnorm.rewards.json_values import same_json
+from rlnorm.rewards.text import after_reasoning
 from rlnorm.rewards.types import Score, Status
 
 _MIN, _MAX = -3.0, 3.0
@@ -121,21 +122,25 @@ class ToolCallReward:
     def __init__(self, *, needless_calls: Literal["ignore", "penalise"] = "ignore") -> None:
         self._penalise = needless_calls == "penalise"
 
-    def __call__(self, completion: str, gold: Any) -> Score:
+    def __call__(self, response: str, gold: Any) -> Score:
         """Score one reply. Malformed calls: correctness -3, status unparsable."""
         try:
             gold = json.loads(gold) if isinstance(gold, str) else gold
             table = gold if isinstance(gold, Mapping) else {"calls": gold}
             reference = [as_call(call) for call in table["calls"]]
-            response = table.get("response")
-            response = not reference if response is None else bool(response)
+            reply = table.get("response")
+            replies = not reference if reply is None else bool(reply)
         except (ValueError, KeyError, TypeError) as error:
             nan = {name: float("nan") for name in self.components}
             detail = {"error": f"gold {str(gold)[:200]!r}: {error}"}
             return Score(components=nan, status=Status.GOLD_ERROR, detail=detail)
-        shape = float(has_format(completion, calls=bool(reference), response=response))
-        predicted = parse_calls(completion.rpartition("</think>")[2])
-        if predicted is None:
+        shape = float(has_format(response, calls=bool(reference), response=replies))
+        answer = after_reasoning(response)
+        predicted = parse_calls(answer or "")
+        if answer is None:  # the reasoning never ends
+            unexcused = bool(reference) or self._penalise
+            value, status = _MIN if unexcused else 0.0, Status.NO_ANSWER
+        elif predicted is None:
             value, status = _MIN, Status.UNPARSABLE
         elif not reference and self._penalise:
             value, status = (_MIN, Status.WRONG) if predicted else (_MAX, Status.CORRECT)

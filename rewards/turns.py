@@ -13,16 +13,18 @@ def turn_rewards(
     """One reward per turn for each row: the weighted sum over components; () if none has any.
 
     A component with a single number counts at the last turn. NaN for a turn that no component
-    scored, and for every turn of a row with a score that is not a verdict. Raises RewardError if a
-    component's number of scores differs from the row's number of turns.
+    scored, and for every turn of a row with a failed score. A component that does not apply counts
+    nowhere. Raises RewardError if a component's number of scores differs from the row's number of
+    turns.
     """
     if not any(_has_turns(score) for row in rows for score in row.values()):
         return [()] * len(rows)
     out = []
     for row, count in zip(rows, turns, strict=True):
         totals = [math.nan] * count
-        if all(score.status.is_verdict for score in row.values()):
-            for name, score in row.items():
+        applied = {name: score for name, score in row.items() if score.status.applies}
+        if all(score.status.is_verdict for score in applied.values()):
+            for name, score in applied.items():
                 for turn, value in enumerate(_by_turn(name, score, count)):
                     if not math.isnan(value):
                         before = 0.0 if math.isnan(totals[turn]) else totals[turn]

@@ -111,18 +111,26 @@ def check_tokens(where: str, n: int, rollout_index: Tensor, **columns: Tensor) -
         )
 
 
-def column_weights(
-    where: str, rewards: Float[Tensor, "n r"], weights: Sequence[float] | None
-) -> list[float]:
-    """One finite weight for each reward column, 1 where none are given."""
-    columns = rewards.shape[1]
-    if weights is None:
-        return [1.0] * columns
-    if len(weights) != columns:
-        raise ValueError(f"{where}: {len(weights)} weights for {columns} reward columns")
-    if not all(abs(w) < LARGEST for w in weights):
-        raise ValueError(f"{where}: weights = {list(weights)}: each needs to be finite")
-    return [float(w) for w in weights]
+def weighted_columns(
+    where: str, rewards: Rewards, group_index: GroupIndex, weights: Sequence[float] | None
+) -> tuple[Float[Tensor, "n k"], Groups, list[float]]:
+    """Checked rewards, their groups, and a weight for each column, 1 where none are given.
+
+    A column of weight 0 is left out, so that it changes nothing, whatever it holds. Raises
+    ValueError for bad rewards, weights that are not finite, too few or too many, or all 0.
+    """
+    table, groups = check_rewards(where, rewards, group_index)
+    columns = table.shape[1]
+    given = [1.0] * columns if weights is None else [float(w) for w in weights]
+    if len(given) != columns:
+        raise ValueError(f"{where}: {len(given)} weights for {columns} reward columns")
+    if not all(abs(w) < LARGEST for w in given):
+        raise ValueError(f"{where}: weights = {given}: each needs to be finite")
+    kept = [i for i, w in enumerate(given) if w != 0]
+    if not kept:
+        raise ValueError(f"{where}: weights = {given}: needs one that is not 0")
+    check_table(where, "rewards", table[:, kept])
+    return table[:, kept], groups, [given[i] for i in kept]
 
 
 def scalar_rewards(
@@ -137,15 +145,13 @@ def scalar_rewards(
     missing: the result for a rollout without a column of non-zero weight. "drop": NaN, so it is
     left out; "skip": the sum of the others (TRL), which is to count the missing one as 0.
     """
-    table, groups = check_rewards(where, rewards, group_index)
+    table, groups, given = weighted_columns(where, rewards, group_index, weights)
     if missing not in ("drop", "skip"):
         raise ValueError(f"{where}: missing = {missing!r}: choose 'drop' or 'skip'")
     total = torch.zeros(table.shape[0], dtype=torch.float64, device=table.device)
     # column by column: a matrix product may round equal rows differently
-    for column, weight in zip(table.T, column_weights(where, table, weights), strict=True):
-        if weight != 0:
-            value = column.nan_to_num(0.0) if missing == "skip" else column
-            total = total + weight * value
+    for column, weight in zip(table.T, given, strict=True):
+        total = total + weight * (column.nan_to_num(0.0) if missing == "skip" else column)
     if missing == "skip":
         total = total.where(~table.isnan().all(dim=1), torch.nan)
     if total.isnan().all():

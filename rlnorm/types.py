@@ -86,7 +86,11 @@ class Rollout:
     prompt: Prompt
     completion: Completion
     text: str
-    """The decoded completion, special tokens left out."""
+    """The decoded completion, without end, pad and turn tokens."""
+    open_tag: str = ""
+    """The reasoning tag that the prompt of the last turn leaves open, such as `<think>`."""
+    open_at: int = 0
+    """Where in `text` the turn begins that this prompt opens."""
     role: Role = Role.TRAIN
     turn_rewards: tuple[float, ...] = ()
     """Rewards that an environment gave per turn; NaN where a turn has none."""
@@ -112,9 +116,10 @@ class ScoredRollouts:
 
     rollouts: tuple[Rollout, ...]
     rewards: Float[Tensor, "n r"]
-    """float64; NaN exactly where status is not a verdict (timeout, error): masked, never 0."""
+    """float64; NaN exactly where status is no verdict: a failure, masked, or not applicable."""
     status: tuple[tuple[str, ...], ...]
-    """n x r of correct, wrong, no_answer, unparsable, timeout, gold_error, infra_error."""
+    """n x r of correct, wrong, no_answer, unparsable, timeout, gold_error, infra_error,
+    not_applicable."""
     reward_names: tuple[str, ...]
     group_index: Int[Tensor, " n"]
     truncated: Bool[Tensor, " n"]

@@ -311,7 +311,8 @@ def mapo_certainty(case: Case) -> Result:
 def ace(case: Case) -> Result:
     rewards, groups = case.tensor("rewards"), torch.tensor(case.inputs["groups"])
     frame, params = layout(case, "mask"), case.params
-    base = estimated(params["base"], rewards[:, None], groups, eps=params["grpo_eps"])
+    scale = {"grpo": "group", "mean": "none"}[params["base"]]
+    base = estimated("grpo", rewards[:, None], groups, eps=params["grpo_eps"], scale=scale)
     ratio = frame.pack(case.tensor("log_ratio_theta_ref_tokens"))
     tokens = (frame.rollout_index, ratio, torch.zeros_like(ratio))
     options = {"length_normalise": params["length_normalised"]}
@@ -332,14 +333,11 @@ def ace(case: Case) -> Result:
 
 def dapo_overlong(case: Case) -> Result:
     length = torch.tensor([case.inputs["length"]])
-    options = {
-        "max_length": case.params["L_max"],
-        "cache": case.params["L_cache"],
-        "penalty": case.params["penalty_factor"],
-    }
+    options = {"max_length": case.params["L_max"], "cache": case.params["L_cache"]}
+    scaled = {"penalty_factor": case.params["penalty_factor"]}
     got = {
         "paper_reward": overlong_penalty(length, **options)[0],
-        "verl_reward": overlong_penalty(length, **options, capped=False)[0],
+        "verl_reward": overlong_penalty(length, **options, **scaled)[0],
     }
     return Result(got, case.expected)
 

@@ -198,6 +198,7 @@ def lp_reg(case: Case) -> Result:
         "rho_pos": float(params["rho_pos"]),
         "kappa": params["kappa"],
         "coef": params["coef"],
+        "kind": _kl_kind(params.get("kl", "k3")),
     }
     algorithm = resolve_algorithm(
         "lp_reg",
@@ -266,10 +267,14 @@ def ppo_ewma(case: Case) -> Result:
     return Result(got, case.expected)
 
 
-def kl_estimators(case: Case) -> Result:
-    name = case.params["estimator"]
+def _kl_kind(name: str) -> str:
+    """The library's name of verl's KL estimator."""
     bare, plus = name.rstrip("+"), "+" * name.endswith("+")
-    kind = {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}.get(bare, bare) + plus
+    return {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}.get(bare, bare) + plus
+
+
+def kl_estimators(case: Case) -> Result:
+    kind = _kl_kind(case.params["estimator"])
     logprobs = case.tensor("logprob").requires_grad_()
     value = kl_estimate(logprobs, case.tensor("ref_logprob"), kind=kind)
     (gradient,) = torch.autograd.grad(value.sum(), logprobs)
@@ -279,7 +284,10 @@ def kl_estimators(case: Case) -> Result:
 def loss_aggregation(case: Case) -> Result:
     frame = layout(case, "mask")
     columns = ("values", "rollout_index", "denominators")
-    stage = resolve_stage("aggregate", case.params["mode"], AGGREGATES, columns)
+    options = {"name": case.params["mode"]}
+    if (factor := case.params.get("loss_scale_factor")) is not None:
+        options["loss_scale_factor"] = factor
+    stage = resolve_stage("aggregate", options, AGGREGATES, columns)
     data = {
         "values": frame.pack(case.tensor("loss_mat")),
         "rollout_index": frame.rollout_index,

@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GOLDEN = ROOT.parent / "shared" / "golden"
+SHARED = ROOT.parent / "shared"
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden numbers in {GOLDEN}")
-def test_all_golden_cases_pass():
-    command = [sys.executable, "tests/golden.py", str(GOLDEN)]
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no golden numbers in {SHARED}")
+@pytest.mark.parametrize(("folder", "least"), [("golden", 150), ("golden_options", 4)])
+def test_all_golden_cases_pass(folder, least):
+    command = [sys.executable, "tests/golden.py", str(SHARED / folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     last = done.stdout.strip().splitlines()[-1]
     passed, failed = (int(part.split()[0]) for part in last.split(", "))
     assert done.returncode == 0, done.stdout + done.stderr
     assert failed == 0
-    assert passed > 100
+    assert passed >= least
 
 
 def test_a_wrong_number_fails(tmp_path):

@@ -4,6 +4,7 @@ Advantages, mismatch weights and loss denominators become constants of the batch
 ranks and microbatches cannot change the result.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.learner.packing import count_denominators, pack, take_rollouts
 from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.scoring import filled
 from rlnorm.trainers.seeds import derive_seed
 from rlnorm.types import ScoredRollouts, StepResult, TokenBatch
 
@@ -48,6 +50,9 @@ async def compute_advantages(
 
     weights: of each reward component, by name. greedy_rewards: of each rollout's baseline (ReMax).
     """
+    # BNPO fits a component to the groups it applies to; 0 would stand there for a failed prompt
+    elsewhere = math.nan if algorithm.estimator.name == "bnpo" else 0.0
+    scored = replace(scored, rewards=filled(scored, elsewhere=elsewhere))
     batch = pack(
         scored.rollouts, temperature=config.rollout.temperature, horizon=config.rollout.max_tokens
     )

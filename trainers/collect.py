@@ -14,7 +14,7 @@ from rlnorm.rewards.scorer import Scorer
 from rlnorm.sampling import informative_groups
 from rlnorm.trainers.config.schema import RolloutConfig
 from rlnorm.trainers.errors import RunError
-from rlnorm.trainers.prompts import PromptStream
+from rlnorm.trainers.prompt_stream import PromptStream
 from rlnorm.trainers.rollout.sampler import Sampler, make_rollout
 from rlnorm.trainers.rollout.types import sampling_params
 from rlnorm.trainers.scoring import (
@@ -22,6 +22,7 @@ from rlnorm.trainers.scoring import (
     ScoredGroup,
     add_turn_rewards,
     as_dropped,
+    filled,
     score_rollouts,
     score_table,
 )
@@ -139,4 +140,4 @@ class Collector:
     def _informative(self, groups: Sequence[ScoredGroup]) -> list[bool]:
         table = score_table(groups, self._scorer.components)
         weights = [self._scorer.weights[name] for name in table.reward_names]
-        return informative_groups(table.rewards, table.group_index, weights=weights).tolist()
+        return informative_groups(filled(table), table.group_index, weights=weights).tolist()

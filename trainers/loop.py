@@ -40,13 +40,14 @@ from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.evaluate.benchmarks import Problem, evaluate_all
 from rlnorm.trainers.learner.optimizer import lr_schedule
 from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.prompt_stream import source_metrics
 from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.record.loggers import Loggers
 from rlnorm.trainers.record.rollouts import write_rollouts
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.rollout.sampler import Sampler
 from rlnorm.trainers.rollout.types import RolloutPool
-from rlnorm.trainers.scoring import score_table, split_baseline
+from rlnorm.trainers.scoring import score_table, split_baseline, weighted_sums
 from rlnorm.trainers.stop import Stop
 from rlnorm.trainers.sync import SyncReport, WeightChannel
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
@@ -200,9 +201,9 @@ def step_metrics(
     """The metrics of one step."""
     masks = [r.completion.policy_mask for r in scored.rollouts]
     lengths = torch.tensor([float(mask.sum()) for mask in masks])
-    weights = torch.tensor([run.scorer.weights[n] for n in scored.reward_names]).double()
+    totals = weighted_sums(scored, run.scorer.weights)
     row: Numbers = {
-        "reward/mean": float((scored.rewards * weights).sum(1).nanmean()),
+        "reward/mean": float(totals.nanmean()),
         "completion/tokens_mean": float(lengths.mean()),
         "completion/truncated_frac": float(scored.truncated.double().mean()),
         "group/zero_signal_frac": batch.zero_signal_frac,
@@ -213,6 +214,7 @@ def step_metrics(
         "sync/parity_gap": sync.parity_gap,
         "tokens": float(lengths.sum()),
         **collection.reward_metrics,
+        **source_metrics(run.collector.prompts.names, scored, totals),
     }
     for index, name in enumerate(scored.reward_names):
         row[f"reward/{name}"] = float(scored.rewards[:, index].nanmean())

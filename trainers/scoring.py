@@ -3,17 +3,24 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlnorm.errors import InputError
+from rlnorm.groups import group_mean, make_groups
+from rlnorm.lookup import choices
 from rlnorm.rewards.results import ComponentScore
 from rlnorm.rewards.scorer import Scorer
 from rlnorm.rewards.statistics import summarize
 from rlnorm.rewards.turns import turn_rewards
 from rlnorm.rewards.types import Sample, Status
-from rlnorm.types import Role, Rollout, RolloutGroup, ScoredRollouts
+from rlnorm.types import Prompt, Role, Rollout, RolloutGroup, ScoredRollouts
+
+SHOWN = 5
+"""Rows and values that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +34,14 @@ class ScoredGroup:
     """Version of the weights that sampled the first token."""
 
 
+def columns(prompt: Prompt) -> dict[str, Any]:
+    """Source, level and the other columns of the prompt's data row."""
+    return {"source": prompt.source, "level": prompt.level, **prompt.extras}
+
+
 def as_sample(rollout: Rollout, group_id: str) -> Sample:
     """The rollout as rewards receive it."""
-    prompt = rollout.prompt
-    meta = {"source": prompt.source, "level": prompt.level, **prompt.extras}
+    prompt, meta = rollout.prompt, columns(rollout.prompt)
     if rollout.final is not None:
         meta["final"] = rollout.final
     return Sample(
@@ -43,6 +54,8 @@ def as_sample(rollout: Rollout, group_id: str) -> Sample:
         messages=prompt.messages,
         meta=meta,
         turns=rollout.turns or None,
+        open_tag=rollout.open_tag,
+        open_at=rollout.open_at,
     )
 
 
@@ -101,6 +114,69 @@ def score_table(groups: Sequence[ScoredGroup], names: Sequence[str]) -> ScoredRo
     )
 
 
+def filled(scored: ScoredRollouts, *, elsewhere: float = 0.0) -> Float[Tensor, "n r"]:
+    """The rewards as estimators get them. A score that does not apply becomes the mean of its
+    component over the group's rollouts to which it applies, baselines left out, so that it neither
+    favours nor punishes; `elsewhere` where there are none. NaN for a rollout that no reward is for.
+    """
+    absent = _absent(scored)
+    baseline = torch.tensor([r.role is Role.BASELINE for r in scored.rollouts])
+    groups = make_groups(scored.group_index)
+    known = scored.rewards.where(~baseline[:, None], torch.nan)
+    means = group_mean(known, groups).nan_to_num(elsewhere)[groups.index]
+    return scored.rewards.where(~absent, means).where(~absent.all(1)[:, None], torch.nan)
+
+
+def weighted_sums(scored: ScoredRollouts, weights: Mapping[str, float]) -> Float[Tensor, " n"]:
+    """The weighted sum of each rollout over the rewards that apply to it; NaN if one of them failed
+    or none applies."""
+    absent = _absent(scored)
+    given = scored.rewards.where(~absent, 0.0)
+    total = given @ given.new_tensor([weights[name] for name in scored.reward_names])
+    return total.where(~absent.all(1), torch.nan)
+
+
+def _absent(scored: ScoredRollouts) -> Bool[Tensor, "n r"]:
+    """True where a reward does not apply to a rollout."""
+    found = [[s == Status.NOT_APPLICABLE for s in row] for row in scored.status]
+    return torch.tensor(found, dtype=torch.bool).reshape(scored.rewards.shape)
+
+
+def check_reward_rows(scorer: Scorer, prompts: Mapping[str, Sequence[Prompt]]) -> None:
+    """Refuse, by name, a reward's `rows` with an unknown column or value, and a row without reward.
+
+    prompts: by the config key they come from.
+    """
+    rows = {key: [columns(prompt) for prompt in own] for key, own in prompts.items()}
+    every = [row for own in rows.values() for row in own]
+    for name, chosen in scorer.row_filters.items():
+        where = f"rewards.{name}.rows"
+        for column, values in chosen.items():
+            held = {row[column]: None for row in every if _is_value(row.get(column))}
+            if not held:
+                known = {c for row in every for c, value in row.items() if _is_value(value)}
+                raise InputError(f"{where}.{column}: no row has it, {choices(column, known)}")
+            for value in values:
+                if value not in held:
+                    few = ", ".join(map(repr, [*held][:SHOWN])) + (", ..." * (len(held) > SHOWN))
+                    raise InputError(f"{where}.{column} = {value!r}: the rows hold {few}")
+        if not any(all(row.get(c) in v for c, v in chosen.items()) for row in every):
+            raise InputError(f"{where}: no row has all of {dict(chosen)}")
+    for key, own in rows.items():
+        bare = [
+            p.prompt_id for p, r in zip(prompts[key], own, strict=True) if not scorer.applies(r)
+        ]
+        if bare:
+            raise InputError(
+                f"{key}: no reward applies to {len(bare)} of {len(own)} rows, for example "
+                f"{', '.join(bare[:SHOWN])}; extend rows of a reward, or leave these rows out"
+            )
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
 def split_baseline(
     scored: ScoredRollouts, weights: Mapping[str, float]
 ) -> tuple[ScoredRollouts, Float[Tensor, " n"] | None]:
@@ -109,7 +185,7 @@ def split_baseline(
     is_baseline = torch.tensor([r.role is Role.BASELINE for r in scored.rollouts])
     if not is_baseline.any():
         return scored, None
-    total = scored.rewards @ scored.rewards.new_tensor([weights[n] for n in scored.reward_names])
+    total = filled(scored) @ scored.rewards.new_tensor([weights[n] for n in scored.reward_names])
     baseline = total.new_full((int(scored.group_index.max()) + 1,), torch.nan)
     baseline[scored.group_index[is_baseline]] = total[is_baseline]
     rows = (~is_baseline).nonzero()[:, 0]
@@ -153,6 +229,8 @@ class RewardRounds:
             for name in components
             for key, value in summarize([row[name] for row in self._rows]).flat().items()
         }
+        absent = [all(not s.status.applies for s in row.values()) for row in self._rows]
+        out["group/not_applicable"] = float(sum(absent))
         for key in {key: None for _, found in self._rounds for key in found if key not in out}:
             known = [(n, found[key]) for n, found in self._rounds if not math.isnan(found[key])]
             rows = sum(n for n, _ in known)

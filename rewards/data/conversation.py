@@ -14,7 +14,7 @@ def read_messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
     first may be a system message and the last is the user's. InputError names the bad message."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise InputError(
-            f"{where} = {_short(value)}: needs a non-empty list of {{role, content}} messages"
+            f"{where} = {shown(value)}: needs a non-empty list of {{role, content}} messages"
         )
     messages = [_message(item, f"{where}[{index}]") for index, item in enumerate(value)]
     for index, message in enumerate(messages[1:], start=1):
@@ -30,12 +30,12 @@ def read_messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
 
 def _message(item: Any, where: str) -> Mapping[str, str]:
     if not isinstance(item, Mapping):
-        raise InputError(f"{where} = {_short(item)}: needs a table with role and content")
+        raise InputError(f"{where} = {shown(item)}: needs a table with role and content")
     role, content = item.get("role"), item.get("content")
     if role not in ROLES:
-        raise InputError(f"{where}.role = {_short(role)}: allowed {', '.join(ROLES)}")
+        raise InputError(f"{where}.role = {shown(role)}: allowed {', '.join(ROLES)}")
     if not isinstance(content, str):
-        raise InputError(f"{where}.content = {_short(content)}: needs text")
+        raise InputError(f"{where}.content = {shown(content)}: needs text")
     # Parquet gives every message the keys of all messages, with null for those it lacks
     more = sorted(k for k, v in item.items() if k not in ("role", "content") and v)
     if more:
@@ -48,6 +48,7 @@ def without_system(messages: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(m["content"] for m in messages if m["role"] != "system")
 
 
-def _short(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in a message: its form in Python, cut off where it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

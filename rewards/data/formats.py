@@ -6,6 +6,7 @@ against the hub's files: the tests serve files of these layouts.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from rlnorm.errors import InputError
 from rlnorm.lookup import choices
+from rlnorm.rewards.data.conversation import shown
 
 Row = Mapping[str, Any]
 
@@ -39,20 +41,36 @@ class DataFormat:
     on_duplicate: Literal["error", "drop"] = "error"
 
 
+def _text(row: Row, column: str) -> str:
+    if not isinstance(row[column], str):
+        raise ValueError(f"{column} = {shown(row[column])}: needs text")
+    return str(row[column])
+
+
+def _integer(value: Any, name: str) -> int:
+    """An integer from a number or its digits; 7.0 is 7, and 7.5 an error."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,300}\s*", value):
+        return int(value)
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
+        raise ValueError(f"{name} = {shown(value)}: needs an integer")
+    return int(value)
+
+
 def _gsm8k(row: Row) -> Row:
     """The hub's answer is a worked solution that ends in `#### 72`."""
-    answer = str(row.get("answer", ""))
+    answer = row.get("answer")
+    if not isinstance(answer, str):
+        return row
     return {**row, "answer": answer.rpartition("####")[2].strip().replace(",", "")}
 
 
 def _svamp(row: Row) -> Row:
     if "Body" not in row:
         return row
-    body = str(row["Body"]).strip()
-    question = f"{body}{'' if body.endswith(('.', '?')) else '.'} {row['Question']}"
-    answer = row["Answer"]
-    integer = isinstance(answer, float) and answer.is_integer()
-    return {**row, "question": question, "answer": int(answer) if integer else answer}
+    body = _text(row, "Body").strip()
+    question = f"{body}{'' if body.endswith(('.', '?')) else '.'} {_text(row, 'Question')}"
+    return {**row, "question": question, "answer": row["Answer"]}
 
 
 def _gsm_hard(row: Row) -> Row:
@@ -62,8 +80,10 @@ def _gsm_hard(row: Row) -> Row:
 def _aqua(row: Row) -> Row:
     if "options" not in row:
         return row
-    options = "\n".join(str(option) for option in row["options"])
-    question = f"{row['question']}\nAnswer choices:\n{options}"
+    options = row["options"]
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        raise ValueError(f"options = {shown(options)}: needs a list of texts")
+    question = "\n".join([_text(row, "question"), "Answer choices:", *options])
     return {**row, "question": question, "answer": row["correct"]}
 
 
@@ -73,13 +93,17 @@ _TOLERANCE = re.compile(r"\btol=([0-9.eE+-]+)")
 def _olympiadbench(row: Row) -> Row:
     answer = row.get("final_answer", row.get("answer"))
     if isinstance(answer, list):
-        answer = ", ".join(str(a) for a in answer)
+        if not all(isinstance(a, str) for a in answer):
+            raise ValueError(f"final_answer = {shown(answer)}: needs a list of texts")
+        answer = ", ".join(answer)
     stated = _TOLERANCE.search(str(row.get("source", "")))
     error = row.get("error") or (stated[1] if stated else None)
+    if isinstance(error, float) and math.isnan(error):  # an empty cell of a column of numbers
+        error = None
     policy = {"absolute_tolerance": float(error)} if error else {}
     out = {**row, "answer": answer, "policy": policy}
     if row.get("context"):  # text that some questions refer to, in a column of its own
-        out["question"] = f"{row['context']}\n\n{row['question']}"
+        out["question"] = f"{_text(row, 'context')}\n\n{_text(row, 'question')}"
     return out
 
 
@@ -94,7 +118,10 @@ def _countdown(row: Row) -> Row:
         if stated is None:
             raise ValueError("has neither nums and target nor `nums=[...]; target=...` in source")
         out |= {"nums": json.loads(stated[1]), "target": int(stated[2])}
-    nums, target = [int(n) for n in out["nums"]], int(out["target"])
+    if not isinstance(out["nums"], list):
+        raise ValueError(f"nums = {shown(out['nums'])}: needs a list of integers")
+    nums = [_integer(n, "nums") for n in out["nums"]]
+    target = _integer(out["target"], "target")
     question = (
         f"Using the numbers {nums}, create an equation that equals {target}. You may use +, -, *"
         " and / and brackets, and each number exactly once."

@@ -11,13 +11,21 @@ from typing import Any, Literal
 from rlnorm.errors import InputError
 from rlnorm.lookup import choices
 from rlnorm.rewards.audit import AuditReport, audit_rows
-from rlnorm.rewards.data.conversation import read_messages, without_system
+from rlnorm.rewards.data import cells
+from rlnorm.rewards.data.conversation import read_messages, shown, without_system
 from rlnorm.rewards.data.files import read_rows
 from rlnorm.rewards.data.formats import DataFormat, get_format
 from rlnorm.rewards.json_values import plain_json
+from rlnorm.rewards.math.verify import check_policy
 
 _NAMES = ("id", "question", "messages", "answer", "source", "level")
-_SHOWN = 5
+SHOWN = 5
+"""Ids in a message, of any number that it is about."""
+_BAD = {
+    "duplicate": "duplicate id",
+    "empty": "empty question or answer",
+    "leaked": "questions that are also in the held-out data",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +62,8 @@ class LoadReport:
         """One line for the log."""
         parts = []
         for reason, ids in self.dropped.items():
-            more = ", ..." if len(ids) > _SHOWN else ""
-            parts.append(f"{reason}: {len(ids)} ({', '.join(ids[:_SHOWN])}{more})")
+            more = ", ..." if len(ids) > SHOWN else ""
+            parts.append(f"{reason}: {len(ids)} ({', '.join(map(short, ids[:SHOWN]))}{more})")
         return f"{self.kept} of {self.read} rows kept" + (f"; {'; '.join(parts)}" if parts else "")
 
 
@@ -88,9 +96,13 @@ def load_problems(
     raw = list(read_rows(where, chosen, subset, split))
     if not raw:
         raise InputError(f"{where}: has no rows")
-    rows = [_problem(row, i, where, chosen, policy or {}) for i, row in enumerate(raw)]
+    stem = Path(where).stem
+    read = [
+        (at, _problem(row, f"{stem}-{index}", where, at, chosen, policy or {}))
+        for index, (at, row) in enumerate(raw)
+    ]
     dropped: dict[str, list[str]] = defaultdict(list)
-    rows = _without_bad(rows, where, chosen, keep_out, on_bad, dropped)
+    rows = _without_bad(read, where, chosen, keep_out, on_bad, dropped)
     report = None
     if audit:
         report = audit_rows([(r.id, r.answer, r.meta) for r in rows])
@@ -129,95 +141,116 @@ def _get(row: Mapping[str, Any], column: str) -> Any:
     return found
 
 
-def _first(row: Mapping[str, Any], columns: Sequence[str], where: str) -> Any:
+def _first(row: Mapping[str, Any], columns: Sequence[str], at: str) -> tuple[str, Any]:
+    """The first of the columns that holds something, and what: "" and None if none does."""
     for column in columns:
         if (found := _get(row, column)) is not None:
             try:
-                return plain_json(found)
+                return column, plain_json(found)
             except UnicodeDecodeError as error:
-                raise InputError(f"{where}: {column} holds bytes that are not UTF-8") from error
-    return None
+                raise InputError(f"{at}: {column} holds bytes that are not UTF-8") from error
+            except InputError as error:
+                raise InputError(f"{at}: {column}: {error}") from error
+    return "", None
 
 
-def _needed(row: Mapping[str, Any], columns: Sequence[str], name: str, where: str) -> Any:
+def _needed(row: Mapping[str, Any], columns: Sequence[str], name: str, at: str) -> tuple[str, Any]:
     if all(_get(row, c) is None and c.split(".")[0] not in row for c in columns):
         hint = f"; name its column in data.fields.{name}"
         if name == "answer":
             hint += ', or set fields.answer: "" for data without golds'
         raise InputError(
-            f"{where}: no field {' or '.join(columns)} for {name}; it has {sorted(row)}{hint}"
+            f"{at}: no field {' or '.join(columns)} for {name}; it has {sorted(row)}{hint}"
         )
-    return _first(row, columns, where)
+    return _first(row, columns, at)
 
 
 def _problem(
     raw: Mapping[str, Any],
-    index: int,
+    made_id: str,
     where: str,
+    at: str,
     data_format: DataFormat,
     policy: Mapping[str, Any],
 ) -> ProblemRow:
-    at = f"{where} row {index + 1}"
-    try:
-        row = data_format.convert(raw) if data_format.convert else raw
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{at}: {error}") from error
-    messages = _conversation(row, data_format, at)
-    question = messages[-1]["content"] if messages else ""
-    if not messages and data_format.question:
-        question = _needed(row, data_format.question, "question", at)
-    answer = _needed(row, data_format.answer, "answer", at) if data_format.answer else None
-    known = _first(row, data_format.id, at)
-    read = (
-        data_format.question,
-        data_format.answer,
-        data_format.id,
-        data_format.level,
-        data_format.source,
-    )
-    used = {"source", "policy"}.union(*read, data_format.messages if messages else ())
-    merged = {**data_format.policy, **(row.get("policy") or {}), **policy}
+    cells.check_row(raw, at)
+    row = _converted(raw, data_format, at)
+    question, messages, asked_in = _asked_in(row, data_format, at)
+    gold = None
+    if data_format.answer:
+        column, value = _needed(row, data_format.answer, "answer", at)
+        gold = cells.gold(value, f"{at}: {column}")
+
+    def text(columns: Sequence[str]) -> str | None:
+        column, value = _first(row, columns, at)
+        return cells.name(value, f"{at}: {column}")
+
+    own_id = text(data_format.id)
+    column, level = _first(row, data_format.level, at)
+    named = (data_format.question, data_format.answer, data_format.id, data_format.level)
+    used = {"source", "policy", asked_in}.union(*named, data_format.source)
     meta = {k: v for k, v in row.items() if k not in used} | {"verifier": data_format.verifier}
+    if merged := _policy(row, data_format, policy, at):
+        meta["policy"] = merged
     return ProblemRow(
-        id=f"{Path(where).stem}-{index}" if known is None else str(known),
-        question="" if question is None else str(question),
-        answer=_gold(answer),
+        id=made_id if own_id is None else own_id,
+        question=question,
+        answer=gold,
         messages=messages,
-        source=str(_first(row, data_format.source, at) or where),
-        level=_level(_first(row, data_format.level, at)),
-        meta=meta | ({"policy": merged} if merged else {}),
-        own_id=known is not None,
+        source=text(data_format.source) or where,
+        level=cells.level(level, f"{at}: {column}"),
+        meta=meta,
+        own_id=own_id is not None,
     )
 
 
-def _conversation(
+def _converted(raw: Mapping[str, Any], data_format: DataFormat, at: str) -> Mapping[str, Any]:
+    try:
+        return data_format.convert(raw) if data_format.convert else raw
+    except KeyError as error:
+        raise InputError(f"{at}: no column {error}; it has {sorted(raw)}") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{at}: {error}") from error
+
+
+def _asked_in(
     row: Mapping[str, Any], data_format: DataFormat, at: str
-) -> tuple[Mapping[str, str], ...]:
-    """The row's messages, if it has no question column."""
-    if _first(row, data_format.question, at) is not None:
-        return ()
-    column = next((c for c in data_format.messages if _get(row, c) is not None), None)
-    if column is None and not data_format.question:
-        _needed(row, data_format.messages, "messages", at)
-    return () if column is None else read_messages(_get(row, column), f"{at}: {column}")
+) -> tuple[str, cells.Messages, str]:
+    """The question (of a conversation, its last message), the messages, and their column."""
+    column, value = "", None
+    if data_format.question:
+        column, value = _first(row, data_format.question, at)
+        if not column and not any(_get(row, c) is not None for c in data_format.messages):
+            _needed(row, data_format.question, "question", at)
+    if column:
+        raw = _get(row, column)
+        found = cells.question(value if isinstance(raw, bytes) else raw, f"{at}: {column}")
+    else:
+        column, value = _first(row, data_format.messages, at)
+        if not data_format.question:
+            _needed(row, data_format.messages, "messages", at)
+        found = read_messages(value, f"{at}: {column}") if column else ""
+    return (found, (), column) if isinstance(found, str) else (found[-1]["content"], found, column)
 
 
-def _gold(answer: Any) -> Any:
-    """Lists and tables unchanged, anything else as text; None for a missing gold."""
-    return answer if answer is None or isinstance(answer, list | dict) else str(answer).strip()
+def _policy(
+    row: Mapping[str, Any], data_format: DataFormat, given: Mapping[str, Any], at: str
+) -> Mapping[str, Any]:
+    own = row.get("policy")
+    own = {} if cells.is_missing(own) or own == "" else own
+    if not isinstance(own, Mapping):
+        raise InputError(f"{at}: policy = {shown(own)}: needs a table of grading options")
+    merged = {**data_format.policy, **own, **given}
+    try:
+        check_policy(merged, "policy")
+    except (InputError, TypeError) as error:
+        raise InputError(f"{at}: {error}") from error
+    return merged
 
 
-def _is_blank(answer: Any) -> bool:
-    """No gold, an empty one, or a list of such."""
-    if isinstance(answer, list):
-        return all(_is_blank(item) for item in answer)
-    return answer is None or (not answer.strip() if isinstance(answer, str) else answer == {})
-
-
-def _level(value: Any) -> int | None:
-    """5 for 5 and for `Level 5`; None if there is no number."""
-    digits = re.search(r"\d+", str(value)) if value is not None else None
-    return int(digits.group()) if digits else None
+def short(id_: str) -> str:
+    """An id in a message: in one line, cut off where it is long."""
+    return id_ if id_.isprintable() and len(id_) <= 80 else shown(id_)
 
 
 def question_key(question: str) -> str:
@@ -231,7 +264,7 @@ def _asked(row: ProblemRow) -> str:
 
 
 def _without_bad(
-    rows: list[ProblemRow],
+    read: Sequence[tuple[str, ProblemRow]],
     where: str,
     data_format: DataFormat,
     keep_out: Sequence[ProblemRow],
@@ -241,12 +274,12 @@ def _without_bad(
     held_out = {question_key(_asked(r)) for r in keep_out}
     ids: set[str] = set()
     questions: set[str] = set()
-    kept, reasons = [], {"duplicate": "duplicate id", "empty": "empty question or answer"}
-    for row in rows:
+    kept, places = [], defaultdict[str, list[str]](list)
+    for at, row in read:
         reason, asked = "", _asked(row)
         if row.id in ids:
             reason = "duplicate"
-        elif not row.question.strip() or (data_format.answer and _is_blank(row.answer)):
+        elif not row.question.strip() or (data_format.answer and cells.is_blank(row.answer)):
             reason = "empty"
         elif question_key(asked) in held_out:
             reason = "leaked"
@@ -256,6 +289,7 @@ def _without_bad(
         questions.add(asked)
         if reason:
             dropped[reason].append(row.id)
+            places[reason].append(f"{short(row.id)} ({at.removeprefix(where).strip()})")
         else:
             kept.append(row)
     for reason, found in dropped.items():
@@ -263,7 +297,6 @@ def _without_bad(
             reason == "duplicate" and data_format.on_duplicate == "drop"
         )
         if on_bad == "error" and not excused:
-            what = reasons.get(reason, "questions that are also in the held-out data")
-            shown = ", ".join(found[:_SHOWN])
-            raise InputError(f"{where}: {len(found)} rows with {what}: {shown}")
+            rows = ", ".join(places[reason][:SHOWN])
+            raise InputError(f"{where}: {len(found)} rows with {_BAD[reason]}: {rows}")
     return kept

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rlnorm.rewards.environments.types import Message, Step
-from rlnorm.rewards.text import find_boxes
+from rlnorm.rewards.text import after_reasoning, find_boxes
 
 _LAST_LINE = re.compile(r"(?:\d{1,4}[-+*]\d{1,4}=)?(\d{1,4})")
 
@@ -71,7 +71,9 @@ def draw_problem(
 
 
 def read_value(text: str) -> int | None:
-    """The last box, or a last line that is a number or `a+b=number`; None for anything else."""
+    """The last box after the reasoning, or a last line that is a number or `a+b=number`; None for
+    anything else."""
+    text = after_reasoning(text) or ""
     boxes = find_boxes(text)
     lines = text.strip().splitlines()
     answer = boxes[-1].content if boxes else (lines[-1].strip() if lines else None)

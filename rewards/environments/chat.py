@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from rlnorm.errors import InputError
+from rlnorm.rewards.decoding import open_tag, visible_text
 from rlnorm.rewards.environments.types import Message
 
 _PLACEHOLDER = "@@CONTENT{}@@"
@@ -49,8 +50,12 @@ class ChatTokenizer:
         return ids[1:] if ids and ids[0] == last_id else ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text without special tokens."""
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        """Text without end, pad and turn tokens."""
+        return visible_text(self._tokenizer, token_ids)
+
+    def open_tag(self, prompt_ids: Sequence[int], messages: Sequence[Message]) -> str:
+        """The reasoning tag that these tokens, which end in these messages, leave open."""
+        return open_tag(self._tokenizer, tuple(prompt_ids), messages[-1]["content"])
 
     def _render(self, before: Sequence[Message], messages: Sequence[Message]) -> str:
         marked = [

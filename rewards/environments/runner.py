@@ -117,7 +117,9 @@ async def _run(
     seed: int,
     tape: _Tape,
 ) -> tuple[RolloutStatus, Finish]:
-    tape.prompt_ids += tokenizer.open(await env.reset(problem_seed))
+    said = await env.reset(problem_seed)
+    added = tokenizer.open(said)
+    tape.prompt_ids += added
     left = _most_tokens(limits, tape.prompt_ids)
     seen: list[int] = []
     for turn in range(limits.max_turns):
@@ -131,16 +133,18 @@ async def _run(
             raise ValueError(f"generate: {len(ids)} tokens, allowed 1 to {room}")
         tape.append(list(ids), list(logprobs))
         seen = tape.context
-        text = tokenizer.decode(ids)
+        tag = tokenizer.open_tag(added, said)
+        text = tag + tokenizer.decode(ids)
         step = await env.step(text)
-        tape.turns.append(_log(text, step, time.monotonic() - began))
+        tape.turns.append(_log(text, tag, step, time.monotonic() - began))
         if finish == "length":
             return RolloutStatus.TRUNCATED, "length"
         if step.done:
             return RolloutStatus.FINISHED, "stop"
         if not step.messages:
             raise ValueError(f"{type(env).__name__}.step: not done, so it must return messages")
-        added = tokenizer.extend(step.messages, ids[-1])
+        said = step.messages
+        added = tokenizer.extend(said, ids[-1])
         if len(tape.token_ids) + len(added) < left:
             tape.append(added, None)
         elif turn + 1 < limits.max_turns:  # messages that no turn can answer are left out
@@ -161,9 +165,10 @@ def _most_tokens(limits: RolloutLimits, prompt_ids: Sequence[int]) -> int:
     return min(limits.total_tokens, room)
 
 
-def _log(text: str, step: Step, seconds: float) -> Mapping[str, Any]:
+def _log(text: str, open_tag: str, step: Step, seconds: float) -> Mapping[str, Any]:
     return {
         "text": text,
+        "open_tag": open_tag,
         "reward": step.reward,
         "info": dict(step.info),
         "messages": [dict(message) for message in step.messages],

@@ -43,7 +43,8 @@ class Env(Protocol):
         ...
 
     async def step(self, text: str) -> Step:
-        """Answer one assistant turn; text is decoded, without the end token."""
+        """Answer one assistant turn; text is decoded, without the end token. It begins with the
+        reasoning tag that the prompt left open, if it did."""
         ...
 
 
@@ -59,7 +60,11 @@ class TurnTokenizer(Protocol):
         ...
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of one assistant turn, special tokens left out."""
+        """Text of one assistant turn, without end, pad and turn tokens."""
+        ...
+
+    def open_tag(self, prompt_ids: Sequence[int], messages: Sequence[Message]) -> str:
+        """The reasoning tag that what `open` or `extend` made of messages leaves open; else ""."""
         ...
 
 

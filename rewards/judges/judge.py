@@ -141,7 +141,7 @@ class JudgeReward:
 
     async def _score(self, sample: Sample) -> Score:
         began = time.monotonic()
-        answer = (after_reasoning(sample.completion) or "").strip()
+        answer = (sample.answer or "").strip()
         if not answer:
             return Score(components={"judge": 0.0}, status=Status.NO_ANSWER)
         users = [m["content"] for m in sample.messages if m.get("role") == "user"]

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol, cast
 
 from rlnorm.rewards.judges.client import HttpClient, RemoteError
-from rlnorm.rewards.text import after_reasoning
 from rlnorm.rewards.types import Sample, Score, Status
 
 _MIDDLE, _END = "<|reward|>", "[UNUSED_TOKEN_130]"
@@ -145,6 +144,8 @@ class PolarReward:
         for sample in samples:
             value, note = found.get(id(sample), math.nan), detail
             status = Status.CORRECT if id(sample) in found else failed
+            if status is Status.CORRECT and sample.answer is None:
+                status = Status.NO_ANSWER
             if not _is_reference(sample.gold):
                 status = Status.GOLD_ERROR
                 note = {"error": f"gold {str(sample.gold)[:100]!r}: needs a text or messages"}
@@ -154,7 +155,7 @@ class PolarReward:
         return results
 
     def _input(self, sample: Sample) -> str:
-        candidate = after_reasoning(sample.completion) or ""
+        candidate = sample.answer or ""
         texts = _text(sample.messages), _text(sample.gold), _text(candidate.strip())
         if self._tokenizer is not None and not isinstance(self._tokenizer, str):
             texts = truncate(texts, self._tokenizer, self._max_answer, self._max_tokens)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rlnorm.rewards.math.tokens import FUNCTIONS, PERCENT
 from rlnorm.rewards.math.units import SCALES, UNIT_WORDS
-from rlnorm.rewards.text import Box, after_reasoning, find_boxes
+from rlnorm.rewards.text import Box, after_reasoning, find_boxes, first_turn
 
 _TAIL_CHARS = 20_000
 _SHORT_CHARS = 300
@@ -61,6 +61,7 @@ def extract(completion: str) -> Extraction:
 
 def extract_gold(gold: str) -> str:
     """A gold is its box when it has one, else what follows `####`, else all of it."""
+    gold = first_turn(gold)
     boxes = find_boxes(gold)
     if boxes:
         return _from_boxes(gold, boxes).answer or ""
@@ -111,7 +112,6 @@ def _tagged(text: str) -> str | None:
 
 
 def _from_text(text: str) -> Extraction:
-    text = _without_stop(text)
     for found in (_tagged(text), _hashed(text), _hoped(text)):
         if found is not None and found.strip():
             return Extraction(_SAYS.sub("", found.strip(), 1))
@@ -167,16 +167,6 @@ def _hashed(text: str) -> str | None:
     if found is None or (text[found.end() :].strip() and not _is_plain(found["a"])):
         return None
     return found["a"]
-
-
-def _without_stop(text: str) -> str:
-    """Without the stop tokens that a tokenizer left at the end, as in `5<|im_end|>`."""
-    while True:
-        start = text.rfind("<|") if text.endswith("|>") else len(text)
-        start = len(text) - 4 if text.endswith("</s>") else start
-        if not len(text) - 40 < start < len(text):
-            return text
-        text = text[:start].rstrip()
 
 
 def _hoped(text: str) -> str | None:

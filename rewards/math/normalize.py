@@ -3,23 +3,58 @@
 import re
 import unicodedata
 
-_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
-_SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
-_SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_SUBSCRIPTS = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+from rlnorm.rewards.math.layout import (
+    single_backslashes,
+    without_end_marks,
+    without_layout,
+    without_spaces,
+)
+from rlnorm.rewards.math.units import unit_fractions
+
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ⁽⁾ˣʸᵏᵐᵗᵀ", "0123456789-+n()xykmtT")
+_SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ⁽⁾ˣʸᵏᵐᵗᵀ]+")
+_SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙₖᵢⱼₓₐₘ", "0123456789+-nkijxam")
+_SUBSCRIPTS = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙₖᵢⱼₓₐₘ]+")
 _VULGAR = re.compile("[¼½¾⅐-⅞]")
 _SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "－": "-",
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "－": "-", "➖": "-",
     "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "∗": "*",
-    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ",
-    "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "∞": r"\infty ",
-    "√": r"\sqrt ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ",
-    "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ ",
-    "…": r"\ldots ", "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
-    "⌈": r"\lceil ", "⌉": r"\rceil ", "ℝ": r"\mathbb{R}", "∧": r"\text{ and }",
-    "∨": r"\text{ or }", "⁄": "/", "∕": "/", "′": "'", "€": "", "£": "", "¥": "",
+    "•": r"\cdot ", "√": r"\sqrt ", "∛": r"\sqrt[3] ", "∜": r"\sqrt[4] ", "∞": r"\infty ",
+    "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
+    "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+    "∉": r"\notin ", "⊂": r"\subset ", "⊆": r"\subseteq ", "∖": r"\setminus ", "⧵": r"\setminus ",
+    "∅": r"\emptyset ", "°": r"^\circ ", "…": r"\ldots ", "⋯": r"\ldots ", "⟨": r"\langle ",
+    "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
+    "ℂ": r"\mathbb{C}", "∧": r"\text{ and }", "∨": r"\text{ or }", "⁄": "/", "∕": "/", "′": "'",
+    "″": "''", "∶": ":", "、": ",", "∣": "|", "∥": r"\parallel ", "⊥": r"\perp ",
+    "∠": r"\angle ", "△": r"\triangle ", "→": r"\to ", "⇒": r"\Rightarrow ", "∴": r"\therefore ",
+    "〈": r"\langle ", "〉": r"\rangle ", "㎡": r"\text{m}^2 ", "㎥": r"\text{m}^3 ",
+    "㎠": r"\text{cm}^2 ", "㎤": r"\text{cm}^3 ", "㎢": r"\text{km}^2 ",
 }  # fmt: skip
 _TRANSLATE = str.maketrans(_SYMBOLS)
+_GREEK_NAMES = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
+    "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega phi theta epsilon mu"
+)
+_GREEK = dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΣΦΨΩϕϑϵµ", _GREEK_NAMES.split(), strict=True))
+_GREEK_RUN = re.compile("[\u00b5\u0370-\u03ff\u1f00-\u1fff]+")
+_MONEY = {"€": "euro", "£": "sterling", "¥": "yen", "₹": "rupee", "₽": "ruble", "₩": "won"}
+_MONEY_SIGN = re.compile(r"[\u20a0-\u20cf£¥฿]")
+
+
+def _greek(match: re.Match[str]) -> str:
+    """Symbols letter by letter; a word with an accent or a final sigma stays a word."""
+    letters = match.group()
+    if any(letter not in _GREEK for letter in letters):
+        return letters
+    return "".join(f"\\{_GREEK[letter]} " for letter in letters)
+
+
+def _money(match: re.Match[str]) -> str:
+    sign = match.group()
+    after = match.string[max(0, match.start() - 3) : match.start()].rstrip()[-1:].isdigit()
+    return rf" \text{{{_MONEY[sign]}}}" if after and sign in _MONEY else ""
 
 
 def _vulgar(match: re.Match[str]) -> str:
@@ -40,23 +75,22 @@ def clean_unicode(text: str) -> str:
     text = "".join(map(_visible, text))
     text = _SUPERSCRIPTS.sub(lambda m: "^{" + m.group().translate(_SUPERSCRIPT) + "}", text)
     text = _SUBSCRIPTS.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPT) + "}", text)
-    text = _VULGAR.sub(_vulgar, text).translate(_TRANSLATE)
-    return unicodedata.normalize("NFKC", text).translate(_TRANSLATE)
+    text = _VULGAR.sub(_vulgar, _MONEY_SIGN.sub(_money, text)).translate(_TRANSLATE)
+    text = unicodedata.normalize("NFKC", _GREEK_RUN.sub(_greek, text))
+    return _GREEK_RUN.sub(_greek, text).translate(_TRANSLATE)
 
 
-_SIZED = re.compile(r"\\(?:left|right|mleft|mright|[bB]igg?[lrm]?)(?![A-Za-z])(?:\s*\.(?!\d))?")
-_DROPPED = re.compile(
-    r"\\(?:(?:displaystyle|textstyle|scriptstyle|limits|nolimits|bf|rm|it|boldsymbol|bm|hskip"
-    r"|underline|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge)(?![A-Za-z])"
-    r"|(?:hspace\*?|phantom|(?:text)?color)\s*\{[^{}]*\})"
+_BRACED_SIGN = re.compile(
+    r"(?P<owner>\\[A-Za-z]+\s*|[\^_}\]]\s*)?\{\s*(?P<sign>\\(?:cdot|times)(?![A-Za-z])|[-+*/=<>:])\s*\}"
 )
-_SPACES = re.compile(r"(?P<row>\\\\)|\\(?:q?quad|(?:enspace|thinspace)(?![A-Za-z])|[,;: ])|~")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
-_BARE_STYLE = re.compile(r"\\math(bb|rm|bf|cal)\s+([A-Za-z])(?![A-Za-z])")
+_BARE_SET = re.compile(r"\\math(bb|cal)\s+([A-Za-z])(?![A-Za-z])")
 _DELIMITERS = {
     r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]",
     r"\lgroup": "(", r"\rgroup": ")", r"\lparen": "(", r"\rparen": ")",
-    r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\mid": "|",
+    r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\mid": "|", r"\colon": ":",
+    r"\lVert": r"\|", r"\rVert": r"\|", r"\Vert": r"\|", r"\lbracket": "[", r"\rbracket": "]",
+    r"\smallsetminus": r"\setminus",
 }  # fmt: skip
 _DELIMITER = re.compile("|".join(re.escape(d) + "(?![A-Za-z])" for d in _DELIMITERS))
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])")
@@ -67,11 +101,13 @@ _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
 _HALF_DAY = re.compile(r"(?<=\d)\s*([ap])\.?m\b\.?", re.I)
 _CURRENCY = re.compile(r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:Rs|USD|EUR|GBP|INR)\b\.?[\s}]*(?=\d)")
 _ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|split)\}")
+_BARE_DIFFERENCE = re.compile(r"(\\mathbb\s*\{[RQZNC]\})\s*\\\s*\{([^{}\\]*)(?:\}|$)")
 _MARKUP = ("**", "__", "`")
 _GROUPED = re.compile(
     r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\[,!;: ]|[~ \u00a0])\d{3})+(?!\d)"
 )
 _BRACKETS = re.compile(r"\\[{}]|[()\[\]]")
+_DOLLARS_AFTER = re.compile(r"(?<=\d)\s*\\\$(?!\s*\d)")
 _OPENERS = frozenset((r"\{", "(", "["))
 
 
@@ -101,37 +137,44 @@ def join_thousands(text: str) -> str:
 
 def strip_dollars(text: str) -> str:
     r"""Math delimiters and currency signs removed: `$`, `\$`, `\(`, `\)`, `\[`, `\]`."""
-    text = text.replace("\\$", "").replace("$", " ")
+    if "\\$" in text:
+        text = _DOLLARS_AFTER.sub(r" \\text{dollar}", text).replace("\\$", "")
+    text = text.replace("$", " ")
     return re.sub(r"(?<!\\)\\[()\[\]]", " ", text)
 
 
 def normalize(answer: str, *, thousands: bool = True) -> str:
     """The spelling that the tokenizer reads; only layout and currency signs are lost."""
-    text = clean_unicode(answer)
+    text = single_backslashes(clean_unicode(answer))
     text = _strip_markup(strip_dollars(text))
     if currency := _CURRENCY.match(text):
         text = text[currency.end() :]
     if "\\" in text:
-        text = _one_line(text)
-        text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
-        text = _SIZED.sub("", text)
-        text = _DROPPED.sub(" ", text)
-        text = _REPEATING.sub(_repeating, text)
-        text = _FRACS.sub(r"\\frac", text)
-        text = _BARE_STYLE.sub(r"\\math\1{\2}", text)
-        text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], text)
-        text = _DEGREES.sub(r"\\degree ", text).replace("\\%", "%")
-        if "\\degree" in text:
-            text = _SCALE_OF_HEAT.sub(lambda m: _HEAT[m[1]], text)
+        text = _plain_latex(text)
     if "10" in text:
         text = _TIMES_TEN.sub(r"\\times ", text)
     text = _HALF_DAY.sub(lambda m: f" {m[1].lower()}m", text)
     if thousands:
         text = join_thousands(text)
-    if "\\" in text:
-        text = text.replace("{,}", ",").replace("\\!", "")
-        text = _SPACES.sub(lambda m: m["row"] or " ", text)
+    if "{" in text:
+        text = text.replace("{,}", ",")
+        text = _BRACED_SIGN.sub(lambda m: m.group() if m["owner"] else m["sign"], text)
+    if "\\" in text or "~" in text:
+        text = without_spaces(text.replace("\\!", ""))
     return _strip_end(text)
+
+
+def _plain_latex(text: str) -> str:
+    text = _BARE_DIFFERENCE.sub(r"\1\\setminus {\2}", _one_line(text))
+    text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
+    text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], without_layout(text))
+    text = _REPEATING.sub(_repeating, text)
+    text = _FRACS.sub(r"\\frac", text)
+    text = _BARE_SET.sub(r"\\math\1{\2}", text)
+    text = _DEGREES.sub(r"\\degree ", text).replace("\\%", "%")
+    if "\\degree" in text:
+        text = _SCALE_OF_HEAT.sub(lambda m: _HEAT[m[1]], text)
+    return unit_fractions(text) if "\\frac" in text else text
 
 
 def _one_line(text: str) -> str:
@@ -160,7 +203,7 @@ def _strip_markup(text: str) -> str:
 
 def _strip_end(text: str) -> str:
     """Without closing punctuation; 5! keeps its factorial, 3. is 3 either way."""
-    kept = text.rstrip(" .,;:")
+    kept = without_end_marks(text).rstrip(" .,;:")
     while kept.endswith("\\\\"):
         kept = kept[:-2].rstrip(" .,;:")
-    return kept.lstrip()
+    return kept.removesuffix("\\").strip()

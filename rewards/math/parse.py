@@ -12,7 +12,7 @@ from rlnorm.rewards.math.atoms import CONSTANTS, parse_atom
 from rlnorm.rewards.math.budget import MAX_DEPTH, OverBudget, UnknownCommand, Unparsable
 from rlnorm.rewards.math.node import Node
 from rlnorm.rewards.math.tokens import GREEK, Token, tokenize
-from rlnorm.rewards.math.units import is_void
+from rlnorm.rewards.math.units import is_void, unit_key
 
 _RELATIONS = {
     "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "\\ne": "!=", "\\neq": "!=",
@@ -22,7 +22,8 @@ _RELATIONS = {
     "\\subseteq": "subset", "\\sim": "sim", "\\parallel": "par", "\\perp": "perp",
 }  # fmt: skip
 _CLOSES = {"(": ")]", "[": "])", "\\{": ("\\}",), "{": "}", "\\langle": ("\\rangle",)}
-_STARTS = frozenset(("(", "[", "\\{", "{", "\\langle", "\\lfloor", "\\lceil", "\\frac", "\\dbinom"))
+_STARTS = frozenset(("(", "[", "\\{", "{", "\\langle", "\\lfloor", "\\lceil", "\\frac", "\\dbinom",
+                     "\\begin"))  # fmt: skip
 
 
 class Parser:
@@ -144,19 +145,28 @@ class Parser:
     _in_builder = False
 
     def trailing_unit(self, node: Node) -> Node:
-        """A unit, a percent sign or a remark after a value."""
+        """A unit, a percent sign or a remark after a value; `per` or `/` may stand before it."""
         names: list[str] = []
-        while self.peek().kind in ("unit", "text"):
-            names.append(self.take().text)
+        while self.peek().kind in ("unit", "text") or self.before_unit():
+            word = self.take()
+            if word.kind in ("unit", "text"):
+                names.append(word.text)
+            elif word.text == "/":
+                names.append("/")
             while names and self.accept("^"):
-                power = self.atom()
-                if power[0] != "num":
+                power = self.exponent()
+                value = power[1] if power[0] == "neg" else power
+                if value[0] != "num":
                     raise Unparsable("a unit to a power that is not a number")
-                names[-1] += f"^{power[1]}"
-            self.accept("/", "\\cdot")
-        if not names:
-            return node
-        return ("unit", node, " ".join(" ".join(names).casefold().split()))
+                names[-1] += f"^{'-' if power[0] == 'neg' else ''}{value[1]}"
+        return ("unit", node, " ".join(" ".join(names).split())) if names else node
+
+    def before_unit(self) -> bool:
+        """True at an operator that joins a value to a unit: `60 / hour`, `5 * km`."""
+        if self.peek().text not in ("/", "*", "\\cdot", "\\times"):
+            return False
+        unit = self.tokens[self.at + 1]
+        return unit.kind == "unit" or (unit.kind == "text" and bool(unit_key(unit.text)))
 
     def sum(self) -> Node:
         """Terms joined by +, -, ±, ∓."""
@@ -179,13 +189,18 @@ class Parser:
             term = self.product()
             terms.append(term if sign is None else _negated(sign, term))
         self.depth -= 1
-        return terms[0] if len(terms) == 1 else ("add", tuple(terms))
+        node = terms[0] if len(terms) == 1 else ("add", tuple(terms))
+        if self.accept("\\over"):
+            return ("div", node, self.sum())
+        return ("call", "binom", (node, self.sum())) if self.accept("\\choose") else node
 
     def product(self) -> Node:
         """Factors joined by *, /, mod or nothing."""
         node = self.factor()
         while True:
             token = self.peek()
+            if self.before_unit():
+                return node
             if self.accept("*", "\\cdot", "\\times", "\\ast"):
                 node = _times(node, self.signed_factor())
             elif self.accept("/", "\\div"):
@@ -193,8 +208,6 @@ class Parser:
             elif token.text in ("\\mod", "\\bmod", "mod") and token.kind in ("cmd", "fn"):
                 self.at += 1
                 node = ("call", "mod", (node, self.signed_factor()))
-            elif self.accept("\\choose"):
-                node = ("call", "binom", (node, self.signed_factor()))
             elif self.starts_factor(token):
                 node = self.juxtaposed(node, token)
             else:

@@ -115,6 +115,8 @@ class MathReward:
     """
 
     components = ("math",)
+    reads_math = True
+    """The golds of rows that it grades have to verify against themselves."""
 
     def __init__(self, *, policy: Mapping[str, Any] | None = None, deadline_s: float = 1.5) -> None:
         self._policy = dict(policy or {})
@@ -131,7 +133,7 @@ class MathReward:
         for index, sample in enumerate(batch):
             policy = check_policy(self._policy | dict(sample.meta.get("policy") or {}), "policy")
             for gold in gold_texts(sample.gold) or [""]:
-                items.append((gold, sample.completion, policy))
+                items.append((gold, sample.response, policy))
                 owners.append(index)
         best: dict[int, tuple[Verdict, float]] = {}
         for owner, found in zip(owners, await self._verifier.verify(items), strict=True):
@@ -141,16 +143,16 @@ class MathReward:
 
 
 @inline
-def choice(completion: str, gold: Any) -> Score:
+def choice(response: str, gold: Any) -> Score:
     """Multiple choice: the gold is a letter A to J."""
     [letter] = gold_texts(gold) or [""]
-    verdict = verify(letter.strip().strip("()."), completion)
+    verdict = verify(letter.strip().strip("()."), response)
     return as_score(verdict)
 
 
 @inline
-def countdown(completion: str, meta: Mapping[str, Any]) -> Score:
+def countdown(response: str, meta: Mapping[str, Any]) -> Score:
     """1.0 when the answer is an expression that uses meta["nums"] once each and hits the target."""
     from rlnorm.rewards.math.countdown import check_countdown
 
-    return as_score(check_countdown(completion, meta["nums"], meta["target"]))
+    return as_score(check_countdown(response, meta["nums"], meta["target"]))

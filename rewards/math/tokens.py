@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from rlnorm.rewards.math.budget import MAX_DIGITS, MAX_TOKENS, OverBudget, Unparsable, words
-from rlnorm.rewards.math.units import SCALES, UNIT_WORDS, unit_key
+from rlnorm.rewards.math.units import SCALES, UNIT_WORDS, is_unit_letter, split_scale, unit_key
 
 FUNCTIONS = words(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech "
@@ -18,20 +18,28 @@ GREEK = words(
 )
 PERCENT = frozenset(("percent", "pct", "percentage"))
 WORD_CONSTANTS = {"pi": "\\pi", "infty": "\\infty", "infinity": "\\infty", "oo": "\\infty"}
-_TEXT_COMMANDS = (
-    "text|mbox|hbox|textbf|textit|textrm|texttt|textsf|textnormal|emph|mathrm|mathbf|mathit|mathsf"
-    "|mathcal|mathbb|mathfrak|operatorname\\*?"
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_MARKS = (
+    "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0900-\u0903\u093a-\u0963"
+    "\u0980-\u0983\u09bc-\u09e3\u0a01-\u0a51\u0a81-\u0acd\u0b01-\u0bcd\u0c00-\u0ccd\u0d00-\u0ddf"
+    "\u0e31-\u0e4e\u200c\u200d"
 )
 _TOKEN = re.compile(
-    rf"\\(?P<style>{_TEXT_COMMANDS})\s*\{{(?P<body>[^{{}}^]*+(?:\^(?:\{{-?\d\}})?+[^{{}}^]*+)*+)\}}"
+    r"\\(?P<style>text|mathbb|mathcal|mathfrak|mathscr|operatorname\*?)\s*"
+    r"\{(?P<body>[^{}^]*+(?:\^(?:\{-?\d\})?+[^{}^]*+)*+)\}"
     r"|(?P<num>(?:\d+(?:\.\d+|\.(?!\.))?|(?<!\.)\.\d+)(?:[eE][+-]?\d+(?![\dA-Za-z]))?)"
     r"|(?P<cmd>\\(?:[A-Za-z]+|[{}\\|]))"
-    r"|(?P<word>[A-Za-z]+)"
+    rf"|(?P<cjk>[{_CJK}]+)"
+    rf"|(?P<word>[^\W\d_{_CJK}](?:[^\W\d_{_CJK}]|[{_MARKS}])*+)"
     r"|(?P<dots>\.\.\.)"
     r"|(?P<op>\*\*|<=|>=|!=|[-+*/^_=<>!|%()\[\]{}:,;&'])"
     r"|(?P<space>\s+)"
 )
+_JOINERS = words("and or und oder или и 或 或者 和 与 與 及 以及 または と 또는 와 과 그리고")
+_JOINERS_IN_TEXT = words("et ou y o e ve veya atau dan &")
 _SAYING = re.compile(r"^(?:the\s+)?(?:final\s+)?answer(?:\s+is|:)\s*(?=[-+]?\d)", re.I)
+_LEADING_NUMBER = re.compile(r"[-+]?\d[\d.,/: ]*")
+_METERS_PER_SECOND = re.compile(r"(?<=\d m)/s(?:\s*\^\s*\{?2\}?)?\s*$")
 _DOTS = frozenset((r"\ldots", r"\dots", r"\cdots", r"\dotsc", r"\dotsb"))
 
 
@@ -49,47 +57,75 @@ def _word(word: str, spaced: bool, after_value: bool) -> list[Token]:
     low = word.lower()
     if word in FUNCTIONS and not (word == "min" and after_value):
         return [Token("fn", word, spaced)]
-    if low in ("and", "or"):
+    if low in _JOINERS:
         return [Token("sep", low, spaced)]
     if low in PERCENT:
         return [Token("percent", "%", spaced)]
     if word in WORD_CONSTANTS:
         return [Token("cmd", WORD_CONSTANTS[word], spaced)]
-    if low in SCALES and after_value:
-        return [Token("op", "*", spaced), Token("num", SCALES[low])]
+    if after_value and (low in SCALES or not word.isascii()):
+        return _scaled(word, spaced)
     if word in UNIT_WORDS and after_value:
         return [Token("unit", word, spaced)]
     if len(word) > 1 and word in GREEK:
         return [Token("cmd", "\\" + word, spaced)]
-    if len(word) > 3 and not word.isupper():
+    if not word.isascii() or (len(word) > 3 and not word.isupper()):
         return [Token("text", word, spaced)]
     return [Token("name", c, spaced and i == 0) for i, c in enumerate(word)]
 
 
+def _scaled(words_: str, spaced: bool) -> list[Token]:
+    """Words after a value: number words multiply it, the others are a unit or a remark."""
+    out: list[Token] = []
+    rest = words_.strip()
+    while rest:
+        first, _, others = rest.partition(" ")
+        factors, left = split_scale(first)
+        if not factors:
+            break
+        for factor in factors:
+            out += [Token("op", "*", spaced), Token("num", factor)]
+        rest = f"{left} {others}".strip()
+    return [*out, Token("text", rest, spaced)] if rest else out
+
+
 def _styled(style: str, body: str, spaced: bool, after_value: bool) -> list[Token]:
+    joins = body.strip().lower() in _JOINERS_IN_TEXT and body != body.strip()
     body = body.strip()
     bare = body.strip("() .,")
     if not body:
         return []
-    if style == "mathbb":
-        return [Token("name", f"set {body}", spaced)]
-    if bare.lower() in ("and", "or"):
+    if style in ("mathbb", "mathcal", "mathfrak", "mathscr"):
+        return [Token("name", f"set {body}" if style == "mathbb" else body, spaced)]
+    if joins or bare.lower() in _JOINERS:
         return [Token("sep", bare.lower(), spaced)]
     if bare.lower() in PERCENT or bare in ("%", "\\%"):
         return [Token("percent", "%", spaced)]
-    if style.startswith(("operatorname", "mathrm")) and body in FUNCTIONS:
+    if body in FUNCTIONS and (style.startswith("operatorname") or not after_value):
         return [Token("fn", body, spaced)]
-    if len(body) == 1 and body.isalpha() and not after_value:
+    if len(body) == 1 and body.isalpha() and not (after_value and is_unit_letter(body)):
         return [Token("name", body, spaced)]
     body = _SAYING.sub("", body)
-    number = re.match(r"[-+]?\d[\d.,/ ]*", body)
+    number = _LEADING_NUMBER.match(body)
     if number:
         rest = _styled(style, body[number.end() :], True, True)
-        return tokenize(number.group().rstrip(" .,"))[:-1] + rest
-    first, _, rest_of_body = body.partition(" ")
-    if after_value and first.lower() in SCALES:
-        return _word(first, spaced, True) + _styled(style, rest_of_body, True, True)
-    return [Token("text", body, spaced)]
+        return tokenize(number.group().rstrip(" .,:"))[:-1] + rest
+    return _scaled(body, spaced) if after_value else [Token("text", body, spaced)]
+
+
+def _in_unit(out: list[Token]) -> bool:
+    """True after a unit, its power, and a stroke or dot: what comes next is part of the unit."""
+    at = len(out) - 1
+    if at > 0 and out[at].text in ("/", "\\cdot"):
+        at -= 1
+    if at > 3 and out[at].text == "}":
+        at -= 2 if out[at - 2].text == "{" else 3
+        at -= 1
+    elif at > 1 and out[at].kind == "num":
+        at -= 1
+    if out[at : at + 1] and out[at].text == "^":
+        at -= 1
+    return at >= 0 and out[at].kind in ("unit", "text") and bool(unit_key(out[at].text))
 
 
 def tokenize(text: str) -> list[Token]:
@@ -105,13 +141,18 @@ def tokenize(text: str) -> list[Token]:
         if kind == "space":
             spaced = True
             continue
-        after_value = bool(out) and (out[-1].kind in ("num", "unit") or out[-1].text in ")}")
+        after_value = bool(out) and (
+            out[-1].kind in ("num", "unit", "percent") or out[-1].text in (")", "}", "\\}", "\\pi")
+        )
         if kind == "body":
-            of_unit = out[-2:-1] if out and out[-1].text in ("/", "\\cdot") else out[-1:]
-            after_value |= bool(of_unit) and bool(unit_key(of_unit[0].text))
-            out += _styled(match["style"], match["body"], spaced, after_value)
-        elif kind == "word":
-            out += _word(found, spaced, after_value)
+            out += _styled(match["style"], match["body"], spaced, after_value or _in_unit(out))
+        elif kind in ("word", "cjk"):
+            if is_unit_letter(found) and (
+                _in_unit(out) or _METERS_PER_SECOND.match(text, position)
+            ):
+                out.append(Token("unit", found, spaced))
+            else:
+                out += _word(found, spaced, after_value or _in_unit(out))
         elif kind == "cmd" and found[1:] in FUNCTIONS:
             out.append(Token("fn", found[1:], spaced))
         elif kind == "dots" or found in _DOTS:

@@ -2,49 +2,125 @@
 
 import re
 
-_SYNONYMS = (
-    "mm millimeter millimeters millimetre millimetres; cm centimeter centimeters centimetre "
-    "centimetres; dm; nm; m meter meters metre metres; km kilometer kilometers kilometre "
-    "kilometres; in inch inches; ft foot feet; yd yard yards; mi mile miles; mg milligram "
-    "milligrams; g gram grams; kg kilogram kilograms; lb lbs pound pounds; oz ounce ounces; ton "
-    "tons; l liter liters litre litres; ml milliliter milliliters; gallon gallons; s sec secs "
-    "second seconds; min mins minute minutes; h hr hrs hour hours; day days; week weeks; month "
-    "months; year years; degree degrees deg; celsius; fahrenheit; radian radians rad; unit "
-    "units; dollar dollars usd; cent cents; euro euros; rupee rupees; student students; way "
-    "ways; time times; apple apples; point points; coin coins; am a.m; pm p.m; yuan; people; n; a; "
-    "j; w; k; v; f"
+from rlnorm.rewards.math.vocabulary import POWERS_AFTER, POWERS_BEFORE, UNITS, by_name
+from rlnorm.rewards.math.vocabulary import SCALES as SCALE_NAMES
+
+_UNITS = by_name(UNITS) | {"mph": "mi / h", "kmh": "km / h", "kph": "km / h"}
+_BEFORE = {name: int(power) for name, power in by_name(POWERS_BEFORE).items()}
+_AFTER = {name: int(power) for name, power in by_name(POWERS_AFTER).items()}
+_PREFIXED = re.compile(r"(平方|立方|quadrat|kubik)(?=.)")
+UNIT_WORDS = frozenset(
+    ("mL", "USD", "EUR", "INR", "CNY", "RMB", "JPY", "Rs", "Uhr", "Std", "Tag", "PM", "AM", "per",
+     "square", "sq", "cubic", *(u for u in _UNITS if len(u) > 1 and u not in ("an", "rs", "ore")))
+)  # fmt: skip
+"""Written after a value without a style command, these are units; `12 m` is 12 times m."""
+SCALES = {name: value for name, value in by_name(SCALE_NAMES).items() if name != value}
+_SIGNS_OF_SCALE = "".join(w for w in SCALES if len(w) == 1)
+_SCALED = re.compile(
+    rf"(?!千[米克瓦焦卡帕赫伏]|兆[瓦赫帕欧焦字]|조각|만큼|百分)(?P<scale>[{_SIGNS_OF_SCALE}]+)(?P<rest>.*)",
+    re.DOTALL,
 )
-_UNITS = {word: group.split()[0] for group in _SYNONYMS.split(";") for word in group.split()}
-_UNITS |= {"mph": "mi h", "kmh": "km h"}
-_POWERS = {"square": "^2", "sq": "^2", "cubic": "^3"}
-UNIT_WORDS = frozenset(("mL", "USD", "per", *_POWERS, *(u for u in _UNITS if len(u) > 1)))
-SCALES = {
-    "dozen": "12", "hundred": "1e2", "thousand": "1e3", "million": "1e6", "billion": "1e9",
-    "trillion": "1e12",
-}  # fmt: skip
 _VOID = re.compile(
-    r"\d|\?|\b(?:or|not|none|wrong|never|cannot|maybe|unsure|guess|squared|cubed|factorial)\b|n't\b"
+    r"\d|\?|n't\b|\b(?:or|not|none|wrong|never|cannot|maybe|unsure|guess|squared|cubed|factorial"
+    r"|incorrect|false|half(?!-)|halves|thirds|fourths|fifths|sixths|eighths|tenths|hundredths"
+    r"|thousandths|at least|at most|gross|nicht|kein|oder|falsch|hoch|ou|pas|faux|puissance"
+    r"|au carré|au cube|al cuadrado|al cubo|al quadrato|falso|quizás|não|или|не|нет|половин\w*)\b"
+    r"|[不没沒非错錯误誤否或]|以[上下内外]|超|未[满満]|^[多余]|[多余半成折乘乗]$|分之|次方|方根"
+    r"|[阶階]|的[平立]方|^(?:平方|立方)$"
+    r"|また|では|じゃ|ない|ません|아니|또는|이상|이하|미만|초과|반$|제곱|तक|नहीं|ไม่|หรือ|ليس"
+    r"|(?:^|\s)(?:या|أو)(?:\s|$)"
 )
+
+
+def _units_in(name: str) -> list[str]:
+    """The words of a unit and the strokes in it; a prefixed power is a word of its own."""
+    return re.findall(r"[^\s/]+|/", _PREFIXED.sub(r"\1 ", name))
+
+
+def _base(word: str) -> str:
+    """One spelling of a unit; single letters keep their case, since K is a unit and k is not."""
+    return _UNITS.get(word) or (_UNITS.get(word.casefold(), "") if len(word) > 1 else "")
 
 
 def unit_key(name: str) -> str:
-    """One spelling of a unit, `per` and `/` left out; empty if a word of it is not a unit."""
-    parts: list[str] = []
-    power = ""
-    for word in re.findall(r"[^\s/]+", name):
+    """One spelling of a unit, such as `m s^-2`; empty if a word of it is not a unit."""
+    powers: dict[str, int] = {}
+    side, power, last = 1, 1, ""
+    for word in _units_in(name):
         stem, _, exponent = word.strip("().,").partition("^")
-        exponent = exponent.strip("{-}")  # m s^{-1} is m/s, whose stroke is left out too
-        exponent = "" if exponent == "1" else exponent
-        if stem in _POWERS:
-            power = _POWERS[stem]
-        elif stem in _UNITS:
-            parts.append(_UNITS[stem] + (f"^{exponent}" if exponent else power))
-            power = ""
-        elif stem != "per":
+        exponent = exponent.strip("{}") or "1"
+        low = stem.casefold()
+        if word == "/" or low == "per":
+            side = -1
+        elif low in _BEFORE:
+            power = _BEFORE[low]
+        elif low in _AFTER and last:
+            powers[last] *= _AFTER[low]
+        elif re.fullmatch(r"-?\d", exponent) and (base := _base(stem)):
+            for part in base.split(" / "):
+                powers[part] = powers.get(part, 0) + side * power * int(exponent)
+                side, last = (-1 if " / " in base else side), part
+            power = 1
+        else:
             return ""
-    return " ".join(parts)
+    return " ".join(n if p == 1 else f"{n}^{p}" for n, p in sorted(powers.items()))
+
+
+def is_unit_letter(letter: str) -> bool:
+    """True for a single letter that is a unit by itself: m, s, N, but neither k nor x."""
+    return letter in _UNITS
+
+
+def split_scale(word: str) -> tuple[tuple[str, ...], str]:
+    """The factors that open a word after a value, and the rest of it: 万元 is 1e4 and 元."""
+    if (factor := SCALES.get(word) or SCALES.get(word.casefold().rstrip("."))) is not None:
+        return (factor,), ""
+    found = _SCALED.match(word)
+    if found is None:
+        return (), word
+    return tuple(SCALES[sign] for sign in found["scale"]), found["rest"]
 
 
 def is_void(remark: str) -> bool:
     """True when words after a value offer another, deny it or change it: `or 6`, `squared`."""
-    return not unit_key(remark) and _VOID.search(remark) is not None
+    return not unit_key(remark) and _VOID.search(remark.casefold()) is not None
+
+
+_TEXT_UNIT = r"\\text\s*\{[^{}\d]*\}\s*(?:\^\s*\{?\s*-?\d\s*\}?\s*)?"
+_LONG_UNITS = "|".join(sorted((u for u in UNIT_WORDS if u.isascii()), key=len, reverse=True))
+_ONE_UNIT = rf"(?:{_TEXT_UNIT}|\b(?:{_LONG_UNITS})\b\s*(?:\^\s*\{{?\s*\d\s*\}}?\s*)?)"
+_SOME_UNITS = rf"{_ONE_UNIT}(?:(?:\\cdot|\\times|\\[,;: ]|[~*/])?\s*{_ONE_UNIT}){{0,4}}"
+_FRACTION = re.compile(
+    rf"(?P<times>\\cdot|\\times|\*)?(?:\s|~|\\[,;: ])*\\frac\s*\{{\s*(?P<top>{_SOME_UNITS})\}}"
+    rf"\s*\{{\s*(?P<bottom>{_SOME_UNITS})\}}"
+)
+_RATE = re.compile(
+    rf"\\frac\s*\{{\s*(?P<value>-?\d[\d.,]*)(?:\s|~|\\[,;: ])*(?P<top>{_SOME_UNITS})\}}"
+    rf"\s*\{{\s*(?:1(?:\s|~|\\[,;: ])*)?(?P<bottom>{_SOME_UNITS})\}}"
+)
+_WORD = re.compile(r"[^\W\d_]+(?:\^\s*\{?\s*-?\d)?|/")
+
+
+def _named(unit: str) -> str:
+    return " ".join(_WORD.findall(unit.replace("\\text", " ").replace("\\cdot", " ")))
+
+
+def _one_line(match: re.Match[str]) -> str:
+    top, bottom = match["top"].strip(), match["bottom"].strip()
+    names = [_named(top).replace("{", ""), _named(bottom).replace("{", "")]
+    if not all(names) or any(is_void(name) for name in names):
+        return match.group()
+    letters = [word[0] for name in names for word in name.split() if len(word.split("^")[0]) == 1]
+    before = match.string[: match.start()].rstrip()[-1:]
+    known = all(is_unit_letter(letter) for letter in letters if letter != "/")
+    if not known or not (before.isdigit() or before in ("}", ")")):
+        return match.group()
+    if match["times"] and not all(map(unit_key, names)):
+        return match.group()
+    return f" {top}/{bottom}"
+
+
+def unit_fractions(text: str) -> str:
+    r"""`60\frac{\text{km}}{\text{h}}` as `60 \text{km}/\text{h}`: variables stay a fraction."""
+    text = _RATE.sub(lambda m: f"{m['value']} {m['top'].strip()}/{m['bottom'].strip()}", text)
+    return _FRACTION.sub(_one_line, text)

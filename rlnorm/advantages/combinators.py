@@ -1,4 +1,4 @@
-"""Building blocks of estimators: per component, sum, mean, whitening, mixture."""
+"""Building blocks of estimators: per component, sum, whitening, mixture."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,11 +34,6 @@ def weighted_sum(parts: Float[Tensor, "n r"], weights: Sequence[float]) -> Float
     for part, weight in zip(parts.unbind(dim=1), weights, strict=True):
         total = total + weight * part.nan_to_num(0.0)
     return total.where(~parts.isnan().all(dim=1), torch.nan)
-
-
-def mean_components(parts: Float[Tensor, "n r"]) -> Float[Tensor, " n"]:
-    """Sum of the parts that are not NaN over the number of columns; NaN for a row without any."""
-    return weighted_sum(parts, [1.0 / parts.shape[1]] * parts.shape[1])
 
 
 def whiten(

@@ -24,7 +24,7 @@ from rlnorm.advantages.grpo import grpo
 from rlnorm.advantages.mc_grpo import mc_grpo
 from rlnorm.advantages.reinforce import reinforce
 from rlnorm.advantages.rloo import rloo
-from rlnorm.inputs import check_rewards, check_rows, column_weights, group_relative
+from rlnorm.inputs import check_rows, group_relative, weighted_columns
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 BASES: dict[str, Callable[..., Advantages]] = {
@@ -60,8 +60,7 @@ def gdpo(
     rollouts, their trained tokens (then batch_eps goes inside the root), or "none" for no second
     stage. Raises ValueError on bad rewards or weights, or without the lengths "token" needs.
     """
-    table, groups = check_rewards("gdpo", rewards, group_index)
-    w = column_weights("gdpo", table, weights)
+    table, groups, w = weighted_columns("gdpo", rewards, group_index, weights)
     if missing == "zero":
         table = table.nan_to_num(0.0)
     options = {"eps": eps, "ddof": ddof, "singleton": singleton} if base == "grpo" else {}

@@ -58,7 +58,7 @@ def grpo_compat(
         else:
             value = _from_moments(narrow[members], eps, baseline == "leave_one_out", scale)
         advantages[members] = value.double()
-    return group_relative(advantages, rewards, groups)
+    return group_relative(advantages, total, groups)
 
 
 def _zscore(block: Float[Tensor, "g m"], eps: float, ddof: int, scale: str) -> Float[Tensor, "g m"]:

@@ -2,9 +2,12 @@
 
 Paper: arXiv:2601.05242 (conditioned), arXiv:2503.14476 (overlong)
 Formula: r_easy = r_easy if r_hard >= threshold else 0;
-    r += -penalty * clip((len - (max - cache)) / cache, 0, 1)
+    r -= clip((len - (max - cache)) / cache, 0, 1)
 When: an easy reward must not replace a hard one; answers grow to the token limit
 Cost: none
+
+DAPO's paper has no factor: its penalty is -1 at max_length and beyond. verl multiplies by
+penalty_factor and has no bound beyond max_length.
 """
 
 import torch
@@ -39,8 +42,7 @@ def overlong(
     *,
     max_length: int,
     cache: int,
-    penalty: float = 1.0,
-    capped: bool = True,
+    penalty_factor: float | None = None,
     column: int = 0,
 ) -> Float[Tensor, "n r"]:
     """Adds overlong_penalty to one reward column. Raises ValueError for a column not there."""
@@ -50,7 +52,7 @@ def overlong(
     shaped = rewards.double()
     shaped = shaped.clone() if shaped is rewards else shaped
     shaped[:, column] += overlong_penalty(
-        lengths, max_length=max_length, cache=cache, penalty=penalty, capped=capped
+        lengths, max_length=max_length, cache=cache, penalty_factor=penalty_factor
     )
     return shaped
 
@@ -60,17 +62,16 @@ def overlong_penalty(
     *,
     max_length: int,
     cache: int,
-    penalty: float = 1.0,
-    capped: bool = True,
+    penalty_factor: float | None = None,
 ) -> Float[Tensor, " n"]:
-    """0 up to max_length - cache, then linearly to -penalty at max_length, and that beyond.
+    """0 up to max_length - cache, then linear in the length.
 
-    capped: if False, the penalty keeps growing beyond max_length, as in verl.
-    Raises ValueError unless 0 < cache <= max_length.
+    penalty_factor: None is the paper's form, -1 at max_length and beyond; a number is verl's,
+    -penalty_factor at max_length and falling on. Raises ValueError unless 0 < cache <= max_length.
     """
     if not 0 < cache <= max_length:
         raise ValueError(
             f"overlong: cache = {cache}, needs a value in [1, max_length {max_length}]"
         )
-    excess = (lengths.double() - (max_length - cache)) / cache
-    return -penalty * (excess.clamp(0.0, 1.0) if capped else excess.clamp(min=0.0))
+    excess = ((lengths.double() - (max_length - cache)) / cache).clamp(min=0.0)
+    return -excess.clamp(max=1.0) if penalty_factor is None else -penalty_factor * excess

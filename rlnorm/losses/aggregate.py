@@ -45,10 +45,23 @@ def seq_mean_token_sum(
 
 
 def seq_mean_token_sum_norm(
-    values: Float[Tensor, " t"], denominators: LossDenominators
+    values: Float[Tensor, " t"],
+    denominators: LossDenominators,
+    *,
+    loss_scale_factor: float | None = None,
 ) -> Float[Tensor, ""]:
-    """sum / rollouts / horizon, the horizon a constant: the most tokens a completion may have."""
-    return values.sum() / max(denominators.rollouts, 1) / max(denominators.horizon, 1)
+    """sum / rollouts / loss_scale_factor, a constant (verl's name for it).
+
+    loss_scale_factor: None takes the horizon, the most tokens a completion may have.
+    Raises ValueError unless it is above 0.
+    """
+    if loss_scale_factor is None:
+        loss_scale_factor = max(denominators.horizon, 1)
+    if loss_scale_factor <= 0:
+        raise ValueError(
+            f"seq-mean-token-sum-norm: loss_scale_factor = {loss_scale_factor}, needs above 0"
+        )
+    return values.sum() / max(denominators.rollouts, 1) / loss_scale_factor
 
 
 def token_sum(values: Float[Tensor, " t"]) -> Float[Tensor, ""]:

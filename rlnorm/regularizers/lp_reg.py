@@ -1,7 +1,7 @@
 """Lp-Reg: protects unlikely tokens of wrong answers that a filtered policy would keep.
 
 Paper: arXiv:2510.03222; CarlanLark/Lp-Reg-dev 33b27e27
-Formula: on R: l = -A rho (unclipped) + coef * k3(d),  d = log proxy - lp
+Formula: on R: l = -A rho (unclipped) + coef * k(d),  d = log proxy - lp
 When: exploration dies because rare sensible tokens are pushed to 0
 Cost: the scoring pass also computes the proxy's logprob of every token
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlnorm.losses.surrogate import log_ratio
-from rlnorm.regularizers.kl import kl_estimate
+from rlnorm.regularizers.kl import Kind, kl_estimate
 from rlnorm.regularizers.types import Replacement
 
 
@@ -30,11 +30,13 @@ def lp_reg(
     *,
     coef: float = 1.0,
     kappa: float = 0.02,
+    kind: Kind = "k3",
     max_log_ratio: float | None = 20.0,
 ) -> Replacement:
     """The loss that replaces the policy loss on the selected tokens.
 
-    kappa: read by the scoring pass, which computes proxy_logprobs with it.
+    kappa: read by the scoring pass, which computes proxy_logprobs with it. kind: the estimate of
+    the KL to the proxy, as in kl; "k2" is the authors' option "mse", d^2 / 2.
     Raises ValueError for kappa outside (0, 1].
     """
     if not 0 < kappa <= 1:
@@ -42,7 +44,8 @@ def lp_reg(
     ratio = log_ratio(logprobs, old_logprobs, max_log_ratio).exp()
     # a dropped token has proxy -inf; it is never selected, and must not reach exp either
     target = torch.where(selected, proxy_logprobs, logprobs.detach())
-    return Replacement(-advantages * ratio + coef * kl_estimate(logprobs, target), selected)
+    divergence = kl_estimate(logprobs, target, kind=kind)
+    return Replacement(-advantages * ratio + coef * divergence, selected)
 
 
 def select_lp_reg(

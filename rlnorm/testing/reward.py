@@ -40,9 +40,9 @@ def check_reward(
     """Raise AssertionError that lists every broken rule; return the measurements otherwise.
 
     The rules: it pickles (a worker must receive it), gives the same values twice, leaves the
-    samples unchanged, returns finite numbers under exactly `components` (one number when empty),
-    and stays under `seconds_per_sample` on average. reward: a function, an async function, a batch
-    function, or an object with `score(batch)`.
+    samples unchanged, returns finite numbers under exactly `components` (one number when empty) or
+    None where it does not apply, and stays under `seconds_per_sample` on average. reward: a
+    function, an async function, a batch function, or an object with `score(batch)`.
     """
     if not samples:
         raise ValueError("check_reward: samples is empty: give it at least one")
@@ -81,8 +81,11 @@ def _picklability(reward: Any) -> list[str]:
 def _call_one(function: Callable[..., Any], sample: Any, options: Mapping[str, Any]) -> Any:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
-    if len(names) == 1 and not hasattr(sample, names[0]):
-        return function(sample, **options)
+    for name in names:
+        if name != "sample" and not hasattr(sample, name):
+            raise AssertionError(
+                f"check_reward: the samples have no {name!r}: take `sample` itself"
+            )
     data = [sample if n == "sample" else getattr(sample, n) for n in names]
     return function(*data, **options)
 
@@ -121,12 +124,16 @@ def _named_values(raw: Any, components: tuple[str, ...]) -> tuple[Mapping[str, f
     """Values by component, and what is wrong with them."""
     status = str(getattr(raw, "status", ""))
     found = getattr(raw, "components", raw)
+    if found is None:  # it does not apply to this sample
+        return {}, ""
     named = dict(found) if isinstance(found, Mapping) else {"score": found}
     wanted = set(components) if components else set(named if len(named) == 1 else ("one number",))
     if set(named) != wanted:
         return {}, f"returned the names {sorted(named)}: needs {sorted(wanted)}"
     out: dict[str, float] = {}
     for name, value in named.items():
+        if value is None:  # this component does not apply
+            continue
         if isinstance(value, str) or not hasattr(value, "__float__"):
             return {}, f"{name} = {value!r}: needs a number"
         out[name] = float(value)

@@ -19,6 +19,22 @@ def test_overlong_of_a_cut_completion_is_full_whatever_its_length():
     assert overlong(range(10), "x", "length", max_tokens=100, cache_tokens=20) == -1.0
 
 
+@pytest.mark.parametrize(
+    ("length", "penalty_factor", "value"),
+    [(18432, None, -0.5), (18432, 2.0, -1.0), (24576, None, -1.0), (24576, 2.0, -4.0)],
+)
+def test_overlong_has_the_papers_form_without_a_factor_and_verls_with_one(
+    length, penalty_factor, value
+):
+    options = {"max_tokens": 20480, "cache_tokens": 4096, "penalty_factor": penalty_factor}
+    assert overlong(range(length), "x", "stop", **options) == value
+
+
+def test_overlong_in_verls_form_looks_at_the_length_alone():
+    options = {"max_tokens": 100, "cache_tokens": 20, "penalty_factor": 1.0}
+    assert overlong(range(90), "x", "length", **options) == -0.5
+
+
 def test_length_rewards_refuse_text_without_tokens():
     with pytest.raises(ValueError, match="no token_ids"):
         overlong((), "text", "stop", max_tokens=100, cache_tokens=20)

@@ -370,3 +370,66 @@ def test_code_in_a_file_that_fails_in_a_worker_is_told_in_one_line(file, name, e
         score([{"name": "n", "function": f"rewards.py:{name}"}], samples("abc"))
     assert str(told.value).endswith(f"{error} ({file}, line {line})")
     assert "\n" not in str(told.value)
+
+
+def only_long(sample):
+    """Does not apply to an empty completion; its second component only to long ones."""
+    if not sample.completion:
+        return None
+    long = len(sample.completion) > 2
+    return {"first": 1.0, "second": 0.5 if long else None}
+
+
+def test_none_means_that_a_reward_or_a_component_does_not_apply():
+    alarms = []
+    spec = {"name": "x", "function": only_long, "components": ["first", "second"]}
+
+    async def run():
+        scorer = load_rewards([spec], workers=1, on_alarm=alarms.append)
+        try:
+            return await scorer.score(samples("", "ab", "abc", "abcd")), scorer.metrics()
+        finally:
+            await scorer.close()
+
+    rows, metrics = asyncio.run(run())
+    statuses = [[str(row[c].status) for c in ("first", "second")] for row in rows]
+    assert statuses[:2] == [["not_applicable"] * 2, ["correct", "not_applicable"]]
+    assert [row["second"].value for row in rows[2:]] == [0.5, 0.5]
+    # of 4 scores of `second` 2 apply, both are 0.5
+    assert metrics["reward/second/mean"] == 0.5
+    assert metrics["reward/second/valid_frac"] == 1.0
+    assert metrics["reward/second/not_applicable_frac"] == 0.5
+    assert [(a.component, a.kind) for a in alarms] == [
+        ("first", "constant"),
+        ("second", "constant"),
+    ]
+
+
+def test_rows_choose_the_samples_that_a_reward_sees():
+    specs = [
+        {"name": "n", "function": "my_rewards:length", "rows": {"source": ["a", "b"], "level": 1}},
+        {"name": "m", "function": "exact", "rows": {"source": "c"}},
+        {"name": "after", "function": "my_rewards:length", "gate": "m"},
+    ]
+    metas = [{"source": "a", "level": 1}, {"source": "b", "level": 2}, {"source": "c"}]
+    batch = [
+        Sample(id=str(i), group="g", completion="aa", gold="aa", meta=meta)
+        for i, meta in enumerate(metas)
+    ]
+    rows, scorer = score(specs, batch)
+    values = [[row[c].value for c in ("n", "m", "after")] for row in rows]
+    assert [[None if math.isnan(v) else v for v in row] for row in values] == [
+        [2.0, None, None],
+        [None, None, None],
+        [None, 1.0, 2.0],
+    ]
+    assert {row["m"].status for row in rows[:2]} == {Status.NOT_APPLICABLE}
+    assert [scorer.applies(meta) for meta in metas] == [True, True, True]  # `after` is for all
+
+
+def test_golds_are_audited_where_a_reward_reads_them_as_mathematics():
+    specs = [{"name": "m", "function": "math", "rows": {"source": "a"}}]
+    specs.append({"name": "c", "function": "exact", "rows": {"source": "b"}})
+    scorer = load_rewards(specs)
+    assert [scorer.audits({"source": s}) for s in "ab"] == [True, False]
+    assert load_rewards(specs[1:]).audits({"source": "a"})

@@ -41,9 +41,9 @@ def an_estimator(at_step=lambda step: None):
     """The rewards as they are. at_step: called with 1, 2, ... in the training process."""
     steps = iter(range(1, 100))
 
-    def as_given(rewards, group_index):
+    def as_given(rewards, group_index, *, weights=()):
         at_step(next(steps))
-        return rewards.sum(1)
+        return rewards @ rewards.new_tensor(weights)
 
     return as_given
 
@@ -183,9 +183,19 @@ def test_an_estimator_from_python_is_refused_by_the_command_line_too(small):
 def locked():
     lock = threading.Lock()
 
-    def mine(rewards):  # a reward's sample or an estimator's table
+    def mine(rewards):
         with lock:
             return rewards
+
+    return mine
+
+
+def locked_reward():
+    lock = threading.Lock()
+
+    def mine(sample):
+        with lock:
+            return 1.0
 
     return mine
 
@@ -198,8 +208,8 @@ def locked():
         ({"rewards": [a_reward(), a_reward()]}, "component 'lines' appears 2 times"),
         ({"rewards": [3]}, r"rewards\[0\] = 3 has no name"),
         ({"rewards": {"mine": 3}}, r"rewards\.0\.function = 3"),
-        ({"rewards": {"r": locked()}}, r"reward 'r' cannot be sent .*: it holds lock \(a _thread"),
-        ({"rewards": {"r": lambda text, gold: 1.0}}, "rewards.r.function: parameter 'text'"),
+        ({"rewards": {"r": locked_reward()}}, r"'r' cannot be sent .* it holds lock \(a _thread"),
+        ({"rewards": {"r": lambda text, gold: 1.0}}, "rewards.r.function: parameter `text`"),
         ({"estimator": lambda prizes: prizes}, "its parameter 'prizes' is not a data column"),
         ({"estimator": {"name": "grpo", "epsilon": 1}}, r"grpo takes \['ddof', 'eps'"),
         ({"resume": True, "overwrite": True}, "resume and overwrite exclude each other"),

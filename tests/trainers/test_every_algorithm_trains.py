@@ -94,8 +94,8 @@ def test_a_kl_term_pulls_back_to_the_reference(tmp_path):
 def test_a_users_estimator_in_a_file_trains_from_a_config(tmp_path):
     plugin = tmp_path / "mine.py"
     plugin.write_text(
-        "def centred(rewards, group_index, *, scale=1.0):\n"
-        "    total = rewards.sum(1)\n"
+        "def centred(rewards, group_index, *, weights=(), scale=1.0):\n"
+        "    total = rewards @ rewards.new_tensor(weights)\n"
         "    groups = int(group_index.max()) + 1\n"
         "    sums = total.new_zeros(groups).index_add(0, group_index, total)\n"
         "    counts = total.new_zeros(groups).index_add(0, group_index, total * 0 + 1)\n"

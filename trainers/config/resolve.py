@@ -1,6 +1,7 @@
 """Resolves the names in a config: model folder, rewards, algorithm."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from rlnorm.trainers.tasks import shipped_model
 
 if TYPE_CHECKING:
     from rlnorm.algorithms import Algorithm
+    from rlnorm.stages import Stage
 
 log = logging.getLogger(__name__)
 
@@ -92,20 +94,39 @@ def build_algorithm(config: Config) -> "Algorithm":
         algorithm = resolve_algorithm(name, slots)
         options = options_of(algorithm.estimator.function)
         if "weights" in options:
-            weights = build_scorer(config).weights
-            given = {"weights": list(weights.values()), **algorithm.estimator.options}
-            if given["weights"] is not None and len(given["weights"]) != len(weights):
-                raise ValueError(
-                    f"estimator.weights = {given['weights']}: needs one for each of {[*weights]}"
-                )
-            algorithm.estimator = replace(algorithm.estimator, options=given)
+            algorithm.estimator = _weighted(algorithm.estimator, build_scorer(config).weights)
     except ValueError as error:
         raise InputError(f"algorithm: {error}") from None
     _check_group(config.rollout.group_size, algorithm)
     if config.learner.backend == "deepspeed":
         for slot, function in functions_in(slots):
             pickled(function, f"algorithm.{slot}: {name_from_python(function)}")
+    if "weights" not in options and "rewards" in algorithm.estimator.data:
+        _refuse_weights(algorithm.estimator.name, build_scorer(config).weights)
     return algorithm
+
+
+def _weighted(estimator: "Stage", weights: Mapping[str, float]) -> "Stage":
+    """The estimator with the weights of the reward components, unless it has some of its own."""
+    given = {"weights": list(weights.values()), **estimator.options}
+    if given["weights"] is not None and len(given["weights"]) != len(weights):
+        raise ValueError(
+            f"estimator.weights = {given['weights']}: needs one for each of {[*weights]}"
+        )
+    if given["weights"] is not None and not any(given["weights"]):
+        raise ValueError(f"the weights of all rewards, {[*weights]}, are 0: one must not be")
+    return replace(estimator, options=given)
+
+
+def _refuse_weights(estimator: str, weights: Mapping[str, float]) -> None:
+    """Refuse weights that the estimator would ignore."""
+    for name, weight in weights.items():
+        if weight != 1.0:
+            raise InputError(
+                f"rewards.{name}.weight = {weight}: the estimator {estimator} takes no weights; "
+                "give it a keyword-only option 'weights' (one number for each reward), or leave "
+                "every weight at 1"
+            )
 
 
 def _check_group(size: int, algorithm: "Algorithm") -> None:

@@ -4,16 +4,18 @@ Torch is not imported here, so that a wrong key is reported immediately. The opt
 depend on the estimators' signatures and are checked afterwards by `rlnorm.algorithms`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
+    Tag,
     ValidationInfo,
     field_serializer,
     field_validator,
@@ -21,6 +23,7 @@ from pydantic import (
 )
 
 from rlnorm.from_python import with_names
+from rlnorm.trainers.config.paths import LocalPath, Source
 
 
 def _file_name(name: str) -> str:
@@ -31,6 +34,14 @@ def _file_name(name: str) -> str:
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation allows, also inside of a list; of a Literal, its values'."""
+    inner = get_args(annotation)
+    if not inner:
+        return {annotation if isinstance(annotation, type) else type(annotation)}
+    return set().union(*map(_kinds, inner))
 
 
 class Section(BaseModel):
@@ -47,8 +58,9 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_not_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and kind in (int, float):
+        given = value if isinstance(value, list | tuple) else [value]
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        if any(isinstance(v, bool) for v in given) and bool not in kinds and kinds & {int, float}:
             raise ValueError(f"got {str(value).lower()}, needs a number")
         return value
 
@@ -61,7 +73,7 @@ class LoraConfig(Section):
 
 
 class ModelConfig(Section):
-    path: str
+    path: LocalPath
     """Hugging Face folder or id, or `shipped:quick`, `shipped:graded`, `shipped:turns`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights, for training and sampling."""
@@ -69,10 +81,28 @@ class ModelConfig(Section):
     """LoRA adapters (peft) on all linear layers; None trains every weight."""
 
 
+class TrainSource(Section):
+    source: Source
+    """A source of training prompts, as `data.train` takes a single one."""
+    share: float = Field(1.0, gt=0)
+    """Its part of the prompts that are drawn; the shares of all sources are scaled to sum to 1."""
+    fields: dict[str, str] | None = None
+    """Columns of this source; None for those in `data.fields`."""
+
+
+def _form_of_train(value: Any) -> str:
+    return "[table]" if isinstance(value, Mapping) else "[text]"
+
+
 class DataConfig(Section):
-    train: str
-    """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `FORMAT=FILE`."""
-    eval: dict[FileName, str] = {}
+    train: Annotated[
+        Annotated[Source, Tag("[text]")]
+        | Annotated[dict[FileName, TrainSource], Field(min_length=1), Tag("[table]")],
+        Discriminator(_form_of_train),
+    ]
+    """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `FORMAT=FILE`; several
+    as a table {name: {source: ..., share: 0.7}, ...}."""
+    eval: dict[FileName, Source] = {}
     """Benchmarks by name, each a source like `train`."""
     fields: dict[str, str] = {}
     """Columns that hold id, question or messages, answer, source and level, where the names
@@ -80,7 +110,19 @@ class DataConfig(Section):
     system_prompt: str | None = None
     """System message placed before every question."""
     train_limit: int | None = Field(None, ge=1)
-    """Use at most this many training rows."""
+    """Use at most this many training rows of each source."""
+    max_prompt_tokens: int | None = Field(None, ge=1)
+    """Longest prompt in tokens, chat template included; None: what the model's context leaves in
+    addition to rollout.max_tokens."""
+    on_bad_row: Literal["drop", "error"] = "drop"
+    """A row whose prompt is too long or whose gold does not verify against itself: drop it by name,
+    or end the run. A malformed row always ends it."""
+
+    def train_sources(self) -> dict[str, TrainSource]:
+        """The sources of training prompts by name; the name of a single one is ""."""
+        if isinstance(self.train, str):
+            return {"": TrainSource(source=self.train)}
+        return self.train
 
 
 def _component_name(name: str) -> str:
@@ -91,6 +133,9 @@ def _component_name(name: str) -> str:
 
 NameOrFunction = Annotated[str | Callable[..., Any], PlainSerializer(with_names, when_used="json")]
 """A name in a file, or (from Python) the function itself."""
+
+
+RowValue = str | int | float
 
 
 class RewardConfig(Section):
@@ -108,6 +153,8 @@ class RewardConfig(Section):
     """Keyword options of the function."""
     deadline_s: float | None = Field(None, gt=0)
     """Time limit per sample, which is masked beyond it; None: 2 s in a worker, 600 s if async."""
+    rows: dict[str, RowValue | Annotated[list[RowValue], Field(min_length=1)]] = {}
+    """Only for data rows with these values, such as {source: math}; {}: for all rows."""
 
 
 class RolloutConfig(Section):
@@ -203,7 +250,7 @@ class Config(Section):
     learner: LearnerConfig = LearnerConfig()
     logging: LoggingConfig = LoggingConfig()
     cluster: ClusterConfig = ClusterConfig()
-    output_dir: str = "runs"
+    output_dir: LocalPath = "runs"
     """Folder of the run directories."""
     run_name: FileName = "run"
     """Name of the run directory."""
@@ -270,6 +317,9 @@ class Config(Section):
             ("deterministic", self.deterministic and self.needs_ray, "a run in one process"),
             ("data.system_prompt", data.system_prompt is not None and turns, "no environment"),
             ("data.fields", bool(data.fields) and turns, "no environment"),
+            ("data.train as a table", not isinstance(data.train, str) and turns, "no environment"),
+            ("data.max_prompt_tokens", bool(data.max_prompt_tokens) and turns, "no environment"),
+            ("data.on_bad_row", data.on_bad_row == "error" and turns, "no environment"),
         )
         return {key: needs for key, idle, needs in rules if idle}
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from rlnorm.rewards.decoding import open_tag, visible_text
 from rlnorm.rewards.environments.batching import Batched, Turn
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.rewards.environments.runner import Job, roll_out_many
@@ -130,20 +131,35 @@ def _sampled(rollout: EnvRollout, version: int) -> Sampled:
 def make_rollout(
     prompt: Prompt, sampled: Sampled, rollout_id: str, tokenizer: Any, *, role: Role = Role.TRAIN
 ) -> Rollout:
-    """A completion with its id and its text: the policy's tokens, without special tokens."""
+    """A completion with its id and its text: the policy's tokens, without end and turn tokens."""
     completion = sampled.completion
-    written = completion.token_ids[completion.policy_mask]
+    written = completion.token_ids[completion.policy_mask].tolist()
+    tag, earlier = _last_opening(prompt, sampled, tokenizer)
     return Rollout(
         rollout_id=rollout_id,
         prompt=prompt,
         completion=completion,
-        text=str(tokenizer.decode(written.tolist(), skip_special_tokens=True)),
+        text=visible_text(tokenizer, written),
+        open_tag=tag,
+        open_at=len(visible_text(tokenizer, written[:earlier])) if tag else 0,
         role=role,
         turn_rewards=sampled.turn_rewards,
         turns=sampled.turns or (),
         final=sampled.final,
         failure=str(sampled.failure or ""),
     )
+
+
+def _last_opening(prompt: Prompt, sampled: Sampled, tokenizer: Any) -> tuple[str, int]:
+    """The reasoning tag that the prompt of the last turn leaves open, and the number of tokens that
+    the policy wrote before that turn."""
+    if sampled.turns:
+        completion, last = sampled.completion, len(sampled.turns) - 1
+        earlier = completion.policy_mask & (completion.turn_index < last)
+        return str(sampled.turns[-1]["open_tag"]), int(earlier.sum())
+    if not prompt.messages:
+        return "", 0
+    return open_tag(tokenizer, prompt.token_ids, str(prompt.messages[-1]["content"])), 0
 
 
 def build_sampler(config: Config, pool: RolloutPool, tokenizer: Any) -> Sampler:

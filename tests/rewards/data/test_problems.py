@@ -35,7 +35,7 @@ HUB_SHAPES = {
     ),
     "aime24": ({"ID": "2024-I-1", "Problem": "q?", "Solution": "s", "Answer": 204}, "204"),
     "aime25": ({"id": "0", "problem": "q?", "answer": "70"}, "70"),
-    "amc23": ({"id": 0, "question": "q?", "answer": 27.0}, "27.0"),
+    "amc23": ({"id": 0, "question": "q?", "answer": 27.0}, "27"),
     "minerva": ({"question": "q?", "answer": "4.5e33"}, "4.5e33"),
     "dapo_math_17k": (
         {
@@ -99,8 +99,8 @@ def good(i=0, **changes):
             r"row 2: no field question or problem .* it has \['answer', 'id'\]; name its column in "
             r"data\.fields\.question$",
         ),
-        ([good(), good()], "1 rows with duplicate id: r0"),
-        ([good(), good(1, answer=" ")], "empty question or answer: r1"),
+        ([good(), good()], r"1 rows with duplicate id: r0 \(row 2\)$"),
+        ([good(), good(1, answer=" ")], r"empty question or answer: r1 \(row 2\)$"),
         ([good(), good(1, answer=None)], "empty question or answer: r1"),
         ([], "has no rows"),
     ],

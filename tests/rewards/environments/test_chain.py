@@ -134,6 +134,9 @@ async def test_through_the_runner_and_the_registry():
         def extend(self, messages, last_id):
             return self.open(messages)
 
+        def open_tag(self, prompt_ids, messages):
+            return ""
+
         def decode(self, token_ids):
             return bytes(token_ids[:-1]).decode()
 

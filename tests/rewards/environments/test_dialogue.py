@@ -116,6 +116,9 @@ async def test_a_failing_server_masks_the_rollout(scripted_server, reply, broken
         def extend(self, messages, last_id):
             return [2]
 
+        def open_tag(self, prompt_ids, messages):
+            return ""
+
         def decode(self, token_ids):
             return "fine"
 

@@ -32,6 +32,9 @@ class Letters:
     def extend(self, messages, last_id):
         return ([] if last_id == END else [END]) + self.open(messages)
 
+    def open_tag(self, prompt_ids, messages):
+        return ""
+
     def decode(self, token_ids):
         return "".join(chr(t) for t in token_ids if t > ASSISTANT)
 

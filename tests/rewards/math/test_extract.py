@@ -1,7 +1,6 @@
 import pytest
 
 from rlnorm.rewards.math.extract import extract, extract_gold
-from rlnorm.rewards.text import after_reasoning, find_boxes
 
 
 @pytest.mark.parametrize(
@@ -45,6 +44,8 @@ from rlnorm.rewards.text import after_reasoning, find_boxes
         ("## Answer\n6\n\nAnswer: 5", "5"),
         ("#### Tuesday", "Tuesday"),
         ("#### 5<|eot_id|></s>", "5"),
+        ("#### 5<|im_end|>\n<|im_start|>user\n#### 4", "5"),
+        (r"\boxed{5}<end_of_turn>\boxed{4}", "5"),
         ("<answer>So the answer is: 5</answer>", "5"),
         ("Answer: 5 (because 2 + 3 = 5)", "5"),
         ("所以答案是 5。", "5"),
@@ -86,14 +87,3 @@ def test_finds_nothing(response, rejected):
 )
 def test_gold_texts(gold, bare):
     assert extract_gold(gold) == bare
-
-
-def test_only_the_text_after_closed_reasoning_counts():
-    assert after_reasoning("a</think>b</think>c") == "c"
-    assert after_reasoning("no tags") == "no tags"
-    assert after_reasoning("<think>a</think>b<think>c") is None
-
-
-def test_only_the_last_boxes_are_read():
-    boxes = find_boxes("".join(f"\\boxed{{{i}}}" for i in range(200)))
-    assert [b.content for b in boxes] == [str(i) for i in range(136, 200)]

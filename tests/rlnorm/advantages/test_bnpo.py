@@ -56,6 +56,41 @@ def test_components_are_averaged():
     close(both, (bnpo(rewards, index).values + bnpo(other, index).values) / 2)
 
 
+def test_weights_average_the_components_by_their_ratio():
+    # one prompt: alpha = beta = 1, so each component is its reward minus its mean
+    rewards = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
+    # components: +-1/2; (3 * 1/2 - 1/2) / 4 = 1/4, (3 * 1/2 + 1/2) / 4 = 1/2
+    one_prompt = torch.zeros(4, dtype=torch.long)
+    close(bnpo(rewards, one_prompt, weights=[3.0, 1.0]), [0.25, 0.5, -0.25, -0.5])
+    close(bnpo(rewards, one_prompt, weights=[0.3, 0.1]), [0.25, 0.5, -0.25, -0.5])
+    # a cost: (3 * 1/2 + 1/2) / 4 for the first
+    close(bnpo(rewards, one_prompt, weights=[3.0, -1.0]), [0.5, 0.25, -0.5, -0.25])
+
+
+def test_equal_weights_are_the_mean_and_a_weight_of_0_leaves_a_component_out():
+    first, index = table([1, 0, 0, 0], [1, 1, 0, 0])
+    other, _ = table([1, 1, 1, 0], [1, 0, 1, 0])
+    both = torch.cat((first, other), dim=1)
+    close(bnpo(both, index, weights=[0.1, 0.1]), bnpo(both, index).values)
+    close(bnpo(both, index, weights=[0.1, 0.0]), bnpo(first, index).values)
+    # a component outside the range, or the only one that a rollout has, is no matter then either
+    long, gone = 50 * other, first.clone()
+    gone[0] = torch.nan
+    alone = bnpo(gone, index)
+    with_long = bnpo(torch.cat((gone, long), dim=1), index, weights=[1.0, 0.0])
+    close(with_long, alone.values)
+    assert with_long.keep.tolist() == alone.keep.tolist() == [False] + [True] * 7
+
+
+def test_the_format_counts_for_bnpo_as_little_as_for_grpo():
+    # two right answers without the format, two wrong ones with it: 1 to 0.1 prefers the right ones
+    rewards = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    one_prompt = torch.zeros(4, dtype=torch.long)
+    close(bnpo(rewards, one_prompt), [0, 0, 0, 0])
+    # (1/2 - 0.1 / 2) / 1.1 = 9 / 22
+    close(bnpo(rewards, one_prompt, weights=[1.0, 0.1]), [9 / 22, 9 / 22, -9 / 22, -9 / 22])
+
+
 def test_means_that_do_not_vary_are_reinforce():
     rewards, index = table([1, 0], [0, 1])
     close(bnpo(rewards, index), [0.5, -0.5, -0.5, 0.5])

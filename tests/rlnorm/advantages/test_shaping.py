@@ -6,12 +6,14 @@ from rlnorm.advantages.shaping import conditioned, overlong, overlong_penalty
 
 def test_overlong_grows_linearly_within_the_cache():
     lengths = torch.tensor([10, 16, 18, 20, 22])
-    got = overlong_penalty(lengths, max_length=20, cache=4, penalty=2.0)
-    assert got.tolist() == [0, 0, -1, -2, -2]
-    open_ended = overlong_penalty(lengths, max_length=20, cache=4, capped=False)
-    assert open_ended.tolist() == [0, 0, -0.5, -1, -1.5]
+    paper = overlong_penalty(lengths, max_length=20, cache=4)
+    assert paper.tolist() == [0, 0, -0.5, -1, -1]
+    verl = overlong_penalty(lengths, max_length=20, cache=4, penalty_factor=2.0)
+    assert verl.tolist() == [0, 0, -1, -2, -3]
     shaped = overlong(torch.ones(5, 2), lengths, max_length=20, cache=4, column=1)
     assert shaped.tolist() == [[1, 1], [1, 1], [1, 0.5], [1, 0], [1, 0]]
+    shaped = overlong(torch.ones(5, 1), lengths, max_length=20, cache=4, penalty_factor=0.5)
+    assert shaped[:, 0].tolist() == [1, 1, 0.75, 0.5, 0.25]
     with pytest.raises(ValueError, match=r"cache = 0, needs a value in \[1, max_length 20\]"):
         overlong_penalty(lengths, max_length=20, cache=0)
 

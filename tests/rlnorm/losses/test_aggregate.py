@@ -38,6 +38,11 @@ def test_eps_is_an_option():
     assert aggregate("seq-mean-token-mean", eps=1.0).item() == (12 / 5 + 5 / 2) / 2
 
 
+def test_a_loss_scale_factor_takes_the_place_of_the_horizon():
+    # verl: sum / rollouts / factor
+    assert aggregate("seq-mean-token-sum-norm", loss_scale_factor=100).item() == 17 / 2 / 100
+
+
 @pytest.mark.parametrize("name", AGGREGATES)
 def test_no_tokens_is_zero_and_keeps_a_graph(name):
     values = torch.zeros(0, requires_grad=True)

@@ -28,6 +28,16 @@ def test_lp_reg_replaces_the_loss_on_its_set(close):
     close(gradient, [8 + 10 * (1 - exp(1)), 0])
 
 
+def test_the_kl_of_lp_reg_is_an_option(close):
+    logprobs = vector(-3.0).requires_grad_()
+    old, proxy, advantages = vector(-3.0), vector(-1.0), vector(-4.0)
+    selected = torch.tensor([True])
+    term = lp_reg(logprobs, old, proxy, advantages, selected, coef=10.0, kind="k2")
+    # -A rho = 4, d = 2: d^2 / 2 = 2 and its gradient is -d
+    close(term.values.detach(), [4 + 10 * 2])
+    close(torch.autograd.grad(term.values.sum(), logprobs)[0], [4 + 10 * -2])
+
+
 def test_lp_reg_selects_the_least_likely_errors_below_their_proxy():
     logprobs = vector(-9.0, -8.0, -7.0, -6.0, -5.0, -20.0)
     proxy = vector(-8.0, -9.0, -6.0, -5.0, -4.0, 0.0)

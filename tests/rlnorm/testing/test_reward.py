@@ -104,3 +104,8 @@ def test_each_broken_rule_is_named(reward, message):
 def test_needs_samples():
     with pytest.raises(ValueError, match="at least one"):
         check_reward(good, [])
+
+
+def test_a_parameter_of_another_name_is_named():
+    with pytest.raises(AssertionError, match=r"no 'completions': take `sample` itself"):
+        check_reward(lambda completions: 1.0, SAMPLES)

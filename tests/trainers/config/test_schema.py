@@ -256,6 +256,37 @@ def test_an_option_of_the_wrong_type_is_refused_before_anything_starts(
         build_algorithm(validate_config(with_change(algorithm=algorithm)))
 
 
+WEIGHTED = [
+    {"name": "correct", "function": "boxed_exact"},
+    {"name": "format", "function": "boxed_format", "weight": 0.1},
+]
+
+
+def test_weights_that_an_estimator_would_ignore_are_refused_by_name():
+    def mine(rewards, group_index):
+        return rewards.sum(1)
+
+    config = with_change(rewards=WEIGHTED, algorithm={"name": "grpo", "estimator": mine})
+    told = r"^rewards\.format\.weight = 0\.1: the estimator <python>:mine takes no weights; give"
+    with pytest.raises(InputError, match=told):
+        build_algorithm(validate_config(config))
+    equal = [WEIGHTED[0], {**WEIGHTED[1], "weight": 1.0}]
+    build_algorithm(validate_config({**config, "rewards": equal}))
+
+
+@pytest.mark.parametrize("name", ["grpo", "gdpo", "bnpo", "mc_grpo", "opo"])
+def test_the_weights_of_the_rewards_reach_the_estimator(name):
+    config = validate_config(with_change(rewards=WEIGHTED, algorithm=name))
+    assert build_algorithm(config).estimator.options["weights"] == [1.0, 0.1]
+
+
+def test_weights_that_are_all_0_are_refused():
+    nothing = [{**reward, "weight": 0.0} for reward in WEIGHTED]
+    told = r"the weights of all rewards, \['correct', 'format'\], are 0"
+    with pytest.raises(InputError, match=told):
+        build_algorithm(validate_config(with_change(rewards=nothing)))
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

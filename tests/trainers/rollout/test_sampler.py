@@ -1,7 +1,11 @@
+from dataclasses import replace
+from typing import ClassVar
+
 import torch
 
 from rlnorm.trainers.rollout.sampler import Sampled, SingleTurn, make_rollout
 from rlnorm.trainers.rollout.types import SamplingParams
+from rlnorm.trainers.scoring import as_sample
 from rlnorm.types import Completion, FinishReason, Prompt, Role
 
 
@@ -27,9 +31,15 @@ class Pool:
 
 
 class Letters:
+    """One token a letter; token 25 ends a turn, and the template opens one with `<think>`."""
+
+    eos_token_id, pad_token_id, bos_token_id = 25, None, None
+    added_tokens_decoder: ClassVar[dict] = {}
+    chat_template = None
+
     def decode(self, ids, skip_special_tokens):
-        assert skip_special_tokens
-        return "".join(chr(97 + i) for i in ids)
+        assert not skip_special_tokens
+        return "".join("<think>" if i == 26 else chr(97 + i) for i in ids)
 
 
 async def test_one_completion_a_seed_in_order():
@@ -45,3 +55,20 @@ def test_the_text_is_what_the_policy_wrote():
     got = make_rollout(prompt, sampled, "1/p/0", Letters(), role=Role.BASELINE)
     assert (got.text, got.role, got.turn_rewards) == ("ac", Role.BASELINE, (0.5,))
     assert (got.turns, got.failure) == ((), "")
+
+
+def test_a_rollout_knows_the_tag_that_its_prompt_leaves_open():
+    prompt = Prompt(prompt_id="p", token_ids=(1, 24, 26), messages=({"content": "b"},))
+    got = make_rollout(prompt, Sampled(completion=completion([0, 2, 25])), "1/p/0", Letters())
+    assert (got.text, got.open_tag, got.open_at) == ("ac", "<think>", 0)
+    assert as_sample(got, "p").answer is None
+
+
+def test_with_turns_the_prompt_of_the_last_one_decides():
+    tokens = completion([0, 25, 1, 2, 25], [True, True, False, True, True])
+    last = replace(tokens, turn_index=torch.tensor([0, 0, 0, 1, 1]))
+    turns = ({"text": "a", "open_tag": ""}, {"text": "<think>c", "open_tag": "<think>"})
+    prompt = Prompt(prompt_id="p", token_ids=(1,), messages=({"content": "b"},))
+    got = make_rollout(prompt, Sampled(completion=last, turns=turns), "1/p/0", Letters())
+    assert (got.text, got.open_tag, got.open_at) == ("ac", "<think>", 1)
+    assert as_sample(got, "p").response == "a<think>c"
