@@ -19,7 +19,7 @@ from rlnorm.trainers.stop import Stop, descendants, signals_stop
 
 SMALL = (
     *("steps=200", "data.eval={}", "data.train_limit=64", "rollout.prompts_per_step=4"),
-    *("learner.minibatches=1", "checkpoint_every=0", "run_name=r"),
+    *("learner.minibatches=1", "checkpoint_every=0", "rewards.format.weight=1", "run_name=r"),
 )
 COMMAND = [sys.executable, "-m", "rlnorm.launch.cli", "train"]
 

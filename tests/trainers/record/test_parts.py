@@ -54,7 +54,12 @@ def test_the_summary_adds_up_all_parts(tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError("no luck"), SystemExit(3)])
 def test_a_run_that_failed_says_so_in_its_report_and_when_it_goes_on(tmp_path, capsys, error):
     small = ["steps=3", "data.eval={}", "rollout.prompts_per_step=4", "learner.minibatches=1"]
-    small += ["checkpoint_every=1", f"output_dir={tmp_path}", "run_name=r"]
+    small += [
+        "checkpoint_every=1",
+        "rewards.format.weight=1",
+        f"output_dir={tmp_path}",
+        "run_name=r",
+    ]
     steps = iter(range(1, 9))
 
     def mine(rewards):
