@@ -19,6 +19,7 @@ from rlnorm.trainers.prepare import Prepared
 from rlnorm.trainers.prompt_stream import PromptStream
 from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.record.loggers import Loggers
+from rlnorm.trainers.record.parts import end_before_resume
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.rollout.sampler import build_sampler
 from rlnorm.trainers.rollout.types import RolloutPool
@@ -97,6 +98,7 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
         run.algorithm.load_state_dict(state.algorithm or {})
         stream.cursor = state.cursor
         await run.channel.publish(run.learner, run.pool)
+    run.display.note(f"continuing after step {state.step}: {end_before_resume(run.run_dir)}")
     run.run_dir.forget_after(state.step if checkpoint is not None else -1)
     run.run_dir.log_event("resumed", step=state.step)
     return state
