@@ -20,6 +20,7 @@ INTEGRATION = {
     "rlnorm/test_package.py": "the package: what importing it costs",
     "rlnorm/test_plugin.py": "a user's own file as every kind of stage",
     "rlnorm/advantages/test_bad_input.py": "what every estimator refuses",
+    "rewards/math/test_templates.py": "the verifier: ways of writing an answer, right and wrong",
     "rlnorm/kernels/test_accuracy.py": "every backend against the definition",
 }
 """Test files that are about several modules at once, and what they are about."""
