@@ -83,6 +83,8 @@ def clean_unicode(text: str) -> str:
 _BRACED_SIGN = re.compile(
     r"(?P<owner>\\[A-Za-z]+\s*|[\^_}\]]\s*)?\{\s*(?P<sign>\\(?:cdot|times)(?![A-Za-z])|[-+*/=<>:])\s*\}"
 )
+_EMPTY_GROUP = re.compile(r"(?<![\^_}\]A-Za-z])\{\s*\}")
+_FRENCH = re.compile(r"([\[\](])([^\[\]()]*)([\[\])])")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _BARE_SET = re.compile(r"\\math(bb|cal)\s+([A-Za-z])(?![A-Za-z])")
 _DELIMITERS = {
@@ -157,10 +159,12 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
     if thousands:
         text = join_thousands(text)
     if "{" in text:
-        text = text.replace("{,}", ",")
+        text = _EMPTY_GROUP.sub(" ", text.replace("{,}", ","))
         text = _BRACED_SIGN.sub(lambda m: m.group() if m["owner"] else m["sign"], text)
     if "\\" in text or "~" in text:
         text = without_spaces(text.replace("\\!", ""))
+    if "[" in text or "]" in text:
+        text = _FRENCH.sub(_french_interval, text)
     return _strip_end(text)
 
 
@@ -192,9 +196,19 @@ def _repeating(match: re.Match[str]) -> str:
     return f"{{\\frac{{{top}}}{{{(10 ** len(period) - 1) * 10 ** len(fixed)}}}}}"
 
 
+def _french_interval(match: re.Match[str]) -> str:
+    """`]0,1[` as (0,1)."""
+    low, *high = re.split("[,;]", match[2])
+    if len(high) != 1 or not low.strip() or not high[0].strip():
+        return match.group()
+    return f"{'(['[match[1] == '[']}{match[2]}{')]'[match[3] == ']']}"
+
+
 def _strip_markup(text: str) -> str:
     """Without Markdown emphasis around the complete text; `9**9` in the middle stays a power."""
     text = text.strip()
+    if len(text) > 2 and text[0] == text[-1] == "*" and text[1] != "*" != text[-2]:
+        text = text[1:-1].strip()
     while text.startswith(_MARKUP) or text.endswith(_MARKUP):
         for mark in _MARKUP:
             text = text.removeprefix(mark).removesuffix(mark).strip()

@@ -261,7 +261,7 @@ class Parser:
                 self.at += 1
                 node = ("pct", node)
             elif self.accept("^", "**"):
-                node = ("pow", node, self.exponent())
+                node = ("pow", _grouped(node), self.exponent())
             else:
                 return node
 
@@ -371,7 +371,13 @@ def _negated(sign: str, node: Node) -> Node:
     return (sign, node)
 
 
+def _grouped(node: Node) -> Node:
+    """The content of braces around one value where they can only group: 2{3 + 4}."""
+    return node[1][0] if node[0] == "set" and len(node[1]) == 1 else node
+
+
 def _times(left: Node, right: Node) -> Node:
+    left, right = _grouped(left), _grouped(right)
     return ("mul", (*left[1], right)) if left[0] == "mul" else ("mul", (left, right))
 
 
