@@ -89,9 +89,10 @@ def _checked_row(row: Any) -> dict[str, Any]:
 class GradeRows:
     """Runs in a worker: verdicts of a chunk of (gold, pred, policy), layers 1 to 3 only."""
 
-    def __call__(self, rows: Any) -> list[tuple[Any, float]]:
-        """Verdict and seconds of each row."""
-        return asyncio.run(MathVerifier().verify(rows))
+    def __call__(self, sample: Any) -> list[tuple[Any, float]]:
+        """Verdict and seconds of each row. sample: the chunk; a worker passes what it gets by this
+        name."""
+        return asyncio.run(MathVerifier().verify(sample))
 
 
 async def _grade_rows(
