@@ -28,8 +28,8 @@ def precheck(config: Config) -> None:
         )
     _check_address(config.cluster.address)
     _check_inputs(config)
-    build_algorithm(config)
     _check_rows(config)
+    build_algorithm(config)  # its functions need torch, which takes seconds to load
     _ask_hub(config)
 
 
