@@ -130,8 +130,7 @@ async def train(run: RunContext, state: LoopState, stop: Stop) -> LoopState:
 
 
 async def _save(run: RunContext, state: LoopState) -> int:
-    keep = run.config.keep_checkpoints
-    await save_checkpoint(run.run_dir.checkpoints, run.learner, state, keep=keep)
+    await save_checkpoint(run.run_dir.checkpoints, run.learner, state, config=run.config)
     return state.step
 
 
