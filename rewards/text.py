@@ -54,8 +54,8 @@ def after_reasoning(completion: str) -> str | None:
     """
     completion = first_turn(completion)
     if "<|channel|>" in completion:
-        _, opened, final = completion.rpartition(_FINAL)
-        return final if opened else None
+        _, marked, final = completion.rpartition(_FINAL)
+        return final if marked else None
     closed = completion.rfind("</think>")
     opened = completion.rfind("<think>")
     if opened > closed:

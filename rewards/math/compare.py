@@ -173,7 +173,7 @@ def numeric_equal(a: Node, b: Node, policy: Policy, signs: tuple[int, int] = (1,
         return found is not None and found[0] == 1
     if _calls(a, _PIECEWISE) or _calls(b, _PIECEWISE):
         # near 0 the floor of x vanishes, and so does twice the floor
-        largest = int(min(max(_largest(a), _largest(b)), 10**9))
+        largest = min(int(_largest(("add", (a, b)))), 10**9)
         found = pair.agreed(_far_points(names, largest), skip_undecided=True)
         return found is not None and found[1] >= 2
     if found[0] < 2:  # (-1)^n is real at whole numbers only
@@ -198,7 +198,7 @@ def _largest(node: Any) -> Fraction:
         return Fraction(0)
     if node[0] == "num":
         return abs(Fraction(node[1]))
-    return max((_largest(part) for part in node), default=Fraction(0))
+    return max(map(_largest, node), default=Fraction(0))
 
 
 def _at(
