@@ -184,7 +184,10 @@ def check_tokens(prompts: Sequence[Prompt], model_config: Any) -> None:
     rows = model_config.get_text_config().vocab_size
     for prompt in prompts:
         if not prompt.token_ids:
-            raise InputError(f"prompt {prompt.prompt_id!r} of {prompt.source}: has no tokens")
+            raise InputError(
+                f"prompt {prompt.prompt_id!r} of {prompt.source}: has no tokens; the chat template "
+                "of model.path renders nothing for its messages"
+            )
         if max(prompt.token_ids) >= rows:
             raise InputError(
                 f"prompt {prompt.prompt_id!r} of {prompt.source}: has token "

@@ -11,6 +11,7 @@ from rlnorm.trainers.config.load import sections
 NEEDED = {
     "model.lora": ["model.lora.rank=4"],
     "rewards": [],
+    "data.train.<name>": ["data.train={<name>: {source: 'task:chain'}}"],
 }
 """What makes a section exist, before one of its keys is set wrong."""
 FILE = "run.yaml"

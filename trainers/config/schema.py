@@ -153,6 +153,8 @@ class RewardConfig(Section):
     """Keyword options of the function."""
     deadline_s: float | None = Field(None, gt=0)
     """Time limit per sample, which is masked beyond it; None: 2 s in a worker, 600 s if async."""
+    memory_mb: int | None = Field(None, ge=64)
+    """Memory limit of a worker, which all rewards share, so that the largest holds; None: 3072."""
     rows: dict[str, RowValue | Annotated[list[RowValue], Field(min_length=1)]] = {}
     """Only for data rows with these values, such as {source: math}; {}: for all rows."""
 
@@ -262,7 +264,7 @@ class Config(Section):
     """Steps between evaluations; 0 evaluates only before the first step and at the end."""
     eval_samples: int = Field(8, ge=1)
     """Sampled completions per benchmark problem (avg@k, pass@k), in addition to the greedy one."""
-    checkpoint_every: int = Field(0, ge=0)
+    checkpoint_every: int = Field(20, ge=0)
     """Steps between checkpoints; 0 writes one only at the end."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the newest checkpoints are kept."""

@@ -1,7 +1,7 @@
 """The data sources that a config may name: parsing, checks, and their rows."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,8 @@ TASK_SIZES = {"train": 8192, "heldout": 512, "hard": 512}
 """Number of problems per split of a `task:` source."""
 FILES = (".jsonl", ".json", ".parquet")
 """Suffixes of data files."""
+IN_FOLDERS = (".jsonl", ".parquet")
+"""Suffixes of the files that are read from a folder; a .json file may be something else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +103,7 @@ def local_files(source: DataSource) -> list[Path]:
     path = Path(source.text.partition("=")[2] or source.text)
     try:
         if path.is_dir():
-            return sorted(p for p in path.iterdir() if p.suffix in FILES)
+            return sorted(p for p in path.iterdir() if p.suffix in IN_FOLDERS)
         return [path] if path.is_file() else []
     except OSError as error:
         raise InputError(f"{source.key} = {source.text!r}: {error.strerror}") from error
@@ -123,9 +125,7 @@ def read_rows(
     if (hub_source := parse_hub_source(source.text)) is not None:
         rows, report = source.of_key(_read_hub, hub_source, dict(fields))
     else:
-        stats = [file.stat() for file in local_files(source)]
-        stamp = tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
-        rows, report = _read_files(source.text, fields, stamp)
+        rows, report = _read_files(source.text, fields, _stamp(local_files(source)))
     failed = report.dropped.get("gold_error", ())
     if failed and on_bad_row == "error" and report.audit is not None:
         named = [f"{short(id_)} ({report.audit.why[id_][:80]})" for id_ in failed[:SHOWN]]
@@ -134,6 +134,12 @@ def read_rows(
             f"against themselves: {', '.join(named)}; correct them, or set data.on_bad_row: drop"
         )
     return rows, report
+
+
+def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:
+    """What changes when one of the files does; reading says what is wrong with one that is gone."""
+    stats = [file.stat() for file in files if file.is_file()]
+    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
 @lru_cache(maxsize=16)  # a run reads its rows when the config is checked, and again to render them
@@ -193,6 +199,8 @@ def check_source(source: str, turns: bool) -> None:
         data_format, equals, path = source.partition("=")
         if equals:
             get_format(data_format)
+        if equals and not path:
+            raise InputError(f"names no file; {data_format} from the hub is hf:{data_format}:SPLIT")
         _check_file(path if equals else source)
 
 
@@ -200,8 +208,10 @@ def _check_file(name: str) -> None:
     path = Path(name)
     try:
         if path.is_dir():
+            if not any(file.suffix in IN_FOLDERS for file in path.iterdir()):
+                raise InputError(f"the folder has no {' or '.join(IN_FOLDERS)} file")
             return
-    except OSError as error:  # a name too long for the file system
+    except OSError as error:  # no permission, or a name too long for the file system
         raise InputError(error.strerror) from error
     if path.suffix not in FILES and (path.exists() or hub.parse_name(name, "dataset") is None):
         raise InputError(

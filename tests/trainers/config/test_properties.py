@@ -12,25 +12,23 @@ from rlnorm.trainers.config.file import find_preset, read_table, shipped_presets
 from rlnorm.trainers.config.load import all_keys, load_config, sections, validate_config
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer
 
-SUITE = settings(max_examples=150, derandomize=True, deadline=None, database=None)
+SUITE = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 NIGHTLY = settings(max_examples=4000, deadline=None, database=None)
 
 PRESETS = sorted(shipped_presets())
 KEYS = sorted({*all_keys(), *sections()} - {""})
 letters = st.text(st.characters(exclude_categories=()), max_size=20)
-# a key with a line break: test_a_key_that_cannot_be_printed_is_refused_in_one_line
-names = letters.filter(str.isprintable)
 words = st.sampled_from(["grpo", "math", "token", "none", "runs/x", "gsm8k", "{}", "[", "~"])
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | letters | words
 values = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(names | st.sampled_from(["name", "rank", "weight"]), inner, max_size=3)
+        | st.dictionaries(letters | st.sampled_from(["name", "rank", "weight"]), inner, max_size=3)
     ),
     max_leaves=5,
 )
-keys = st.sampled_from(KEYS) | st.tuples(st.sampled_from(KEYS), names | words).map(".".join)
+keys = st.sampled_from(KEYS) | st.tuples(st.sampled_from(KEYS), letters | words).map(".".join)
 assignments = (
     st.tuples(keys, values.map(repr) | letters | words).map("=".join)
     | st.tuples(keys, scalars.map(json.dumps)).map("=".join)
@@ -57,8 +55,7 @@ def resolved(load, *arguments):
 def is_valid_or_one_line(found):
     if isinstance(found, str):
         assert found.strip()
-        assert "\n" not in found
-        found.encode()
+        assert found.isprintable()
     else:
         # what a run writes down is the config again
         written = yaml.safe_dump(found.model_dump(mode="json"))
@@ -92,7 +89,6 @@ def test_any_value_in_a_table_is_valid_or_one_line(preset, section, value):
     is_valid_or_one_line(outcome(resolved, validate_config, table))
 
 
-@pytest.mark.xfail(strict=True, reason="an unknown key is printed as it is, line breaks included")
 @pytest.mark.parametrize("key", ["a\nb", "a\x1bb"])
 def test_a_key_that_cannot_be_printed_is_refused_in_one_line(key):
     found = outcome(load_config, "quickstart", [f"learner.{key}=1"])
