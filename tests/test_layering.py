@@ -15,7 +15,7 @@ ORDER = ("rlnorm", "rewards", "trainers", "launch")
 BASE = {"rlnorm.errors", "rlnorm.from_python", "rlnorm.lookup", "rlnorm.options"}
 """What rewards may import of rlnorm: everything else there may load torch."""
 TRAINERS = (
-    "errors", "seeds", "files", "tasks", "config", "record", "models", "cluster", "rollout",
+    "errors", "seeds", "files", "stop", "tasks", "config", "record", "models", "cluster", "rollout",
     "prompts", "prompt_stream", "learner", "scoring", "sync", "advantages", "checkpoint", "buffer",
     "collect", "prepare", "build_cluster", "evaluate", "loop", "build", "run", "api", "compare", "",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from rlnorm.trainers.config.sources import (
     of_key,
     parse_hub_source,
 )
-from rlnorm.trainers.files import check_writable
+from rlnorm.trainers.files import check_writable, latest_checkpoint
 
 
 def precheck(config: Config) -> None:
@@ -45,15 +45,32 @@ def precheck_eval(config: Config, checkpoint: Path | None, out: Path | None) -> 
 
 
 def at_checkpoint(config: Config, checkpoint: Path | None) -> Config:
-    """The config with its model replaced by `checkpoint`, a checkpoint or a model folder."""
+    """The config with the model of `checkpoint`: of a run, a checkpoint, or a model folder."""
     if checkpoint is None:
         return config
-    folder = checkpoint / "model" if (checkpoint / "model").is_dir() else checkpoint
-    if not (folder / "config.json").is_file():
-        raise InputError(f"--checkpoint {checkpoint}: not a checkpoint or a model folder")
+    folder = _model_folder(checkpoint.expanduser())
+    if folder is None or not (folder / "config.json").is_file():
+        raise InputError(
+            f"--checkpoint {checkpoint}: holds no model; needs a run directory, its folder "
+            "checkpoints, one checkpoint (step_000020 or latest) or a model folder"
+        )
     # absolute: engines may run in another folder
     model = config.model.model_copy(update={"path": str(folder.absolute())})
     return config.model_copy(update={"model": model})
+
+
+def _model_folder(path: Path) -> Path | None:
+    """The model that a path of a run names; the newest one if it names several."""
+    if (path / "config.json").is_file():
+        return path
+    if path.name == "latest" and path.is_file():
+        path = path.parent
+    if (path / "checkpoints").is_dir():
+        path = path / "checkpoints"
+    if (path / "latest").is_file() or any(path.glob("step_*")):
+        newest = latest_checkpoint(path)
+        return newest and newest / "model"
+    return path / "model"
 
 
 def _check_inputs(config: Config) -> Scorer:

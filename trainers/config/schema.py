@@ -262,7 +262,7 @@ class Config(Section):
     """Steps between evaluations; 0 evaluates only before the first step and at the end."""
     eval_samples: int = Field(8, ge=1)
     """Sampled completions per benchmark problem (avg@k, pass@k), in addition to the greedy one."""
-    checkpoint_every: int = Field(0, ge=0)
+    checkpoint_every: int = Field(20, ge=0)
     """Steps between checkpoints; 0 writes one only at the end."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the newest checkpoints are kept."""
