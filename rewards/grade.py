@@ -22,7 +22,8 @@ from rlnorm.rewards.data.problems import load_problems
 from rlnorm.rewards.math.compare import Policy
 from rlnorm.rewards.math.reward import MathVerifier
 from rlnorm.rewards.math.verify import check_policy
-from rlnorm.rewards.pool import Outcome, WorkerPool
+from rlnorm.rewards.outcome import Outcome
+from rlnorm.rewards.pool import WorkerPool
 from rlnorm.rewards.statistics import quantile
 
 __all__ = ["GradeReport", "audit", "grade", "print_report", "read_cases"]
