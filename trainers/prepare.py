@@ -52,7 +52,7 @@ async def prepare(config: Config) -> Prepared:
     """Load algorithm, rewards, tokenizer and prompts without starting a process."""
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
-    prompts = await load_all_prompts(config, tokenizer)
+    prompts = await load_all_prompts(config, tokenizer, scorer)
     sources = {f"data.eval.{name}": shown for name, shown in prompts.benchmarks.items()}
     check_reward_rows(scorer, {"data.train": prompts.train, **sources})
     return Prepared(
@@ -64,7 +64,7 @@ async def prepare(config: Config) -> Prepared:
     )
 
 
-async def load_all_prompts(config: Config, tokenizer: Any) -> LoadedPrompts:
+async def load_all_prompts(config: Config, tokenizer: Any, scorer: Scorer) -> LoadedPrompts:
     """Rendered training prompts and benchmarks; InputError if they share a prompt."""
     train, benchmarks, notices = list[Prompt](), dict[str, list[Prompt]](), list[Notice]()
     if config.rollout.environment is not None:
@@ -78,7 +78,7 @@ async def load_all_prompts(config: Config, tokenizer: Any) -> LoadedPrompts:
         limit = prompt_limit(model_config, config.rollout, config.data.max_prompt_tokens)
         for source in data_sources(config.data):
             prompts, found = load_prompts(
-                source, config=config.data, tokenizer=tokenizer, limit=limit
+                source, config=config.data, tokenizer=tokenizer, scorer=scorer, limit=limit
             )
             check_tokens(prompts, model_config)
             _place(source, prompts, config, train, benchmarks)

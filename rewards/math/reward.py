@@ -128,6 +128,13 @@ class MathReward:
         """Called by the scorer with its worker pool."""
         self._verifier.attach(pool)
 
+    @staticmethod
+    def check_gold(gold: Any) -> None:
+        """Raise ValueError if there is no gold, or one that is a table."""
+        listed = gold if isinstance(gold, list | tuple) else [gold]
+        if not gold_texts(gold) or not all(isinstance(g, str | int | float | None) for g in listed):
+            raise ValueError(f"gold {str(gold)[:100]!r}: needs a text or a list of texts")
+
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
         """One Score per sample."""
         items, owners = [], []

@@ -115,8 +115,8 @@ class DataConfig(Section):
     """Longest prompt in tokens, chat template included; None: what the model's context leaves in
     addition to rollout.max_tokens."""
     on_bad_row: Literal["drop", "error"] = "drop"
-    """A row whose prompt is too long or whose gold does not verify against itself: drop it by name,
-    or end the run. A malformed row always ends it."""
+    """A row whose prompt is too long or whose gold a reward cannot read: drop it by name, or end
+    the run. A malformed row always ends it."""
 
     def train_sources(self) -> dict[str, TrainSource]:
         """The sources of training prompts by name; the name of a single one is ""."""
