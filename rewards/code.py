@@ -15,7 +15,8 @@ from typing import Any, Literal
 from rlnorm.rewards import sandbox
 from rlnorm.rewards.code_tests import HARNESS, CallTest, StreamTest, order, parse_tests, passes
 from rlnorm.rewards.errors import RewardError
-from rlnorm.rewards.pool import Outcome, Pool
+from rlnorm.rewards.outcome import Outcome
+from rlnorm.rewards.pool import Pool
 from rlnorm.rewards.sandbox.local import SETUP_S
 from rlnorm.rewards.text import after_reasoning
 from rlnorm.rewards.together import together

@@ -98,6 +98,7 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
             ) from error
         run.algorithm.load_state_dict(state.algorithm or {})
         stream.cursor = state.cursor
+        run.scorer.batches = state.step
         await run.channel.publish(run.learner, run.pool)
         if not (checkpoint / "config.yaml").is_file():
             run.display.note(

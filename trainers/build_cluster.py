@@ -65,7 +65,10 @@ async def _place_rewards(
     if nodes == (here,):
         return {here: default_workers()}
     pools = NodePools(
-        nodes, start_deadline_s=prepared.config.rollout.deadline_s, on_event=_events(run_dir)
+        nodes,
+        memory_mb=prepared.scorer.memory_mb,
+        start_deadline_s=prepared.config.rollout.deadline_s,
+        on_event=_events(run_dir),
     )
     stack.push_async_callback(asyncio.to_thread, pools.close)
     prepared.scorer.run_on(pools)

@@ -13,7 +13,8 @@ from rlnorm.rewards.math.compare import Policy
 from rlnorm.rewards.math.normalize import normalize
 from rlnorm.rewards.math.symbolic import allowed
 from rlnorm.rewards.math.verify import Verdict, check_policy, verify
-from rlnorm.rewards.pool import Outcome, Pool
+from rlnorm.rewards.outcome import Outcome
+from rlnorm.rewards.pool import Pool
 from rlnorm.rewards.types import Sample, Score, Status
 
 _SYMBOLIC = "rlnorm.rewards.math.symbolic:Symbolic"

@@ -163,6 +163,8 @@ class RewardConfig(Section):
     """Keyword options of the function."""
     deadline_s: float | None = Field(None, gt=0)
     """Time limit per sample, which is masked beyond it; None: 2 s in a worker, 600 s if async."""
+    memory_mb: int | None = Field(None, ge=64)
+    """Memory limit of a worker, which all rewards share, so that the largest holds; None: 3072."""
     rows: dict[str, RowValue | Annotated[list[RowValue], Field(min_length=1)]] = {}
     """Only for data rows with these values, such as {source: math}; {}: for all rows."""
 
