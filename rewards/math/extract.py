@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rlnorm.rewards.math.joined import joined_boxes
 from rlnorm.rewards.math.layout import single_backslashes
+from rlnorm.rewards.math.normalize import restored_escapes
 from rlnorm.rewards.math.phrases import (
     AGAIN,
     ENGLISH,
@@ -60,7 +61,7 @@ def extract(completion: str) -> Extraction:
 
 def extract_gold(gold: str) -> str:
     """A gold is its box when it has one, else what follows `####`, else all of it."""
-    gold = first_turn(gold)
+    gold = first_turn(restored_escapes(gold))
     boxes = find_boxes(gold)
     if boxes:
         return _from_boxes(gold, boxes).answer or ""
