@@ -18,6 +18,7 @@ from rlnorm.rewards.math.phrases import (
     HEDGES,
     LABELLED_LINE,
     LONE_LABEL,
+    NOUNS,
     SAYS,
     TAGS,
 )
@@ -28,6 +29,7 @@ from rlnorm.rewards.text import Box, after_reasoning, find_boxes, first_turn
 _TAIL_CHARS = 20_000
 _SHORT_CHARS = 300
 _FOREIGN_TAIL = 2000
+_NOUN = re.compile("answer|solution|ans")
 _HASHES = re.compile(r"####[ \t]*(?P<a>[^\n]*)")
 _FORMULA = re.compile(
     r"\$\$(?P<a>(?:[^$\\]|\\.)+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$"
@@ -128,17 +130,29 @@ def _marked(text: str) -> str | None:
 
     A label such as `Total: x` counts on the last line only.
     """
-    lowered = text.lower()
-    at = max(lowered.rfind("ans"), lowered.rfind("solution"))
-    found = _last(ENGLISH, text) if at >= 0 else None
-    tail = text[-_FOREIGN_TAIL:]
-    for other in (_last(FOREIGN, tail), _last(HEADING, tail)):
-        start = -1 if found is None else found.start() - (len(text) - len(tail))
-        if other is not None and other.start() > start:
-            return other["a"]
+    found = _english(text)
+    if found is None or not text.isascii():
+        start = max(0, len(text) - _FOREIGN_TAIL)
+        for other in (_last(FOREIGN, text, start), _last(HEADING, text, start)):
+            if other is not None and (found is None or other.start() > found.start()):
+                found = other
     if found is None:
         found = LABELLED_LINE.match(text[text.rfind("\n") + 1 :])
     return found["a"] if found is not None else None
+
+
+def _english(text: str) -> re.Match[str] | None:
+    """The first `answer is x` of the last line that has one, or the heading that it is."""
+    lowered = text.lower()
+    end = len(text)
+    while (last := max(lowered.rfind(noun, 0, end) for noun in NOUNS)) >= 0:
+        start = end = text.rfind("\n", 0, last) + 1
+        for noun in _NOUN.finditer(lowered, start, last + 8):
+            if found := ENGLISH.match(text, noun.start()):
+                return found
+        if heading := HEADING.match(text, start):
+            return heading
+    return None
 
 
 def _stated(line: str) -> str:
@@ -155,9 +169,9 @@ def _is_plain(text: str) -> bool:
     return all(w in _PLAIN_WORDS for w in _PROSE.findall(re.sub(r"\\[A-Za-z]+", "", text)))
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+def _last(pattern: re.Pattern[str], text: str, start: int = 0) -> re.Match[str] | None:
     found = None
-    for match in pattern.finditer(text):
+    for match in pattern.finditer(text, start):
         found = match
     return found
 

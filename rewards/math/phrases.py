@@ -9,9 +9,9 @@ _SO = (
 )
 _IS_WORDS = r"(?:is|equals|must\s+be|comes\s+out\s+to\s+be|comes\s+out\s+to|comes\s+to)\b"
 IS = rf"\s*+{_BOLD}\s*+(?:{_IS_WORDS}{_SO}\s*+:?|[:=→⇒：])\s*+{_BOLD}\s*"
-ENGLISH = re.compile(
-    rf"(?<!hope this )(?:final\s+answer|answer|solution|\bans\b\.?){IS}(?P<a>[^\n]+)", re.I
-)
+NOUNS = ("answer", "solution", "ans:", "ans=", "ans ", "ans.")
+ENGLISH = re.compile(rf"(?<!hope this )(?:answer|solution|(?<!\w)ans\.?){IS}(?P<a>[^\n]+)", re.I)
+"""To be matched where one of the nouns stands."""
 _NOUN = (
     r"(?:\b(?:respuesta|réponse|antwort|ergebnis|lösung|risposta|resposta|ответ|відповідь|odpowiedź"
     r"|odpověď|antwoord|cevap|yanıt|jawaban(?:nya)?|đáp\s+(?:án|số)|svar(?:et)?|vastaus|απάντηση"
