@@ -12,6 +12,7 @@ from rlnorm.rewards.math.layout import single_backslashes
 from rlnorm.rewards.math.normalize import restored_escapes
 from rlnorm.rewards.math.phrases import (
     AGAIN,
+    DENIED,
     ENGLISH,
     FOREIGN,
     HEADING,
@@ -113,7 +114,8 @@ def _from_text(text: str) -> Extraction:
             return Extraction(SAYS.sub("", found.strip(), 1))
     marked = _marked(text)
     if marked is not None:
-        return Extraction(_stated(marked))
+        stated = _stated(marked)
+        return Extraction(None, "a denial") if DENIED.match(stated) else Extraction(stated)
     if len(text) <= _SHORT_CHARS:
         formula = _one_formula(text)
         if formula is not None:

@@ -265,7 +265,7 @@ def _french_interval(match: re.Match[str]) -> str:
 def _strip_markup(text: str) -> str:
     """Without Markdown emphasis around the complete text; `9**9` in the middle stays a power."""
     text = text.strip()
-    if len(text) > 2 and text[0] == text[-1] == "*" and text[1] != "*" != text[-2]:
+    if len(text) > 2 and text[0] == text[-1] in ("*", "_") and text[1] != text[0] != text[-2]:
         text = text[1:-1].strip()
     while text.startswith(_MARKUP) or text.endswith(_MARKUP):
         for mark in _MARKUP:
