@@ -116,7 +116,8 @@ def _determinant(matrix: Node) -> Node | None:
         return None
     first, *rest = matrix[1]
     if not rest:
-        return first[0]
+        only: Node = first[0]
+        return only
     terms = []
     for column, entry in enumerate(first):
         minor = ("matrix", tuple(row[:column] + row[column + 1 :] for row in rest))
