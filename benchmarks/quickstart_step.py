@@ -83,14 +83,14 @@ def make_job(args: argparse.Namespace, folder: Path, seed: int) -> dict[str, Any
     from rlnorm.trainers.config.load import load_config
     from rlnorm.trainers.models import model_path
     from rlnorm.trainers.prepare import prepare
-    from rlnorm.trainers.prompts import PromptStream
+    from rlnorm.trainers.prompt_stream import PromptStream
 
     overrides = [
         *(f"model.path={args.model}", f"steps={args.steps}", f"seed={seed}"),
         *("data.eval={}", "checkpoint_every=0", f"output_dir={folder}"),
     ]
     config = load_config("quickstart", overrides)
-    stream = PromptStream(asyncio.run(prepare(config)).train, config.seed)
+    stream = PromptStream(asyncio.run(prepare(config)).prompts.train, config.seed)
     drawn = stream.draw(args.steps * config.rollout.prompts_per_step)
     return {
         "overrides": overrides,

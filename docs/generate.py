@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
 from pydantic import BaseModel
@@ -93,6 +93,13 @@ def variants_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+TITLES_OF_SECTIONS = {
+    "": "Top level",
+    "rewards": "rewards (a list of these)",
+    "data.train.<name>": "data.train.NAME (a table of these in place of one source)",
+}
+
+
 def configuration_page() -> str:
     """Every key of a config with its type, default and meaning."""
     lines = [
@@ -105,7 +112,7 @@ def configuration_page() -> str:
     ]
     lines += ["(`rewards.format.weight=0.2`). Unknown keys are errors.\n"]
     for title, section in sections().items():
-        title = {"": "Top level", "rewards": "rewards (a list of these)"}.get(title, title)
+        title = TITLES_OF_SECTIONS.get(title, title)
         lines += [f"\n## {title}\n", "| key | allowed | default | meaning |", "|---|---|---|---|"]
         for name, field in section.model_fields.items():
             if field.description:
@@ -147,7 +154,7 @@ def type_name(annotation: Any) -> str:
         return " | ".join(map(repr, inner))
     if origin is Annotated:
         return type_name(inner[0])
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return " | ".join(map(type_name, inner))
     if origin is Callable:
         return "function"

@@ -1,10 +1,10 @@
 """Finds the answer in a completion: its first turn, after the reasoning, inside the last box."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # every alternative starts with a literal, which lets the regex engine skip plain text fast
-_TOKENS = re.compile(r"\{|\}|\\(?:\\*(?:boxed|fbox)\s*\{|.)", re.DOTALL)
+_TOKENS = re.compile(r"\{|\}|\\++(?:(?:boxed|fbox)\s*\{|[{}])?")
 _LAST_BOXES = 64
 # the next speaker's opening ends a turn too; <|end|> between two channels of one answer does not
 _END_OF_TURN = re.compile(
@@ -37,8 +37,7 @@ REASONING_TAG = re.compile(
 """An opening tag of reasoning (the group `open`) or a closing one, in the forms of open models."""
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     r"""An outermost `\boxed{...}`; end is just past its closing brace, content None if cut off."""
 
     start: int
@@ -91,7 +90,7 @@ def open_reasoning(text: str, *, at_start: bool = False) -> str:
 
 def find_boxes(text: str) -> list[Box]:
     """The outermost boxes in order, at most the last 64, in linear time however they nest."""
-    begin = _scan_start(text)
+    begin = _scan_start(text) if "box" in text else -1
     if begin < 0:
         return []
     boxes: list[Box] = []
@@ -99,6 +98,10 @@ def find_boxes(text: str) -> list[Box]:
     open_boxes = 0
     for token in _TOKENS.finditer(text, begin):
         kind = token.group()
+        if kind[0] == "\\" and "box" not in kind:
+            if kind[-1] == "\\" or len(kind) % 2 == 0:
+                continue  # an escaped brace, or none
+            kind = kind[-1]
         if kind == "{":
             stack.append((False, 0, 0))
         elif kind == "}":
@@ -108,7 +111,7 @@ def find_boxes(text: str) -> list[Box]:
             open_boxes -= is_box
             if is_box and not open_boxes:
                 boxes.append(Box(start, token.end(), text[inner : token.start()]))
-        elif kind[-1] == "{" and len(kind) > 2:
+        else:
             stack.append((True, token.start(), token.end()))
             open_boxes += 1
     cut = next((start for is_box, start, _ in stack if is_box), None)

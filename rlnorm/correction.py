@@ -18,36 +18,41 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rlnorm.options import Bound, NonNegative, Positive, checked
 from rlnorm.tokens import rollout_lengths, rollout_mean, rollout_sum
 
 Level = Literal["token", "sequence"]
 LARGEST_LOG = 20.0
 
 
+@checked()
 def truncated(
     old_logprobs: Float[Tensor, " t"],
     sampler_logprobs: Float[Tensor, " t"],
     rollout_index: Int[Tensor, " t"],
     *,
     level: Level = "token",
-    cap: float = 2.0,
+    cap: Bound = 2.0,
     batch_normalize: bool = False,
 ) -> Float[Tensor, " t"]:
     """TIS: weights of at most cap (verl 2, TRL 3). Raises ValueError unless cap > 0."""
-    if cap <= 0:
-        raise ValueError(f"truncated: cap = {cap}, needs more than 0")
     weights = importance(old_logprobs, sampler_logprobs, rollout_index, level).clamp(max=cap)
     return normalised(weights, rollout_index, level) if batch_normalize else weights
 
 
+def _low_below_high(low: float, high: float) -> str:
+    return "" if low <= high else f"low, high = {low}, {high}: needs 0 <= low <= high"
+
+
+@checked(_low_below_high)
 def masked(
     old_logprobs: Float[Tensor, " t"],
     sampler_logprobs: Float[Tensor, " t"],
     rollout_index: Int[Tensor, " t"],
     *,
     level: Level = "token",
-    low: float = 0.5,
-    high: float = 5.0,
+    low: NonNegative = 0.5,
+    high: Bound = 5.0,
     batch_normalize: bool = False,
 ) -> Float[Tensor, " t"]:
     """IcePop: weights outside [low, high] become 0.
@@ -55,13 +60,24 @@ def masked(
     level "sequence" with low 0 and high 3 is TRL's sequence mask (MIS).
     Raises ValueError unless 0 <= low <= high.
     """
-    if not 0 <= low <= high:
-        raise ValueError(f"masked: low, high = {low}, {high}: needs 0 <= low <= high")
     weights = importance(old_logprobs, sampler_logprobs, rollout_index, level)
     weights = weights.where((weights >= low) & (weights <= high), 0.0)
     return normalised(weights, rollout_index, level) if batch_normalize else weights
 
 
+def _bounds_of_kind(level: str, kind: str, low: float | None, high: float) -> str:
+    if level == "seq_max" and kind == "k1":
+        return "level = 'seq_max' takes kind 'k2' or 'k3', got 'k1'"
+    lowest = 1 / high if kind == "k1" and low is None else low
+    if lowest is None or (kind == "k1" and lowest <= high):
+        return ""
+    return (
+        f"low, high = {lowest}, {high}: needs 0 < low <= high for k1, where low is 1 / high "
+        "unless given, and only a high above 0 for k2 and k3"
+    )
+
+
+@checked(_bounds_of_kind)
 def rejected(
     old_logprobs: Float[Tensor, " t"],
     sampler_logprobs: Float[Tensor, " t"],
@@ -69,23 +85,16 @@ def rejected(
     *,
     level: Literal["token", "seq_sum", "seq_mean", "seq_max"] = "token",
     kind: Literal["k1", "k2", "k3"] = "k1",
-    low: float | None = None,
-    high: float = 2.0,
+    low: Positive | None = None,
+    high: Bound = 2.0,
 ) -> Float[Tensor, " t"]:
     """Rejection: 1 where the statistic of the token or its rollout is within bounds, else 0.
 
     k1 is sampler - old, within [log low, log high] (low: 1 / high unless given); k2 and k3 are at
     most high and take no low. Raises ValueError for invalid bounds, or seq_max of k1.
     """
-    if kind == "k1" and high > 0:
-        low = 1 / high if low is None else low
-    if high <= 0 or (low is not None and not (kind == "k1" and 0 < low <= high)):
-        raise ValueError(
-            f"rejected: low, high = {low}, {high}: needs 0 < low <= high for k1, where low is "
-            "1 / high unless given, and only a high above 0 for k2 and k3"
-        )
-    if level == "seq_max" and kind == "k1":
-        raise ValueError("rejected: level = 'seq_max' takes kind 'k2' or 'k3', got 'k1'")
+    if kind == "k1" and low is None:
+        low = 1 / high
     log_ratio = (old_logprobs - sampler_logprobs).detach().clamp(-LARGEST_LOG, LARGEST_LOG)
     statistic = _statistic(log_ratio, rollout_index, level, kind)
     if low is not None:

@@ -9,7 +9,15 @@ _NOT_OF_USER = ("rlnorm.", "importlib.", "_frozen_importlib", "contextlib.")
 
 
 class InputError(ValueError):
-    """A file, row, key or option is not usable; one line: where, what it got, what is allowed."""
+    """A file, row, key or option is not usable; one line: where, what it got, what is allowed.
+
+    Line breaks and other characters that no terminal shows are written as escapes: the message may
+    quote any text of a file.
+    """
+
+    def __init__(self, message: object) -> None:
+        shown = (c if c.isprintable() else repr(c)[1:-1] for c in str(message))
+        super().__init__("".join(shown))
 
 
 def one_line(error: BaseException) -> str:

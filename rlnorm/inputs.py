@@ -146,8 +146,6 @@ def scalar_rewards(
     left out; "skip": the sum of the others (TRL), which is to count the missing one as 0.
     """
     table, groups, given = weighted_columns(where, rewards, group_index, weights)
-    if missing not in ("drop", "skip"):
-        raise ValueError(f"{where}: missing = {missing!r}: choose 'drop' or 'skip'")
     total = torch.zeros(table.shape[0], dtype=torch.float64, device=table.device)
     # column by column: a matrix product may round equal rows differently
     for column, weight in zip(table.T, given, strict=True):

@@ -7,10 +7,12 @@ recipe uses it: regularizers: [{name: kl, coef: 0.04}].
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from rlnorm.errors import InputError
 from rlnorm.lookup import suggest
+
+Part = Literal["estimator", "modulators", "regularizers", "loss", "sample_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class AlgorithmSpec:
     summary: str
     paper: str
     slots: Mapping[str, Any] = field(default_factory=dict)
+    part: Part = "estimator"
+    """The slot that it is named for: what alone differs in a comparison."""
 
 
 DEFAULTS: dict[str, Any] = {
@@ -59,6 +63,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         "clip-higher, token mean, prompts resampled until their rewards differ",
         "arXiv:2503.14476",
         {"loss": _CLIP_HIGHER, "sample_plan": {"resample": True}},
+        part="sample_plan",
     ),
     "gdpo": AlgorithmSpec(
         "each reward z-scored in its group, their sum over the batch",
@@ -93,11 +98,13 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         "GRPO with confident errors weighted up",
         "arXiv:2602.21420",
         {"modulators": ["ace"], "aggregate": _PER_ROLLOUT},
+        part="modulators",
     ),
     "ace_dapo": AlgorithmSpec(
         "DAPO with confident errors weighted up",
         "arXiv:2602.21420",
         {"modulators": ["ace"], "loss": _CLIP_HIGHER, "sample_plan": {"resample": True}},
+        part="modulators",
     ),
     "lp_reg": AlgorithmSpec(
         "GRPO that protects unlikely but sensible tokens",
@@ -106,6 +113,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             "loss": {"name": "ppo_clip", "clip_low": 1.0, "clip_high": 9.0},
             "regularizers": ["lp_reg"],
         },
+        part="regularizers",
     ),
     "reinforce": AlgorithmSpec(
         "policy gradient with the group mean as baseline",
@@ -142,12 +150,16 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         "only the best rollout of a group trains", "arXiv:2503.19595", {"estimator": "pass_at_k"}
     ),
     "gspo": AlgorithmSpec(
-        "one ratio per rollout", "arXiv:2507.18071", {"loss": "gspo", "aggregate": _PER_ROLLOUT}
+        "one ratio per rollout",
+        "arXiv:2507.18071",
+        {"loss": "gspo", "aggregate": _PER_ROLLOUT},
+        part="loss",
     ),
     "gspo_token": AlgorithmSpec(
         "one ratio per rollout, gradient per token",
         "arXiv:2507.18071",
         {"loss": "gspo_token", "aggregate": _PER_ROLLOUT},
+        part="loss",
     ),
     "luspo": AlgorithmSpec(
         "GSPO summed over tokens, as in TRL 1.16",
@@ -156,26 +168,34 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             "loss": {"name": "gspo", "clip_low": 0.2, "clip_high": 0.2},
             "aggregate": "seq-mean-token-sum",
         },
+        part="loss",
     ),
-    "cispo": AlgorithmSpec("clipped constant weights", "arXiv:2506.13585", {"loss": "cispo"}),
+    "cispo": AlgorithmSpec(
+        "clipped constant weights", "arXiv:2506.13585", {"loss": "cispo"}, part="loss"
+    ),
     "gmpo": AlgorithmSpec(
         "geometric mean of clipped token ratios",
         "arXiv:2507.20673",
         {"loss": "gmpo", "aggregate": {"name": _PER_ROLLOUT, "eps": 0.0}},
+        part="loss",
     ),
     "sapo": AlgorithmSpec(
         "a smooth gate in place of the clip",
         "arXiv:2511.20347",
         {"loss": "sapo", "aggregate": _PER_ROLLOUT},
+        part="loss",
     ),
-    "vespo": AlgorithmSpec("gamma-shaped rollout weights", "TRL 1.16", {"loss": "vespo"}),
+    "vespo": AlgorithmSpec(
+        "gamma-shaped rollout weights", "TRL 1.16", {"loss": "vespo"}, part="loss"
+    ),
     "ppo_ewma": AlgorithmSpec(
-        "clip against an averaged policy", "arXiv:2110.00641", {"loss": "ppo_ewma"}
+        "clip against an averaged policy", "arXiv:2110.00641", {"loss": "ppo_ewma"}, part="loss"
     ),
     "clip_cov": AlgorithmSpec(
         "a few high-covariance tokens get no gradient",
         "arXiv:2505.22617",
         {"regularizers": ["clip_cov"]},
+        part="regularizers",
     ),
     "kl_cov": AlgorithmSpec(
         "a few high-covariance tokens are held to the old policy",
@@ -184,11 +204,13 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             "loss": {"name": "ppo_clip", "clip_low": None, "clip_high": None},
             "regularizers": ["kl_cov"],
         },
+        part="regularizers",
     ),
     "top_entropy": AlgorithmSpec(
         "DAPO's loss on the fifth of the tokens with the highest entropy",
         "arXiv:2506.01939",
         {"loss": _CLIP_HIGHER, "regularizers": ["top_entropy"]},
+        part="regularizers",
     ),
     "grpo@verl": AlgorithmSpec(
         "advantages of verl 0.9.1, SkyRL, slime and ROLL (float32, eps 1e-6, raw singletons)",

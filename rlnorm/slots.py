@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rlnorm.errors import InputError
 from rlnorm.lookup import suggest
 from rlnorm.options import check_options, options_of
 from rlnorm.regularizers import REGULARIZERS, SELECTORS
@@ -77,5 +78,10 @@ def regularizer(position: int, spec: Any) -> tuple[Stage, Stage | None]:
 
 def sample_plan(options: Mapping[str, Any]) -> SamplePlan:
     """A checked SamplePlan."""
+    if "group_size" in options:
+        raise InputError(
+            f"sample_plan.group_size = {options['group_size']!r}: set rollout.group_size, which is "
+            "how many rollouts a prompt gets"
+        )
     check_options("sample_plan.", "a sample plan", SamplePlan, options)
     return SamplePlan(**options)

@@ -57,7 +57,7 @@ MUTATIONS = [
      ADVANTAGES + "reinforce_pp.py"),
     ("advantages/otb.py", "1 - 2 * old", "1 - old", ADVANTAGES + "otb.py"),
     ("advantages/otb.py", "cells) + eps", "cells)", ADVANTAGES + "otb.py"),
-    ("advantages/shaping.py", "return -penalty", "return penalty", ADVANTAGES + "shaping.py"),
+    ("advantages/shaping.py", "-penalty_factor *", "penalty_factor *", ADVANTAGES + "shaping.py"),
     ("advantages/grpo_compat.py", "correction=ddof", "correction=0", ADVANTAGES + "grpo_compat.py"),
     ("advantages/combinators.py", "count - ddof", "count", ADVANTAGES + "combinators.py"),
     ("modulators/ace.py", "values < 0,", "values > 0,", MODULATORS + "ace.py"),

@@ -15,9 +15,9 @@ ORDER = ("rlnorm", "rewards", "trainers", "launch")
 BASE = {"rlnorm.errors", "rlnorm.from_python", "rlnorm.lookup", "rlnorm.options"}
 """What rewards may import of rlnorm: everything else there may load torch."""
 TRAINERS = (
-    "errors", "seeds", "files", "tasks", "config", "record", "models", "cluster", "rollout",
-    "prompts", "learner", "scoring", "sync", "advantages", "checkpoint", "buffer", "collect",
-    "prepare", "build_cluster", "evaluate", "loop", "build", "run", "api", "compare", "",
+    "errors", "seeds", "files", "stop", "tasks", "config", "record", "models", "cluster", "rollout",
+    "prompts", "prompt_stream", "learner", "scoring", "sync", "advantages", "checkpoint", "buffer",
+    "collect", "prepare", "build_cluster", "evaluate", "loop", "build", "run", "api", "compare", "",
 )  # fmt: skip
 """Rooms and files of trainers/; each may import those before it. The last is its __init__."""
 HEAVY = ("ray", "vllm", "deepspeed", "wandb", "peft", "datasets", "tensorboard", "plotly", "triton")

@@ -5,7 +5,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ROOMS = ("rlnorm", "trainers/learner", "trainers/rollout", "trainers/compare", "rewards/math")
 EXEMPT = {
-    "rlnorm/errors.py": "one class without a body",
     "rlnorm/losses/types.py": "fields only",
     "rlnorm/regularizers/types.py": "fields only",
     "rewards/math/node.py": "a type and a protocol",
@@ -17,11 +16,15 @@ EXEMPT = {
 }
 """Modules without a test file, and why."""
 INTEGRATION = {
+    "rlnorm/test_option_bounds.py": "numbers that no stage takes",
     "rlnorm/test_package.py": "the package: what importing it costs",
     "rlnorm/test_plugin.py": "a user's own file as every kind of stage",
     "rlnorm/advantages/test_bad_input.py": "what every estimator refuses",
+    "rlnorm/advantages/test_weights.py": "what the weights of rewards mean to every estimator",
     "rlnorm/kernels/test_accuracy.py": "every backend against the definition",
     "rewards/math/test_cross_check.py": "the verifier where it differs from Math-Verify",
+    "rewards/math/test_exact_arithmetic.py": "the verifier beside arithmetic with fractions",
+    "rewards/math/test_properties.py": "what holds of every verdict",
     "rewards/math/test_styles.py": "the verifier on every style in which models write an answer",
 }
 """Test files that are about several modules at once, and what they are about."""

@@ -103,11 +103,14 @@ def driver_data(
 ) -> dict[str, Tensor]:
     """The parameters available to estimators and modulators, of the k trained tokens.
 
-    Without an environment a rollout has one turn, whose reward is the weighted sum.
+    Without an environment a rollout has one turn, whose reward is the weighted sum; a reward of
+    weight 0 that failed does not spoil it.
     """
     mask = batch.loss_mask
     rollout_index = batch.rollout_index[mask]
-    one_turn = (scored.rewards @ scored.rewards.new_tensor(weights))[:, None]
+    counted = [i for i, weight in enumerate(weights) if weight != 0]
+    given = scored.rewards.new_tensor([weights[i] for i in counted])
+    one_turn = (scored.rewards[:, counted] @ given)[:, None]
     return {name: column[mask].double() for name, column in columns.items()} | {
         "rollout_index": rollout_index,
         "turn_index": turn_index,

@@ -2,18 +2,14 @@
 
 import asyncio
 import os
-import signal
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rlnorm.trainers.config.schema import Config
-
-_Ts = TypeVarTuple("_Ts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +23,7 @@ class RunResult:
     checkpoint: Path | None
     """The newest one; transformers and vLLM can load its folder `model`."""
     ended: Literal["done", "stopped early"]
-    """Stopped early: by Ctrl-C; `resume=True` continues the run."""
+    """Stopped early: by Ctrl-C, SIGTERM or SIGHUP; `resume=True` continues the run."""
 
 
 def train(
@@ -51,6 +47,9 @@ def train(
     resume: continue from the newest checkpoint, with the same functions. overwrite: replace the
     run. display: show progress and a summary on the terminal.
 
+    In the main thread Ctrl-C, SIGTERM and SIGHUP end the run after its step, a second one at once:
+    by ending the process if the run is not over 4 s later. Their handlers are restored afterwards.
+
     Raises InputError before anything starts, RunError when the run failed, and Interrupted (a
     RunError) after a second Ctrl-C; the last two say how to continue.
 
@@ -68,15 +67,10 @@ def train(
     run_dir = RunDir(settings.run_dir)
     run_dir.check(settings, resume=resume, overwrite=overwrite)
     precheck(settings)
-    from rich.console import Console
-
     from rlnorm.trainers.checkpoint import latest_checkpoint
     from rlnorm.trainers.files import read_jsonl
-    from rlnorm.trainers.record.display import Display
-    from rlnorm.trainers.run import run_training
 
-    shown = Display(settings.steps, Console(quiet=not display))
-    _run(run_training(settings, shown, resume=resume, overwrite=overwrite))
+    _run(settings, display=display, resume=resume, overwrite=overwrite)
     last = read_jsonl(run_dir.metrics)[-1]
     return RunResult(
         directory=run_dir.path,
@@ -141,45 +135,43 @@ def _reward(key: str | int, value: Any) -> Mapping[str, Any]:
     return {"name": name, "function": value}
 
 
-class _LoopInThread(asyncio.SelectorEventLoop):
-    """An event loop outside the main thread, to which the main thread passes Ctrl-C."""
+def _run(settings: "Config", *, display: bool, resume: bool, overwrite: bool) -> None:
+    """Train with a display, and with signals that stop the run."""
+    from rich.console import Console
 
-    on_interrupt: Callable[[], object] | None = None
+    from rlnorm.trainers.record.display import Display
+    from rlnorm.trainers.run import run_training
+    from rlnorm.trainers.stop import Stop, signals_stop
 
-    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
-        """Store the handler of Ctrl-C, the only signal that a run handles."""
-        self.on_interrupt = partial(callback, *args)
+    shown = Display(settings.steps, Console(quiet=not display))
+    stop = Stop(shown.note)
+    with signals_stop(stop):
+        _to_the_end(run_training(settings, shown, stop, resume=resume, overwrite=overwrite))
 
 
-def _run(run: Coroutine[Any, Any, Any]) -> None:
+def _to_the_end(run: Coroutine[Any, Any, Any]) -> None:
     """Run to the end, in a new thread if this thread's event loop is already running."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _loop_is_running():
         asyncio.run(run)
         return
-    loop, failures = _LoopInThread(), list[BaseException]()
+    failures: list[BaseException] = []
 
     def body() -> None:
         try:
-            with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.run(run)
+            asyncio.run(run)
         except BaseException as error:  # raised again in the waiting thread
             failures.append(error)
 
-    def interrupt(*_: Any) -> None:
-        # before training begins there is nothing to save, so everything is cancelled
-        stop = loop.on_interrupt or (lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-        loop.call_soon_threadsafe(stop)
-
     thread = threading.Thread(target=body, name="rlnorm-train")
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, interrupt) if main else None
-    try:
-        thread.start()
-        thread.join()
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
+    thread.start()
+    thread.join()
     if failures:
         raise failures[0]
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -8,6 +8,7 @@ from rlnorm.trainers.checkpoint import LoopState, latest_checkpoint, load_state
 from rlnorm.trainers.collect import Collector
 from rlnorm.trainers.config.resolve import model_path
 from rlnorm.trainers.config.schema import Config
+from rlnorm.trainers.config.sources import data_sources, local_files
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.files import hash_files
 from rlnorm.trainers.learner.build import seed_everything, start_embedded_learner
@@ -15,9 +16,10 @@ from rlnorm.trainers.learner.model import load_model, plain_model
 from rlnorm.trainers.learner.types import Learner
 from rlnorm.trainers.loop import RunContext
 from rlnorm.trainers.prepare import Prepared
-from rlnorm.trainers.prompts import PromptStream
+from rlnorm.trainers.prompt_stream import PromptStream
 from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.record.loggers import Loggers
+from rlnorm.trainers.record.parts import end_before_resume
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.rollout.sampler import build_sampler
 from rlnorm.trainers.rollout.types import RolloutPool
@@ -39,7 +41,12 @@ async def build_run(
     learner, pool, channel = await _systems(prepared, run_dir, stack)
     loggers = Loggers(config, run_dir.path)
     stack.callback(loggers.close)
-    stream = PromptStream(prepared.train, config.seed)
+    shares = {name: source.share for name, source in config.data.train_sources().items() if name}
+    stream = PromptStream(prepared.prompts.train, config.seed, shares or None)
+    for notice in prepared.prompts.notices:
+        display.note(notice.text)
+        if not resume:
+            run_dir.log_event(**notice.event)
     sampler = build_sampler(config, pool, prepared.tokenizer)
     stack.push_async_callback(sampler.close)
     run = RunContext(
@@ -60,7 +67,7 @@ async def build_run(
         learner=learner,
         channel=channel,
         scorer=prepared.scorer,
-        benchmarks=prepared.benchmarks,
+        benchmarks=prepared.prompts.benchmarks,
         run_dir=run_dir,
         loggers=loggers,
         display=display,
@@ -92,6 +99,7 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
         stream.cursor = state.cursor
         run.scorer.batches = state.step
         await run.channel.publish(run.learner, run.pool)
+    run.display.note(f"continuing after step {state.step}: {end_before_resume(run.run_dir)}")
     run.run_dir.forget_after(state.step if checkpoint is not None else -1)
     run.run_dir.log_event("resumed", step=state.step)
     return state
@@ -102,7 +110,7 @@ async def _systems(
 ) -> tuple[Learner, RolloutPool, WeightChannel]:
     """Start the learner and the pool, and create the channel between them."""
     config, tokenizer = prepared.config, prepared.tokenizer
-    probe = [p.token_ids for p in prepared.train[:PROBED_PROMPTS]]
+    probe = [p.token_ids for p in prepared.prompts.train[:PROBED_PROMPTS]]
     if config.needs_ray:
         from rlnorm.trainers.build_cluster import build_cluster_systems
 
@@ -127,8 +135,7 @@ async def _systems(
 def _hashes(config: Config) -> dict[str, str]:
     folder = Path(model_path(config.model.path))
     files = {"model": sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))}
-    for source in (config.data.train, *config.data.eval.values()):
-        path = Path(source.partition("=")[2] or source)
-        if path.is_file():
-            files[source] = [path]
+    for source in data_sources(config.data):
+        if paths := local_files(source):
+            files[source.text] = paths
     return {name: hash_files(paths) for name, paths in files.items() if paths}

@@ -14,7 +14,7 @@ from rlnorm.rewards.scorer import Scorer
 from rlnorm.sampling import informative_groups
 from rlnorm.trainers.config.schema import RolloutConfig
 from rlnorm.trainers.errors import RunError
-from rlnorm.trainers.prompts import PromptStream
+from rlnorm.trainers.prompt_stream import PromptStream
 from rlnorm.trainers.rollout.sampler import Sampler, make_rollout
 from rlnorm.trainers.rollout.types import sampling_params
 from rlnorm.trainers.scoring import (

@@ -15,10 +15,9 @@ after the other. All of them carry versions, so that sampling could run ahead of
 """
 
 import asyncio
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -41,6 +40,7 @@ from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.evaluate.benchmarks import Problem, evaluate_all
 from rlnorm.trainers.learner.optimizer import lr_schedule
 from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.prompt_stream import source_metrics
 from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.record.loggers import Loggers
 from rlnorm.trainers.record.rollouts import write_rollouts
@@ -48,6 +48,7 @@ from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.rollout.sampler import Sampler
 from rlnorm.trainers.rollout.types import RolloutPool
 from rlnorm.trainers.scoring import score_table, split_baseline, weighted_sums
+from rlnorm.trainers.stop import Stop
 from rlnorm.trainers.sync import SyncReport, WeightChannel
 from rlnorm.types import Prompt, ScoredRollouts, StepResult
 
@@ -74,18 +75,22 @@ class RunContext:
     display: Display
 
 
-async def train(run: RunContext, state: LoopState) -> LoopState:
-    """Run from `state` to the last step; a first Ctrl-C ends the run after the current step."""
-    config, buffer, stop = run.config, GroupBuffer(), Stop(run.display)
+async def train(run: RunContext, state: LoopState, stop: Stop) -> LoopState:
+    """Run from `state` to the last step, or until `stop` is asked for."""
+    config, buffer = run.config, GroupBuffer()
     lr = lr_schedule(config.learner, config.steps)
+    stop.promise = "finishing the first evaluation; nothing is trained yet, so nothing is saved"
+    saved = state.step
     if state.step == 0:
         await run.channel.publish(run.learner, run.pool)
         _log(run, {"step": 0, **await _evaluate(run, 0)})
-    while state.step < config.steps and not stop.asked:
+    while state.step < config.steps and stop.cause is None:
         stop.promise = "finishing this step, then saving"
         step, clock = state.step + 1, Clock()
         with clock("time/step_s"):
-            collection = await run.collector.collect(step)
+            collection = await stop.unless_overdue(run.collector.collect(step))
+            if collection is None:
+                break
             buffer.put(collection.groups)
             groups, too_old = await buffer.take(
                 len(collection.groups),
@@ -113,16 +118,21 @@ async def train(run: RunContext, state: LoopState) -> LoopState:
         sampled = score_table([*groups, *collection.dropped], run.scorer.components)
         folder = run.run_dir.path / "rollouts"
         write_rollouts(folder, step, sampled, advantages=batch.advantages, keep=batch.keep)
-        last = step == config.steps
-        if last or (config.eval_every and step % config.eval_every == 0):
+        if step == config.steps or (config.eval_every and step % config.eval_every == 0):
             row |= await _evaluate(run, step)
         _log(run, row)
-        await asyncio.sleep(0.001)  # handles a Ctrl-C pressed while blocked; 0 s is too short
-        if last or stop.asked or (config.checkpoint_every and step % config.checkpoint_every == 0):
-            await save_checkpoint(
-                run.run_dir.checkpoints, run.learner, state, keep=config.keep_checkpoints
-            )
+        await asyncio.sleep(0.001)  # handles a signal that came while blocked; 0 s is too short
+        if config.checkpoint_every and step % config.checkpoint_every == 0:
+            saved = await _save(run, state)
+    if state.step > saved:
+        await _save(run, state)
     return state
+
+
+async def _save(run: RunContext, state: LoopState) -> int:
+    keep = run.config.keep_checkpoints
+    await save_checkpoint(run.run_dir.checkpoints, run.learner, state, keep=keep)
+    return state.step
 
 
 async def _learn(
@@ -191,8 +201,9 @@ def step_metrics(
     """The metrics of one step."""
     masks = [r.completion.policy_mask for r in scored.rollouts]
     lengths = torch.tensor([float(mask.sum()) for mask in masks])
+    totals = weighted_sums(scored, run.scorer.weights)
     row: Numbers = {
-        "reward/mean": float(weighted_sums(scored, run.scorer.weights).nanmean()),
+        "reward/mean": float(totals.nanmean()),
         "completion/tokens_mean": float(lengths.mean()),
         "completion/truncated_frac": float(scored.truncated.double().mean()),
         "group/zero_signal_frac": batch.zero_signal_frac,
@@ -203,6 +214,7 @@ def step_metrics(
         "sync/parity_gap": sync.parity_gap,
         "tokens": float(lengths.sum()),
         **collection.reward_metrics,
+        **source_metrics(run.collector.prompts.names, scored, totals),
     }
     for index, name in enumerate(scored.reward_names):
         row[f"reward/{name}"] = float(scored.rewards[:, index].nanmean())
@@ -247,23 +259,3 @@ class Clock:
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-class Stop:
-    """Set by a first Ctrl-C; a second one cancels the training task."""
-
-    def __init__(self, display: Display) -> None:
-        self.asked = False
-        self.promise = "finishing the first evaluation; nothing is trained yet, so nothing is saved"
-        """What the run still does before it ends."""
-        self._display, self._task = display, asyncio.current_task()
-        # outside the main thread, or without POSIX signals, Ctrl-C ends the run immediately
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
-
-    def _interrupt(self) -> None:
-        if self.asked and self._task is not None:
-            self._task.cancel()
-            return
-        self.asked = True
-        self._display.note(f"{self.promise}; press Ctrl-C again to stop at once")

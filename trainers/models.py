@@ -13,7 +13,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def load_tokenizer(path: str) -> Any:
-    """The tokenizer; InputError if it has no end token or no pad token."""
+    """The tokenizer; InputError if it has no end token. A pad token is not needed."""
     from transformers import AutoTokenizer
 
     folder = model_path(path)
@@ -27,11 +27,6 @@ def load_tokenizer(path: str) -> Any:
         raise InputError(
             f"model.path = {path!r}: the tokenizer has no end token; set eos_token in its "
             "tokenizer_config.json"
-        )
-    if tokenizer.pad_token_id is None:
-        raise InputError(
-            f"model.path = {path!r}: the tokenizer has no pad token; set pad_token in its "
-            "tokenizer_config.json (the end token can be used)"
         )
     return tokenizer
 

@@ -1,94 +1,90 @@
-"""Renders the rows of a data source as prompts, and draws them in a seeded order."""
+"""Renders the rows of a data source as prompts."""
 
-import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
-
-from rlnorm.errors import InputError
-from rlnorm.rewards.data.problems import ProblemRow, load_problems
+from rlnorm.errors import InputError, one_line
+from rlnorm.rewards.data.problems import SHOWN, ProblemRow, short
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.trainers.config.schema import DataConfig, RolloutConfig
 from rlnorm.trainers.config.sources import (
     ENV_SIZES,
-    TASK_SIZES,
+    DataSource,
     check_source,
-    of_key,
-    parse_hub_source,
+    read_rows,
 )
 from rlnorm.trainers.models import context_length
 from rlnorm.trainers.rollout.environment import Environment
-from rlnorm.trainers.seeds import shuffled
-from rlnorm.trainers.tasks import generate_split
 from rlnorm.types import Prompt
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """What loading has left out or found odd: a line for the terminal, and an event."""
+
+    text: str
+    event: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limit:
+    """The most tokens of a prompt, and what sets it."""
+
+    tokens: int
+    why: str
 
 
 def load_prompts(
-    source: str, *, config: DataConfig, tokenizer: Any, longest: int | None
-) -> list[Prompt]:
-    """The rendered prompts of one data source; rows that are left out are logged."""
-    names = {s: f"data.eval.{n}" for n, s in config.eval.items()} | {config.train: "data.train"}
-    rows = load_rows(source, config.fields, key=names.get(source, "data source"))
-    return render(rows, tokenizer, config, longest=longest)
+    source: DataSource, *, config: DataConfig, tokenizer: Any, limit: Limit | None
+) -> tuple[list[Prompt], list[Notice]]:
+    """The rendered prompts of one data source, and a notice of the rows that are left out.
 
-
-def load_rows(
-    source: str, fields: Mapping[str, str], *, key: str = "data source"
-) -> list[ProblemRow]:
-    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:...` or `FORMAT=FILE`."""
-    of_key(key, source, check_source, source, False)
-    if source.startswith("task:"):
-        return _task_rows(source)
-    hub = of_key(key, source, parse_hub_source, source)
-    data_format, equals, path = source.partition("=")
-    if hub is not None:
-        load = partial(load_problems, str(hub.name), fields=fields, format=hub.format)
-        rows, report = of_key(key, source, partial(load, subset=hub.subset, split=hub.split))
-    else:
-        rows, report = load_problems(
-            path if equals else source, format=data_format if equals else None, fields=fields
-        )
+    Raises InputError if no prompt is left, or with data.on_bad_row: error if any is left out.
+    """
+    rows, report = read_rows(source, config.on_bad_row)
+    rendered = render(rows, tokenizer, config, name=source.name)
+    long = [p for p in rendered if limit is not None and len(p.token_ids) > limit.tokens]
+    event: dict[str, Any] = {"event": "rows_dropped", "key": source.key, "source": source.text}
+    told = []
+    if long and limit is not None:
+        told.append(_too_long(long, len(rendered), limit))
+        if config.on_bad_row == "error" or len(long) == len(rendered):
+            hint = ", or set data.on_bad_row: drop" if len(long) < len(rendered) else ""
+            raise InputError(f"{source.key} = {source.text!r}: {told[0]}; shorten them{hint}")
+        event |= {"limit": limit.tokens, "too_long": {p.prompt_id: len(p.token_ids) for p in long}}
     if report.dropped:
-        log.warning("%s: %s", source, report.summary())
-    return rows
+        told.append(report.summary())
+    gone = {p.prompt_id for p in long}
+    kept = [p for p in rendered if p.prompt_id not in gone]
+    if not told:
+        return kept, []
+    if source.key.startswith("data.eval."):
+        told.append(f"the benchmark is measured on the {len(kept)} rows that are left")
+    event |= {"read": report.read, "kept": len(kept), "dropped": dict(report.dropped)}
+    text = f"{source.key} = {source.text}: {'; '.join(told)}"
+    return kept, [Notice(text=text, event=event)]
 
 
-def _task_rows(source: str) -> list[ProblemRow]:
-    _, name, *rest = source.split(":")
-    split = rest[0] if rest else "train"
-    return [
-        ProblemRow(
-            id=p.id,
-            question=p.question,
-            answer=p.answer,
-            source=source,
-            level=p.level,
-            meta=dict(p.extras),
-        )
-        for p in generate_split(name, split, TASK_SIZES[split])
-    ]
+def _too_long(long: Sequence[Prompt], count: int, limit: Limit) -> str:
+    named = ", ".join(f"{short(p.prompt_id)} with {len(p.token_ids)}" for p in long[:SHOWN])
+    more = ", ..." if len(long) > SHOWN else ""
+    return (
+        f"{len(long)} of {count} prompts have more than {limit.tokens} tokens ({limit.why}): "
+        f"{named}{more}"
+    )
 
 
 async def problem_prompts(
     environment: Environment, tokenizer: ChatTokenizer, source: str
 ) -> list[Prompt]:
     """The prompts of `env:train` or `env:test`, one per problem of the environment."""
-    of_key("data source", source, check_source, source, True)
+    check_source(source, True)
     split = source.removeprefix("env:")
     prompts, context = [], environment.limits.context_tokens
     for seed in range(ENV_SIZES[split]):
         messages = tuple(await environment.make(split).reset(seed))
         token_ids = tuple(tokenizer.open(messages))
-        if context is not None and len(token_ids) >= context:
-            raise InputError(
-                f"rollout.environment: the first prompt of problem {seed} of {source} has "
-                f"{len(token_ids)} tokens, but the context holds {context}, including the "
-                "completion; use shorter problems or a model.path with a longer context"
-            )
         prompts.append(
             Prompt(
                 prompt_id=f"{split}-{seed:05d}",
@@ -98,40 +94,63 @@ async def problem_prompts(
                 extras={"split": split, "problem_seed": seed},
             )
         )
+    long = [p for p in prompts if context is not None and len(p.token_ids) >= context]
+    if long:
+        named = ", ".join(f"{p.prompt_id} with {len(p.token_ids)}" for p in long[:SHOWN])
+        raise InputError(
+            f"rollout.environment: the first prompt of {len(long)} of {len(prompts)} problems of "
+            f"{source} fills the context, which holds {context} tokens with the completion: "
+            f"{named}; use shorter problems or a model.path with a longer context"
+        )
     return prompts
 
 
 def render(
-    rows: Sequence[ProblemRow], tokenizer: Any, config: DataConfig, *, longest: int | None
+    rows: Sequence[ProblemRow], tokenizer: Any, config: DataConfig, *, name: str = ""
 ) -> list[Prompt]:
-    """The prompts as token ids. longest: maximum tokens of a prompt."""
+    """The prompts as token ids.
+
+    name: of the source among several; it is then the `source` of its prompts and the first part of
+    their ids, and what the row itself names as its source is the extra column `source_in_file`.
+    """
     prompts = []
     for row in rows:
         messages = _messages(row, config.system_prompt)
-        try:
-            token_ids = _token_ids(tokenizer, messages)
-        except TemplateError as error:
-            raise InputError(
-                f"prompt {row.id!r} of {row.source}: the model's chat template rejects its "
-                f"messages ({', '.join(m['role'] for m in messages)}): {error}"
-            ) from error
-        if longest is not None and len(token_ids) > longest:
-            raise InputError(
-                f"prompt {row.id!r} of {row.source}: {len(token_ids)} tokens, but the model's "
-                f"context leaves {longest} in addition to rollout.max_tokens"
-            )
+        extras = {**row.meta, "source_in_file": row.source} if name else row.meta
         prompts.append(
             Prompt(
-                prompt_id=row.id,
-                token_ids=token_ids,
+                prompt_id=f"{name}/{row.id}" if name else row.id,
+                token_ids=_token_ids(tokenizer, messages, row),
                 answer=row.answer,
-                source=row.source,
+                source=name or row.source,
                 level=row.level,
                 messages=tuple(messages),
-                extras=row.meta,
+                extras=extras,
             )
         )
     return prompts
+
+
+def generation_prompt_notice(prompt: Prompt, tokenizer: Any) -> Notice | None:
+    """A notice if the chat template renders a prompt the same with and without the opening of the
+    assistant's turn."""
+    if tokenizer.chat_template is None:
+        return None
+    rendered = [
+        tokenizer.apply_chat_template(
+            list(prompt.messages), add_generation_prompt=asked, tokenize=False
+        )
+        for asked in (True, False)
+    ]
+    if rendered[0] != rendered[1]:
+        return None
+    where = tokenizer.name_or_path
+    return Notice(
+        text=f"model.path: the chat template of {where!r} ignores add_generation_prompt: prompts "
+        f"end with {rendered[0][-40:]!r}, where the completion starts; unless that opens the "
+        "assistant's turn, correct chat_template in its tokenizer_config.json",
+        event={"event": "no_generation_prompt", "model": where, "ends_with": rendered[0][-40:]},
+    )
 
 
 def _messages(row: ProblemRow, system_prompt: str | None) -> list[Mapping[str, str]]:
@@ -142,10 +161,21 @@ def _messages(row: ProblemRow, system_prompt: str | None) -> list[Mapping[str, s
     return [{"role": "system", "content": system_prompt}, *messages]
 
 
-def _token_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+def _token_ids(
+    tokenizer: Any, messages: Sequence[Mapping[str, str]], row: ProblemRow
+) -> tuple[int, ...]:
     if tokenizer.chat_template is None:
         return tuple(tokenizer("\n".join(m["content"] for m in messages)).input_ids)
-    encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+    try:
+        encoded = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=True
+        )
+    except Exception as error:  # a template is a program, which may raise anything
+        raise InputError(
+            f"prompt {short(row.id)!r} of {row.source}: the chat template of "
+            f"{tokenizer.name_or_path!r} fails on its messages "
+            f"({', '.join(m['role'] for m in messages)}): {one_line(error)}"
+        ) from error
     return tuple(encoded["input_ids"])
 
 
@@ -154,7 +184,10 @@ def check_tokens(prompts: Sequence[Prompt], model_config: Any) -> None:
     rows = model_config.get_text_config().vocab_size
     for prompt in prompts:
         if not prompt.token_ids:
-            raise InputError(f"prompt {prompt.prompt_id!r} of {prompt.source}: has no tokens")
+            raise InputError(
+                f"prompt {prompt.prompt_id!r} of {prompt.source}: has no tokens; the chat template "
+                "of model.path renders nothing for its messages"
+            )
         if max(prompt.token_ids) >= rows:
             raise InputError(
                 f"prompt {prompt.prompt_id!r} of {prompt.source}: has token "
@@ -163,38 +196,29 @@ def check_tokens(prompts: Sequence[Prompt], model_config: Any) -> None:
             )
 
 
-def context_left(model_config: Any, rollout: RolloutConfig) -> int | None:
-    """Maximum tokens of a prompt; None if neither the model nor the engines state a limit."""
-    max_tokens, engines = rollout.max_tokens, rollout.engine_options.get("max_model_len")
+def prompt_limit(
+    model_config: Any, rollout: RolloutConfig, max_prompt_tokens: int | None
+) -> Limit | None:
+    """The most tokens of a prompt; None if neither the config, the model nor the engines state one.
+
+    Raises InputError if the context leaves less than max_prompt_tokens, or nothing at all.
+    """
+    engines = rollout.engine_options.get("max_model_len")
     stated = [context_length(model_config), engines if isinstance(engines, int) else None]
     context = min((n for n in stated if n is not None and n > 0), default=None)
+    own = max_prompt_tokens and Limit(tokens=max_prompt_tokens, why="data.max_prompt_tokens")
     if context is None:
-        return None
-    if context <= max_tokens:
+        return own or None
+    left = context - rollout.max_tokens
+    if left <= 0:
         raise InputError(
-            f"rollout.max_tokens = {max_tokens}: the model's context is {context} tokens, "
+            f"rollout.max_tokens = {rollout.max_tokens}: the model's context is {context} tokens, "
             "and the prompt needs some of them"
         )
-    return context - max_tokens
-
-
-class PromptStream:
-    """The training prompts, reshuffled each epoch; `cursor` is its only state."""
-
-    def __init__(self, prompts: Sequence[Prompt], seed: int) -> None:
-        self._prompts, self._seed = prompts, seed
-        self.cursor = 0
-        self._epoch = -1
-        self._order: list[int] = []
-
-    def draw(self, count: int) -> list[Prompt]:
-        """The next prompts of the seeded order."""
-        out = []
-        for _ in range(count):
-            epoch, offset = divmod(self.cursor, len(self._prompts))
-            if epoch != self._epoch:
-                self._order = shuffled(range(len(self._prompts)), self._seed, "epoch", epoch)
-                self._epoch = epoch
-            out.append(self._prompts[self._order[offset]])
-            self.cursor += 1
-        return out
+    if own and own.tokens > left:
+        raise InputError(
+            f"data.max_prompt_tokens = {own.tokens}: the model's context of {context} tokens "
+            f"leaves {left} in addition to rollout.max_tokens = {rollout.max_tokens}"
+        )
+    why = f"the model's context of {context} less rollout.max_tokens = {rollout.max_tokens}"
+    return own or Limit(tokens=left, why=why)

@@ -3,10 +3,11 @@
 import asyncio
 import errno
 import time
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, nullcontext, suppress
 
 import torch
 
+from rlnorm.errors import InputError
 from rlnorm.from_python import functions_in
 from rlnorm.rewards.errors import RewardError
 from rlnorm.trainers.build import build_run
@@ -18,14 +19,23 @@ from rlnorm.trainers.loop import train
 from rlnorm.trainers.prepare import Prepared, prepare
 from rlnorm.trainers.record.display import Display, sparkline
 from rlnorm.trainers.record.gains import benchmark_gains
+from rlnorm.trainers.record.parts import Ending, Status, parts_of, times
 from rlnorm.trainers.record.report import write_report
 from rlnorm.trainers.record.run_dir import RunDir
+from rlnorm.trainers.stop import Stop
 
 
 async def run_training(
-    config: Config, display: Display, *, resume: bool = False, overwrite: bool = False
+    config: Config,
+    display: Display,
+    stop: Stop | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> RunDir:
-    """Train as the config says; returns the run directory."""
+    """Train as the config says; returns the run directory. stop: requests to end the run."""
+    stop = stop or Stop(display.note)
+    stop.watch()
     started, run_dir = time.perf_counter(), RunDir(config.run_dir)
     run_dir.check(config, resume=resume, overwrite=overwrite)
     prepared = await prepare(config)  # first, so that bad input leaves no empty run directory
@@ -33,35 +43,63 @@ async def run_training(
     with alone_in(run_dir.path, "run directory") if run_dir.path.exists() else nullcontext():
         run_dir.create(config, overwrite=overwrite)
     with alone_in(run_dir.path, "run directory"):
-        return await _train_in(run_dir, prepared, display, started, resume=resume)
+        return await _train_in(run_dir, prepared, display, stop, started, resume=resume)
 
 
 async def _train_in(
-    run_dir: RunDir, prepared: Prepared, display: Display, started: float, *, resume: bool
+    run_dir: RunDir,
+    prepared: Prepared,
+    display: Display,
+    stop: Stop,
+    started: float,
+    *,
+    resume: bool,
 ) -> RunDir:
-    config = prepared.config
+    config, state, ending = prepared.config, None, Ending(run_dir, started)
+    stop.last_words = lambda: _cut_off(config, run_dir, ending, stop)
+    title = f"rlnorm run {config.run_name}"
     try:
         async with AsyncExitStack() as stack:
             run, state = await build_run(prepared, run_dir, display, stack, resume=resume)
             stack.callback(display.stop)
             display.start(completed=state.step)
-            state = await train(run, state)
-            report = write_report(run_dir, f"rlnorm run {config.run_name}")
-    except asyncio.CancelledError:  # a Ctrl-C before training began, or a second one
+            state = await train(run, state, stop)
+        if state.step >= config.steps:
+            ending.record("done", f"{config.steps} steps")
+        else:
+            ending.record("stopped", stop.cause or "")
+        report = write_report(run_dir, title)
+    except asyncio.CancelledError:  # a signal before training began, or a second one
+        _record_failure(run_dir, ending, "stopped at once", stop.cause or "cancelled", title)
         raise _stopped_at_once(config, run_dir) from None
     except (OSError, RewardError, RunError, FloatingPointError, MemoryError) as error:
-        raise RunError(_advice(error, config, run_dir)) from error
+        cause = _cause(error, run_dir)
+        _record_failure(run_dir, ending, "failed", cause, title)
+        raise RunError(f"{cause}{_then(error, config, run_dir)}") from error
+    except BaseException as error:
+        if state is not None or not isinstance(error, InputError):  # refused before it began
+            _record_failure(run_dir, ending, "failed", f"{type(error).__name__}: {error}", title)
+        raise
     finally:
         torch.use_deterministic_algorithms(False)
         run_dir.discard_if_empty()
-    lines = summary_lines(run_dir, config, time.perf_counter() - started)
+    lines = summary_lines(run_dir)
     lines += [("report", str(report)), ("loggers", "; ".join(run.loggers.failures))]
     ended = "done" if state.step >= config.steps else "stopped early"
     display.summary(ended, [line for line in lines if line[1]])
     return run_dir
 
 
-def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple[str, str]]:
+def _record_failure(
+    run_dir: RunDir, ending: Ending, status: Status, cause: str, title: str
+) -> None:
+    with suppress(OSError, InputError):  # on a full disk; what ended the run is told in any case
+        ending.record(status, cause)
+        if run_dir.metrics.exists():
+            write_report(run_dir, title)
+
+
+def summary_lines(run_dir: RunDir) -> list[tuple[str, str]]:
     """The gains on every benchmark, the rewards as a curve, and where the results are."""
     rows = read_jsonl(run_dir.metrics)
     gains = benchmark_gains(run_dir.path)
@@ -72,8 +110,7 @@ def summary_lines(run_dir: RunDir, config: Config, seconds: float) -> list[tuple
     if rewards:
         wide = rewards[:: max(1, len(rewards) // 60)]
         lines.append(("reward", f"{sparkline(wide)} {rewards[0]:.2f} -> {rewards[-1]:.2f}"))
-        trained = sum(row.get("time/step_s", 0.0) for row in rows)
-        lines.append(("time", f"{trained:.0f} s of training, {seconds:.0f} s in total"))
+        lines.append(("time", times(rows, parts_of(run_dir))))
     lines.append(("run directory", str(run_dir.path)))
     newest = latest_checkpoint(run_dir.checkpoints)
     if newest is not None:
@@ -92,13 +129,27 @@ def stopped_early(config: Config, step: int) -> str:
     return f"stopped and saved after step {step} of {config.steps}; to continue: {resume}"
 
 
-def _advice(error: Exception, config: Config, run_dir: RunDir) -> str:
-    """The cause, and how to resume the run or start it again."""
-    resume = f"then: {_again(config, 'resume')}" if run_dir.metrics.exists() else "then start again"
+def _cause(error: Exception, run_dir: RunDir) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"no space left on the disk of {run_dir.path}: free some, {resume}"
+        return f"no space left on the disk of {run_dir.path}"
     kind = "" if isinstance(error, RunError) else f"{type(error).__name__}: "
-    return f"{kind}{error}; correct it, {resume}"
+    return f"{kind}{error}"
+
+
+def _then(error: Exception, config: Config, run_dir: RunDir) -> str:
+    """How to resume the run or start it again."""
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    mend = ": free some" if full else "; correct it"
+    again = f"then: {_again(config, 'resume')}" if run_dir.metrics.exists() else "then start again"
+    return f"{mend}, {again}"
+
+
+def _cut_off(config: Config, run_dir: RunDir, ending: Ending, stop: Stop) -> str:
+    with suppress(OSError, InputError):
+        ending.record("stopped at once", stop.cause or "")
+    told = str(_stopped_at_once(config, run_dir))
+    run_dir.discard_if_empty()
+    return told
 
 
 def _stopped_at_once(config: Config, run_dir: RunDir) -> Interrupted:

@@ -81,8 +81,8 @@ def gold(value: Any, where: str) -> Any:
 
 
 def name(value: Any, where: str) -> str | None:
-    """An id or source as text, from text or a number (1.0 is `1`); None for null, NaN and blank."""
-    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+    """An id or source as text, from text or a number (1.0 is `1`); None for null and blank text."""
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, str):
         return value

@@ -100,6 +100,8 @@ def _olympiadbench(row: Row) -> Row:
     error = row.get("error") or (stated[1] if stated else None)
     if isinstance(error, float) and math.isnan(error):  # an empty cell of a column of numbers
         error = None
+    if not isinstance(error, str | int | float | None):
+        raise ValueError(f"error = {shown(error)}: needs a number")
     policy = {"absolute_tolerance": float(error)} if error else {}
     out = {**row, "answer": answer, "policy": policy}
     if row.get("context"):  # text that some questions refer to, in a column of its own
@@ -107,7 +109,7 @@ def _olympiadbench(row: Row) -> Row:
     return out
 
 
-_COUNTDOWN = re.compile(r"nums=(\[[\d, ]+\]);\s*target=(-?\d+)")
+_COUNTDOWN = re.compile(r"nums=(\[\d+(?:, *\d+)*\]);\s*target=(-?\d+)")
 
 
 def _countdown(row: Row) -> Row:

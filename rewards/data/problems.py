@@ -19,7 +19,9 @@ from rlnorm.rewards.json_values import plain_json
 from rlnorm.rewards.math.verify import check_policy
 
 _NAMES = ("id", "question", "messages", "answer", "source", "level")
-_SHOWN = 5
+SHOWN = 5
+"""Ids in a message, of any number that it is about."""
+_INDEX = re.compile(r"[0-9]{1,9}")
 _BAD = {
     "duplicate": "duplicate id",
     "empty": "empty question or answer",
@@ -61,8 +63,8 @@ class LoadReport:
         """One line for the log."""
         parts = []
         for reason, ids in self.dropped.items():
-            more = ", ..." if len(ids) > _SHOWN else ""
-            parts.append(f"{reason}: {len(ids)} ({', '.join(map(short, ids[:_SHOWN]))}{more})")
+            more = ", ..." if len(ids) > SHOWN else ""
+            parts.append(f"{reason}: {len(ids)} ({', '.join(map(short, ids[:SHOWN]))}{more})")
         return f"{self.kept} of {self.read} rows kept" + (f"; {'; '.join(parts)}" if parts else "")
 
 
@@ -129,21 +131,32 @@ def _with_fields(data_format: DataFormat, fields: Mapping[str, str]) -> DataForm
 
 
 def _get(row: Mapping[str, Any], column: str) -> Any:
+    """What a column or a path of them holds; None for a null on the way, KeyError if absent."""
     found: Any = row
     for part in [column] if column in row else column.split("."):
         if isinstance(found, Mapping) and part in found:
             found = found[part]
-        elif isinstance(found, Sequence) and part.isdigit() and int(part) < len(found):
+        elif isinstance(found, list) and _INDEX.fullmatch(part) and int(part) < len(found):
             found = found[int(part)]
-        else:
+        elif found is None:
             return None
+        else:
+            raise KeyError(column)
     return found
+
+
+def _has(row: Mapping[str, Any], column: str) -> bool:
+    try:
+        _get(row, column)
+    except KeyError:
+        return False
+    return True
 
 
 def _first(row: Mapping[str, Any], columns: Sequence[str], at: str) -> tuple[str, Any]:
     """The first of the columns that holds something, and what: "" and None if none does."""
     for column in columns:
-        if (found := _get(row, column)) is not None:
+        if _has(row, column) and (found := _get(row, column)) is not None:
             try:
                 return column, plain_json(found)
             except UnicodeDecodeError as error:
@@ -154,7 +167,7 @@ def _first(row: Mapping[str, Any], columns: Sequence[str], at: str) -> tuple[str
 
 
 def _needed(row: Mapping[str, Any], columns: Sequence[str], name: str, at: str) -> tuple[str, Any]:
-    if all(_get(row, c) is None and c.split(".")[0] not in row for c in columns):
+    if not any(_has(row, column) for column in columns):
         hint = f"; name its column in data.fields.{name}"
         if name == "answer":
             hint += ', or set fields.answer: "" for data without golds'
@@ -219,7 +232,7 @@ def _asked_in(
     column, value = "", None
     if data_format.question:
         column, value = _first(row, data_format.question, at)
-        if not column and not any(_get(row, c) is not None for c in data_format.messages):
+        if not column and not _first(row, data_format.messages, at)[0]:
             _needed(row, data_format.question, "question", at)
     if column:
         raw = _get(row, column)
@@ -296,6 +309,6 @@ def _without_bad(
             reason == "duplicate" and data_format.on_duplicate == "drop"
         )
         if on_bad == "error" and not excused:
-            rows = ", ".join(places[reason][:_SHOWN])
+            rows = ", ".join(places[reason][:SHOWN])
             raise InputError(f"{where}: {len(found)} rows with {_BAD[reason]}: {rows}")
     return kept

@@ -9,9 +9,7 @@ as plain text: a tool that prints `<|im_end|>` cannot end a turn.
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
-from rlnorm.errors import InputError
+from rlnorm.errors import InputError, one_line
 from rlnorm.rewards.decoding import open_tag, visible_text
 from rlnorm.rewards.environments.types import Message
 
@@ -68,9 +66,10 @@ class ChatTokenizer:
                     [*before, *marked], tokenize=False, add_generation_prompt=True
                 )
             )
-        except TemplateError as error:  # some refuse a role, or two users in a row
+        except Exception as error:  # a template is a program; some refuse two users in a row
             roles = ", ".join(message["role"] for message in (*before, *marked))
-            raise InputError(f"{self._where} refuses messages of {roles}: {error}") from error
+            told = f"{self._where} fails on messages of {roles}: {one_line(error)}"
+            raise InputError(told) from error
 
     def _encode(self, rendered: str, messages: Sequence[Message]) -> list[int]:
         ids: list[int] = []

@@ -10,7 +10,8 @@ _MATRICES = words("matrix pmatrix bmatrix Bmatrix smallmatrix array vmatrix case
 _FENCES = {"\\lfloor": ("\\rfloor", "floor"), "\\lceil": ("\\rceil", "ceil")}
 CONSTANTS: dict[str, tuple[object, ...]] = {
     "\\pi": ("pi",), "\\infty": ("inf",), "\\emptyset": ("set", ()), "\\varnothing": ("set", ()),
-    "\\exponentialE": ("e",), "\\imaginaryI": ("i",),
+    "\\top": ("sym", "\\top"), "\\intercal": ("sym", "\\intercal"), "\\exponentialE": ("e",),
+    "\\imaginaryI": ("i",),
 }  # fmt: skip
 _MAX_SCALE = 20_000
 _LETTERS: dict[str, tuple[object, ...]] = {"e": ("e",), "i": ("i",), "I": ("i",)}

@@ -1,8 +1,9 @@
 """Equality of two parsed answers: exact, then numeric, then element by element.
 
 Expressions with symbols are equal when they agree at fixed generic points, negative ones included,
-to 25 digits: a wrong identity survives that only on a set of measure zero. Where one side is
-complex at a point (a branch), the point is skipped.
+to 80 digits, more where a part is tiny or huge: a wrong identity survives that only on a set of
+measure zero. Where one side is complex at a point (a branch), the point is skipped. What would take
+too many digits to decide is not equal.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,14 @@ from fractions import Fraction
 from typing import Any
 
 from rlnorm.rewards.math.budget import MAX_ITEMS, OverBudget, Undefined, words
-from rlnorm.rewards.math.evaluate import DIGITS, Numeric, exact, has_kind, symbols
+from rlnorm.rewards.math.evaluate import (
+    DIGITS,
+    Numeric,
+    deciding_digits,
+    exact,
+    has_kind,
+    symbols,
+)
 from rlnorm.rewards.math.node import Node
 
 _POINTS = ("0.7390851332", "2.2360679774", "-1.3247179572", "0.2886751345", "-0.5671432904")
@@ -63,13 +71,11 @@ def rationals_equal(a: Fraction, b: Fraction, *, decimal: bool, policy: Policy) 
     return gap <= _SIX_PLACES and gap * 1000 <= size
 
 
-def _values_equal(a: Any, b: Any, mp: Any, *, decimal: bool, policy: Policy) -> bool:
-    gap, size = abs(a - b), max(abs(a), abs(b))
-    if gap <= size * mp.mpf(10) ** -25:
+def _tolerated(gap: Any, size: Any, mp: Any, *, decimal: bool, policy: Policy) -> bool:
+    allowed = max(policy.absolute_tolerance, size * policy.relative_tolerance)
+    if allowed > 0 and gap <= allowed:
         return True
-    if gap <= policy.absolute_tolerance or gap <= size * policy.relative_tolerance:
-        return True
-    return decimal and gap <= mp.mpf("5e-7") and gap * 1000 <= size
+    return bool(decimal and gap <= mp.mpf("5e-7") and gap * 1000 <= size)
 
 
 def _points(names: Sequence[str]) -> list[dict[str, str]]:
@@ -98,39 +104,44 @@ def numeric_equal(a: Node, b: Node, policy: Policy, signs: tuple[int, int] = (1,
     complex_ = has_kind(a, "i") or has_kind(b, "i") or not names
     agreed = 0
     for point in _points(names) if names else [{}]:
-        left, right = _at(a, point, signs[0], DIGITS), _at(b, point, signs[1], DIGITS)
+        left, right = _at(a, point, signs[0]), _at(b, point, signs[1])
         if left is None or right is None:
             continue
-        (x, mp), (y, _) = left, right
+        (x, numeric), (y, other) = left, right
+        mp, gap, size = numeric.mp, abs(x - y), max(abs(x), abs(y))
         if not complex_ and (abs(mp.im(x)) > 1e-20 or abs(mp.im(y)) > 1e-20):
             continue
-        if max(abs(x), abs(y)) < mp.mpf(10) ** -15:
-            if not _both_vanish(a, b, point, signs):
+        if not _tolerated(gap, size, mp, decimal=decimal, policy=policy):
+            if gap > size * mp.mpf(10) ** -25 and size > mp.mpf(10) ** -15:
                 return False
-        elif not _values_equal(x, y, mp, decimal=decimal, policy=policy):
-            return False
+            if not _same_in_detail(a, b, point, signs, max(numeric.reach, other.reach)):
+                return False
         agreed += 1
     return agreed >= (2 if names else 1)
 
 
-def _at(node: Node, point: dict[str, str], sign: int, digits: int) -> tuple[Any, Any] | None:
+def _at(
+    node: Node, point: dict[str, str], sign: int, digits: int = DIGITS
+) -> tuple[Any, Numeric] | None:
     numeric = Numeric({}, sign, digits)
     numeric.values = {name: numeric.mp.mpf(text) for name, text in point.items()}
     try:
-        return numeric(node), numeric.mp
+        return numeric(node), numeric
     except Undefined:
         return None
 
 
-def _both_vanish(a: Node, b: Node, point: dict[str, str], signs: tuple[int, int]) -> bool:
-    """Distinguish 0 from a tiny value: with three times the digits only a true 0 shrinks."""
-    left, right = _at(a, point, signs[0], 3 * DIGITS), _at(b, point, signs[1], 3 * DIGITS)
+def _same_in_detail(
+    a: Node, b: Node, point: dict[str, str], signs: tuple[int, int], reach: int
+) -> bool:
+    """True when two close values agree with so many digits that no difference can hide."""
+    digits, place = deciding_digits(reach)
+    left, right = _at(a, point, signs[0], digits), _at(b, point, signs[1], digits)
     if left is None or right is None:
         return False
-    (x, mp), (y, _) = left, right
-    return bool(abs(x - y) <= max(abs(x), abs(y)) * mp.mpf(10) ** -25) or bool(
-        max(abs(x), abs(y)) < mp.mpf(10) ** (-2.5 * DIGITS)
-    )
+    (x, numeric), (y, _) = left, right
+    size, least = max(abs(x), abs(y)), numeric.mp.mpf(10) ** -place
+    return bool(size < least or abs(x - y) <= size * least)
 
 
 _STRUCTURES = words(

@@ -5,26 +5,28 @@ In order, after the reasoning: the last box, or boxes joined in one sentence; `#
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from rlnorm.rewards.math.joined import joined_boxes
+from rlnorm.rewards.math.layout import single_backslashes
+from rlnorm.rewards.math.phrases import (
+    AGAIN,
+    ENGLISH,
+    FOREIGN,
+    HEADING,
+    HEDGES,
+    LABELLED_LINE,
+    LONE_LABEL,
+    SAYS,
+    TAGS,
+)
 from rlnorm.rewards.math.tokens import FUNCTIONS, PERCENT
 from rlnorm.rewards.math.units import SCALES, UNIT_WORDS
 from rlnorm.rewards.text import Box, after_reasoning, find_boxes, first_turn
 
 _TAIL_CHARS = 20_000
 _SHORT_CHARS = 300
-# possessive throughout: each character can be read in one way only, so no backtracking
-_JOINT = re.compile(
-    r"(?:\s|\$|\\[()\[\],;]|\\quad|\\qquad|[,;&]|\\text\s*+\{\s*+(?:and|or|,)\s*+\}|\band\b|\bor\b"
-    r"|[A-Za-z](?:_\{?+\w{1,3}\}?+)?+\s*+(?:=|\\in)\s*+)*+"
-)
-_JOINER = re.compile(r"[,;&]|\band\b|\bor\b")
-_IS = r"\s*+(?:\*\*|__)?+\s*+(?:is\b\s*+:?|:|=)\s*+(?:\*\*|__)?+\s*"
-_MARKERS = re.compile(rf"(?<!hope this )(?:final\s+answer|answer|solution){_IS}(?P<a>[^\n]+)", re.I)
-_CHINESE = re.compile(r"答案[是为]?[:：]?\s*(?P<a>[^\n]+)")
-_HEADING = re.compile(r"[#*_ ]*+(?:final )?answer[*_ ]*+\n\s*+(?P<a>[^\n]+)", re.I)
-_SAYS = re.compile(rf"\A(?:(?:so|thus|therefore),?\s+)?(?:the\s+)?(?:final\s+)?answer{_IS}", re.I)
-_AGAIN = re.compile(rf"\b(?:(?:the|my)\s+(?:(?:final|correct)\s+)?|final\s+)answer{_IS}", re.I)
+_FOREIGN_TAIL = 2000
 _HASHES = re.compile(r"####[ \t]*(?P<a>[^\n]*)")
 _FORMULA = re.compile(
     r"\$\$(?P<a>(?:[^$\\]|\\.)+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$"
@@ -34,13 +36,10 @@ _FORMULA = re.compile(
 _PROSE = re.compile(r"[A-Za-z]{4,}")
 _PLAIN_WORDS = UNIT_WORDS | PERCENT | FUNCTIONS | SCALES.keys()
 _VALUE = re.compile(r"\d|^\W*[A-J]\W*$")
-_DENIAL = re.compile(
-    r"\b(?:not|none|no|wrong|isn't|never|cannot|unsure|sure|maybe|guess)\b|\?", re.I
-)
+_BETWEEN_FORMULAS = re.compile(r"(?:\s|[,;&]|\band\b|\bor\b)*+")
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(NamedTuple):
     """answer is None if nothing claims to be one (`why` says so); rejected: it is unusable."""
 
     answer: str | None
@@ -69,17 +68,6 @@ def extract_gold(gold: str) -> str:
     return hashes[-1].strip() if hashes else gold.strip()
 
 
-def _joined(text: str, boxes: list[Box]) -> list[Box]:
-    """The last box and those before it that belong to the same sentence."""
-    first = len(boxes) - 1
-    while first > 0:
-        between = text[boxes[first - 1].end : boxes[first].start]
-        if len(between) > 80 or not _JOINT.fullmatch(between) or not _JOINER.search(between):
-            break
-        first -= 1
-    return boxes[first:]
-
-
 def _inner(content: str) -> str:
     """A nested box is replaced by its content."""
     for _ in range(8):
@@ -94,7 +82,7 @@ def _from_boxes(text: str, boxes: list[Box]) -> Extraction:
     last = boxes[-1].content
     if last is None or not last.strip():
         return Extraction(None, "the last box is empty or cut off", rejected=True)
-    parts = [_inner(box.content or "") for box in _joined(text, boxes)]
+    parts = [_inner(box.content or "") for box in joined_boxes(text, boxes)]
     if len(parts) == 1:
         return Extraction(parts[0] + _percent_after(text[boxes[-1].end :]))
     return Extraction(" , ".join(dict.fromkeys(part.strip() for part in parts)))
@@ -106,15 +94,20 @@ def _percent_after(rest: str) -> str:
 
 
 def _tagged(text: str) -> str | None:
-    _, opened, rest = text.rpartition("<answer>")
-    inside, closed, _ = rest.partition("</answer>")
-    return inside if opened and closed else None
+    for opening, closing in TAGS:
+        _, opened, rest = text.rpartition(opening)
+        inside, closed, _ = rest.partition(closing)
+        if opened and closed:
+            return inside
+    return None
 
 
 def _from_text(text: str) -> Extraction:
+    if "\\\\" in text and "\\begin" not in text:
+        text = single_backslashes(text)
     for found in (_tagged(text), _hashed(text), _hoped(text)):
         if found is not None and found.strip():
-            return Extraction(_SAYS.sub("", found.strip(), 1))
+            return Extraction(SAYS.sub("", found.strip(), 1))
     marked = _marked(text)
     if marked is not None:
         return Extraction(_stated(marked))
@@ -122,29 +115,36 @@ def _from_text(text: str) -> Extraction:
         formula = _one_formula(text)
         if formula is not None:
             return Extraction(formula)
-        denied = _DENIAL.search(text)
-        if text and not denied and (" " not in text or _is_plain(text)):
-            return Extraction(text)
+        labelled = LONE_LABEL.fullmatch(text)
+        bare = labelled["a"] if labelled else text
+        if text and not HEDGES.search(text) and (" " not in bare or _is_plain(bare)):
+            return Extraction(bare)
     return Extraction(None, "no box, marker or lone expression")
 
 
 def _marked(text: str) -> str | None:
-    """The line after the last marker: `Answer: x`, a heading `Answer` with x below, `答案：x`."""
+    """The line after the last marker: `Answer: x`, a heading `Answer` with x below, `答案：x`.
+
+    A label such as `Total: x` counts on the last line only.
+    """
     lowered = text.lower()
-    at = lowered.rfind("answer")
-    found = _last(_MARKERS, text) if at >= 0 or "solution" in lowered else None
-    if found is None and "答案" in text:
-        found = _last(_CHINESE, text)
-    if at >= 0 and (found is None or found.start() < at):
-        found = _HEADING.match(text, text.rfind("\n", 0, at) + 1) or found
+    at = max(lowered.rfind("ans"), lowered.rfind("solution"))
+    found = _last(ENGLISH, text) if at >= 0 else None
+    tail = text[-_FOREIGN_TAIL:]
+    for other in (_last(FOREIGN, tail), _last(HEADING, tail)):
+        start = -1 if found is None else found.start() - (len(text) - len(tail))
+        if other is not None and other.start() > start:
+            return other["a"]
+    if found is None:
+        found = LABELLED_LINE.match(text[text.rfind("\n") + 1 :])
     return found["a"] if found is not None else None
 
 
 def _stated(line: str) -> str:
     """The text after the line's last marker that precedes a value, else after its first marker."""
-    for later in reversed(_AGAIN.split(line)[1:]):
+    for later in reversed(AGAIN.split(line)[1:]):
         value = _one_formula(later) or _first_sentence(later)
-        if _VALUE.search(value) and not _DENIAL.search(value) and _is_plain(value):
+        if _VALUE.search(value) and not HEDGES.search(value) and _is_plain(value):
             return value
     return _one_formula(line) or _first_sentence(line)
 
@@ -188,11 +188,11 @@ def _one_formula(text: str) -> str | None:
     if len(formulas) == 1:
         match = formulas[0]
         around = text[: match.start()] + " " + text[match.end() :]
-        if not _DENIAL.search(around) and not re.search(r"\d", around):
+        if not HEDGES.search(around) and not re.search(r"\d", around):
             return next(g for g in match.groups() if g is not None) + _percent_after(
                 text[match.end() :]
             )
-    elif formulas and _JOINT.fullmatch(_FORMULA.sub(" ", text)):
+    elif formulas and _BETWEEN_FORMULAS.fullmatch(_FORMULA.sub(" ", text)):
         return text
     return None
 

@@ -50,9 +50,9 @@ _END_MARKS = re.compile(
     r"|\ufe0f)+$"
 )
 _RUN = re.compile(r"\\{2,}")
-_DOUBLED = re.compile(r"\\{2,}(?=[A-Za-z]{2}|[{}%$,;:!()\[\]|&_#])")
+_DOUBLED = re.compile(r"(?<!\\)\\{2,}+(?=[A-Za-z]{2}|[{}%$,;:!()\[\]|&_#])")
 _SINGLE = re.compile(r"(?<!\\)\\(?!\\)")
-_LOOSE_ROW = re.compile(r"\s*\\\\\s*")
+_LOOSE_ROW = re.compile(r"(?:(?<!\s)\s++)?\\\\\s*+")
 
 
 def single_backslashes(text: str) -> str:

@@ -101,6 +101,7 @@ _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
 _HALF_DAY = re.compile(r"(?<=\d)\s*([ap])\.?m\b\.?", re.I)
 _CURRENCY = re.compile(r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:Rs|USD|EUR|GBP|INR)\b\.?[\s}]*(?=\d)")
 _ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|split)\}")
+_BARE_DIFFERENCE = re.compile(r"(\\mathbb\s*\{[RQZNC]\})\s*\\\s*\{([^{}\\]*)(?:\}|$)")
 _MARKUP = ("**", "__", "`")
 _GROUPED = re.compile(
     r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\[,!;: ]|[~ \u00a0])\d{3})+(?!\d)"
@@ -164,7 +165,7 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
 
 
 def _plain_latex(text: str) -> str:
-    text = _one_line(text)
+    text = _BARE_DIFFERENCE.sub(r"\1\\setminus {\2}", _one_line(text))
     text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
     text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], without_layout(text))
     text = _REPEATING.sub(_repeating, text)

@@ -22,7 +22,8 @@ _RELATIONS = {
     "\\subseteq": "subset", "\\sim": "sim", "\\parallel": "par", "\\perp": "perp",
 }  # fmt: skip
 _CLOSES = {"(": ")]", "[": "])", "\\{": ("\\}",), "{": "}", "\\langle": ("\\rangle",)}
-_STARTS = frozenset(("(", "[", "\\{", "{", "\\langle", "\\lfloor", "\\lceil", "\\frac", "\\dbinom"))
+_STARTS = frozenset(("(", "[", "\\{", "{", "\\langle", "\\lfloor", "\\lceil", "\\frac", "\\dbinom",
+                     "\\begin"))  # fmt: skip
 
 
 class Parser:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from rlnorm.rewards.math.budget import Undefined
 from rlnorm.rewards.math.compare import has_sign_choice, is_plain
-from rlnorm.rewards.math.evaluate import Numeric, symbols
+from rlnorm.rewards.math.evaluate import DIGITS, Numeric, deciding_digits, symbols
 from rlnorm.rewards.math.node import Node
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
@@ -55,9 +55,16 @@ def _factor_between(a: Node, b: Node) -> int:
     names = sorted(symbols(a) | symbols(b))
     if symbols(a) != symbols(b) or not names or len(names) > 12:
         return 0
+    sign, reach = _constant_ratio(a, b, names, DIGITS, 20)
+    return _constant_ratio(a, b, names, *deciding_digits(reach))[0] if sign else 0
+
+
+def _constant_ratio(a: Node, b: Node, names: list[str], digits: int, place: int) -> tuple[int, int]:
+    """Sign of the ratio if it agrees to that place at all points, else 0; the reach of both."""
     ratios = []
+    reach = 0
     for k in range(5):
-        numeric = Numeric({})
+        numeric = Numeric({}, digits=digits)
         numeric.values = {
             # distinct irrational-looking values, some of them negative
             name: numeric.mp.mpf((-1) ** (k * (j + 1))) * numeric.mp.sqrt(7 * k + 13 * j + 2)
@@ -67,17 +74,19 @@ def _factor_between(a: Node, b: Node) -> int:
             top, bottom = numeric(a), numeric(b)
         except Undefined:
             continue
-        tiny = numeric.mp.mpf(10) ** -25
+        reach = max(reach, numeric.reach)
+        tiny = numeric.mp.mpf(10) ** (-place - 5)
         if abs(top) < tiny or abs(bottom) < tiny:
             if abs(top) < tiny and abs(bottom) < tiny:
                 continue
-            return 0
+            return 0, reach
         ratios.append(top / bottom)
-    if len(ratios) < 3 or any(abs(r - ratios[0]) > abs(ratios[0]) * 1e-20 for r in ratios):
-        return 0
+    least = abs(ratios[0]) * numeric.mp.mpf(10) ** -place if ratios else 0
+    if len(ratios) < 3 or any(abs(r - ratios[0]) > least for r in ratios):
+        return 0, reach
     if abs(ratios[0].imag) > 1e-20:
-        return 0
-    return 1 if ratios[0].real > 0 else -1
+        return 0, reach
+    return (1 if ratios[0].real > 0 else -1), reach
 
 
 def relations_equal(gold: Node, pred: Node, equal: Equal) -> bool:

@@ -13,11 +13,14 @@ from rlnorm.rewards.math.compare import (
 )
 from rlnorm.rewards.math.evaluate import exact, has_kind, symbols
 from rlnorm.rewards.math.intervals import REALS, as_region, pieces
+from rlnorm.rewards.math.matrices import reduced
 from rlnorm.rewards.math.node import Node
 from rlnorm.rewards.math.relations import labelled_value, relations_equal
 from rlnorm.rewards.math.units import is_void, unit_key
 
 _GROUPING = ("list", "set")
+_ARITHMETIC = {"add", "mul", "neg", "div", "pow"}
+_REGIONS = {"union", "builder", "minus"}
 
 
 def equal(gold: Node, pred: Node, policy: Policy) -> bool:
@@ -51,12 +54,21 @@ def _bare(node: Node) -> Node:
             node = node[3][0]
         elif node[0] == "groups":
             node = ("list", tuple(("tuple", "(", ")", _values(group)) for group in node[1]))
-        elif node[0] == "add" and node[1][0] == REALS and node[1][1][0] == "neg":
-            node = ("minus", (REALS, node[1][1][1]))
+        elif node[0] == "add" and _is_set_difference(node[1]):
+            node = ("minus", (node[1][0], node[1][1][1]))
         elif node[0] == "neg" and node[1][0] == "inf":
             return ("neginf",)
+        elif node[0] in _ARITHMETIC and has_kind(node, "matrix"):
+            return reduced(node)
         else:
             return node
+
+
+def _is_set_difference(terms: tuple[Node, ...]) -> bool:
+    """True for the terms of `R - {0}` and `[0, 5] - {2}`."""
+    first, second = terms[0], terms[1]
+    regions = first == REALS or first[0] in ("tuple", "union", "set")
+    return len(terms) == 2 and regions and second[0] == "neg" and second[1][0] == "set"
 
 
 def _values(items: Sequence[Node]) -> tuple[Node, ...]:
@@ -116,7 +128,7 @@ def _item_equal(a: Node, b: Node, policy: Policy) -> bool:
 
 
 def _collections_equal(gold: Node, pred: Node, policy: Policy) -> bool:
-    if "union" in (gold[0], pred[0]) or "builder" in (gold[0], pred[0]):
+    if {gold[0], pred[0]} & _REGIONS:
         return _regions_equal(gold, pred, policy)
     if "tuple" in (gold[0], pred[0]):
         grouped, other = (gold, pred) if pred[0] == "tuple" else (pred, gold)
@@ -165,8 +177,9 @@ def _shaped_equal(gold: Node, pred: Node, policy: Policy) -> bool:
     kinds = (gold[0], pred[0])
     if kinds == ("tuple", "tuple"):
         return gold[1:3] == pred[1:3] and _in_order(gold[3], pred[3], policy)
-    if "union" in kinds or "builder" in kinds:
-        return _regions_equal(gold, pred, policy)
+    if kinds[0] in _REGIONS or kinds[1] in _REGIONS:
+        same = kinds == ("minus", "minus") and _parts_equal(gold[1], pred[1], policy)
+        return same or _regions_equal(gold, pred, policy)
     if kinds == ("matrix", "matrix"):
         return len(gold[1]) == len(pred[1]) and all(
             _in_order(a, b, policy) for a, b in zip(gold[1], pred[1], strict=True)
@@ -179,7 +192,7 @@ def _shaped_equal(gold: Node, pred: Node, policy: Policy) -> bool:
         return is_vector and point[1] + point[2] == "()" and _in_order(flat, point[3], policy)
     if kinds == ("ratio", "ratio"):
         return _ratios_equal(gold[1], pred[1], policy)
-    if kinds[0] == kinds[1] and kinds[0] in ("inter", "minus", "add", "mul", "div", "neg", "call"):
+    if kinds[0] == kinds[1] and kinds[0] in ("inter", "add", "mul", "div", "neg", "call"):
         return len(gold) == len(pred) and all(
             _parts_equal(a, b, policy) for a, b in zip(gold[1:], pred[1:], strict=True)
         )

@@ -68,13 +68,17 @@ class Symbolic:
 
 
 def _finely_equal(gold: Any, answer: Any) -> bool:
-    """math-verify rounds at six places; constants must also agree to nine digits."""
+    """math-verify rounds at six places; constants must agree exactly, or to 25 digits."""
     import sympy
 
     both = (gold, answer)
     if not all(isinstance(x, sympy.Expr) and not x.free_symbols for x in both):
         return True
-    a, b = (sympy.N(x.doit(), 30) for x in both)
+    known = [x.doit() for x in both]
+    if all(x.is_Rational for x in known):
+        return bool(known[0] == known[1])
+    a, b = (sympy.N(x, 30) for x in known)
     if not (a.is_number and b.is_number):
         return True
-    return bool(abs(a - b) <= max(abs(a), abs(b)) * sympy.Float("1e-9", 30))
+    rounded = any(x.has(sympy.Float) for x in both)
+    return bool(abs(a - b) <= max(abs(a), abs(b)) * sympy.Float("1e-9" if rounded else "1e-25", 30))

@@ -20,7 +20,12 @@ from rlnorm.rewards.math.budget import (
     Unparsable,
     start_work,
 )
-from rlnorm.rewards.math.choice import choice_letter, labelled_letter, stated_letter
+from rlnorm.rewards.math.choice import (
+    choice_letter,
+    labelled_letter,
+    letter_after,
+    stated_letter,
+)
 from rlnorm.rewards.math.compare import Policy, rationals_equal
 from rlnorm.rewards.math.extract import Extraction, extract, extract_gold
 from rlnorm.rewards.math.node import Node
@@ -186,8 +191,8 @@ def verify(gold: str, completion: str, policy: Policy = _EXACT) -> Verdict:
     if not bare:
         return Verdict(Status.GOLD_ERROR, "text", "the gold answer is empty")
     found = extract(completion)
-    letter = choice_letter(bare)
-    if letter is not None and len(bare) < 12:
+    letter = choice_letter(bare) if len(bare) < 12 and not bare.isdigit() else None
+    if letter is not None:
         chosen = _chosen(found, completion)
         if chosen is not None:
             return _verdict(chosen == letter, "choice", chosen)
@@ -204,8 +209,9 @@ def _chosen(found: Extraction, completion: str) -> str | None:
     answer = found.answer or ""
     letter = choice_letter(answer) or labelled_letter(answer)
     text = after_reasoning(completion)
-    if letter is None and text is not None and not find_boxes(text):
-        letter = stated_letter(text[-2000:])
+    if text is not None and not find_boxes(text):
+        tail = text[-2000:]
+        letter = stated_letter(tail) if letter is None else letter_after(answer, tail) or letter
     return letter
 
 

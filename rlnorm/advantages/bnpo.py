@@ -30,6 +30,7 @@ from torch import Tensor
 from rlnorm.advantages.combinators import weighted_sum
 from rlnorm.groups import group_centred, group_count, group_mean
 from rlnorm.inputs import group_relative, weighted_columns
+from rlnorm.options import Bound, checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
@@ -65,6 +66,12 @@ def beta_density(p: Float[Tensor, " g"], alpha: float, beta: float) -> Float[Ten
     return (torch.xlogy(a - 1, p) + torch.xlogy(b - 1, 1 - p) - log_norm).exp()
 
 
+def _range(min_value: float, max_value: float) -> str:
+    within = min_value < max_value
+    return "" if within else f"max_value = {max_value}, needs more than min_value = {min_value}"
+
+
+@checked(_range)
 def bnpo(
     rewards: Rewards,
     group_index: GroupIndex = None,
@@ -72,7 +79,7 @@ def bnpo(
     weights: Sequence[float] | None = None,
     min_value: float = 0.0,
     max_value: float = 1.0,
-    weight_max: float = 1e6,
+    weight_max: Bound = 1e6,
 ) -> Advantages:
     """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
 
@@ -82,8 +89,6 @@ def bnpo(
     on bad rewards or weights and on a reward outside the range.
     """
     table, groups, given = weighted_columns("bnpo", rewards, group_index, weights)
-    if not min_value < max_value:
-        raise ValueError(f"bnpo: max_value = {max_value}, needs more than min_value = {min_value}")
     outside = (table < min_value) | (table > max_value)
     if outside.any():
         row, column = outside.nonzero()[0].tolist()

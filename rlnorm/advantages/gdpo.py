@@ -25,6 +25,7 @@ from rlnorm.advantages.mc_grpo import mc_grpo
 from rlnorm.advantages.reinforce import reinforce
 from rlnorm.advantages.rloo import rloo
 from rlnorm.inputs import check_rows, group_relative, weighted_columns
+from rlnorm.options import Ddof, NonNegative, checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 BASES: dict[str, Callable[..., Advantages]] = {
@@ -37,6 +38,7 @@ BASES: dict[str, Callable[..., Advantages]] = {
 """The estimators of the first stage; all but mc_grpo sum to 0 within a group."""
 
 
+@checked()
 def gdpo(
     rewards: Rewards,
     group_index: GroupIndex = None,
@@ -45,12 +47,12 @@ def gdpo(
     weights: Sequence[float] | None = None,
     missing: Literal["skip", "zero"] = "skip",
     base: Literal["grpo", "bnpo", "mc_grpo", "reinforce", "rloo"] = "grpo",
-    eps: float = 1e-4,
-    ddof: int = 1,
+    eps: NonNegative = 1e-4,
+    ddof: Ddof = 1,
     singleton: Literal["zero", "reward"] = "zero",
     batch_norm_weighting: Literal["sequence", "token", "none"] = "sequence",
-    batch_eps: float = 1e-4,
-    batch_ddof: int = 1,
+    batch_eps: NonNegative = 1e-4,
+    batch_ddof: Ddof = 1,
 ) -> Advantages:
     """Advantage of each rollout; a component constant within a group adds exactly 0 there.
 

@@ -13,24 +13,24 @@ from collections.abc import Sequence
 
 from rlnorm.groups import group_centred
 from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.options import Positive, checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def gpg(
     rewards: Rewards,
     group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
-    f_norm: float = 1.0,
+    f_norm: Positive = 1.0,
 ) -> Advantages:
     """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
 
     weights, missing: see grpo. f_norm: divides everything. Raises ValueError on bad rewards or
-    weights, or f_norm 0.
+    weights.
     """
-    if f_norm == 0.0:
-        raise ValueError("gpg: f_norm = 0: needs another number")
     total, groups = scalar_rewards("gpg", rewards, group_index, weights, missing)
     present = (~total.isnan()).double().sum()
     rewarded = (total.nan_to_num(0.0) != 0).sum().clamp(min=1)

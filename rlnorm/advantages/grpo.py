@@ -19,17 +19,19 @@ from torch import Tensor
 
 from rlnorm.groups import Groups, group_centred, group_count, group_std, group_zscore, one_group
 from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.options import Ddof, NonNegative, checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def grpo(
     rewards: Rewards,
     group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
-    eps: float = 1e-6,
-    ddof: int = 1,
+    eps: NonNegative = 1e-6,
+    ddof: Ddof = 1,
     scale: Literal["group", "batch", "none"] = "group",
     singleton: Literal["zero", "reward"] = "zero",
 ) -> Advantages:

@@ -18,16 +18,18 @@ from torch import Tensor
 
 from rlnorm.groups import group_order
 from rlnorm.inputs import group_relative, scalar_rewards
+from rlnorm.options import Ddof, NonNegative, checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def grpo_compat(
     rewards: Rewards,
     group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
-    eps: float = 1e-6,
-    ddof: int = 1,
+    eps: NonNegative = 1e-6,
+    ddof: Ddof = 1,
     scale: Literal["group", "none"] = "group",
     baseline: Literal["mean", "leave_one_out", "matmul"] = "mean",
     singleton: Literal["zero", "reward"] = "zero",

@@ -15,15 +15,17 @@ from torch import Tensor
 
 from rlnorm.groups import Groups, group_zscore
 from rlnorm.inputs import check_groups, check_table, zero_missing
+from rlnorm.options import Ddof, NonNegative, checked
 from rlnorm.types import Advantages, GroupIndex
 
 
+@checked()
 def grpo_process(
     turn_rewards: Float[Tensor, "n u"],
     group_index: GroupIndex = None,
     *,
-    eps: float = 0.0,
-    ddof: int = 1,
+    eps: NonNegative = 0.0,
+    ddof: Ddof = 1,
 ) -> Advantages:
     """Advantage of each step; NaN marks a step that does not exist. Equal rewards give 0.
 

@@ -19,20 +19,22 @@ from torch import Tensor
 from rlnorm.advantages.combinators import mixed
 from rlnorm.groups import Groups, group_zscore, one_group
 from rlnorm.inputs import check_groups, check_table, zero_missing
+from rlnorm.options import Ddof, NonNegative, Share, checked
 from rlnorm.types import Advantages, GroupIndex
 
 Scope = Literal["group", "batch"]
 
 
+@checked()
 def mapo(
     turn_rewards: Float[Tensor, "n u"],
     group_index: GroupIndex = None,
     *,
-    alpha: float = 0.5,
-    beta: float = 0.5,
-    gamma: float = 1.0,
-    eps: float = 1e-8,
-    ddof: int = 0,
+    alpha: NonNegative = 0.5,
+    beta: NonNegative = 0.5,
+    gamma: Share = 1.0,
+    eps: NonNegative = 1e-8,
+    ddof: Ddof = 0,
     batch_scope: Scope = "group",
     turn_scope: Scope = "group",
 ) -> Advantages:
@@ -44,8 +46,6 @@ def mapo(
     """
     check_table("mapo", "turn_rewards", turn_rewards)
     groups = check_groups("mapo", group_index, turn_rewards.shape[0])
-    if not 0.0 <= gamma <= 1.0:
-        raise ValueError(f"mapo: gamma = {gamma}, needs a value in [0, 1]")
     rewards = turn_rewards.double()
     scopes = {"group": groups, "batch": one_group(rewards)}
     returns = turn_returns(rewards, gamma=gamma)

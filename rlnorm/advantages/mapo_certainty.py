@@ -17,18 +17,20 @@ from torch import Tensor
 
 from rlnorm.groups import Groups, group_centred, group_mean, group_zscore
 from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.options import Ddof, NonNegative, checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def mapo_certainty(
     rewards: Rewards,
     group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
-    std_eps: float = 1e-6,
-    mean_eps: float = 1e-6,
-    ddof: int = 1,
+    std_eps: NonNegative = 1e-6,
+    mean_eps: NonNegative = 1e-6,
+    ddof: Ddof = 1,
 ) -> Advantages:
     """Advantage of each rollout; 0 in a constant group, for a group of one, for a NaN reward.
 

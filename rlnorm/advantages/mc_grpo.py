@@ -21,18 +21,20 @@ from torch import Tensor
 
 from rlnorm.groups import Groups, group_count, group_lower_median, group_min, group_std, group_sum
 from rlnorm.inputs import Missing, scalar_rewards, zero_missing
+from rlnorm.options import NonNegative, checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def mc_grpo(
     rewards: Rewards,
     group_index: GroupIndex = None,
     *,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
-    eps: float = 1e-3,
+    eps: NonNegative = 1e-3,
     scale: Literal["mad", "std", "none"] = "mad",
-    scale_floor: float | None = None,
+    scale_floor: NonNegative | None = None,
     zero_compensation: bool = False,
 ) -> Advantages:
     """Advantages, where the pivot of each group is not kept; groups of one give 0, also not kept.

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from rlnorm.groups import group_centred
 from rlnorm.inputs import Missing, check_rows, group_relative, scalar_rewards
+from rlnorm.options import checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def opo(
     rewards: Rewards,
     group_index: GroupIndex,

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from rlnorm.groups import Groups, group_count, group_max, group_min, group_order, group_sum
 from rlnorm.inputs import Missing, check_tokens, scalar_rewards
+from rlnorm.options import NonNegative, checked
 from rlnorm.tokens import rewards_to_go, rollout_lengths, running_sum, token_positions
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def otb(
     rewards: Rewards,
     group_index: GroupIndex,
@@ -35,7 +37,7 @@ def otb(
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
     zero_tail: bool = True,
-    eps: float = 1e-8,
+    eps: NonNegative = 1e-8,
 ) -> Advantages:
     """Advantage of each trained token; 0 for the tokens of a rollout whose reward is NaN.
 

@@ -15,9 +15,11 @@ import torch
 
 from rlnorm.groups import group_count, group_order, group_std
 from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.options import Ddof, NonNegative, checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def pass_at_k(
     rewards: Rewards,
     group_index: GroupIndex = None,
@@ -25,8 +27,8 @@ def pass_at_k(
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
     norm_by_std: bool = True,
-    eps: float = 1e-6,
-    ddof: int = 1,
+    eps: NonNegative = 1e-6,
+    ddof: Ddof = 1,
 ) -> Advantages:
     """Advantage of each rollout, 0 for all but the best of its group.
 

@@ -13,9 +13,11 @@ from typing import Literal
 
 from rlnorm.groups import group_centred, one_group
 from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.options import checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def reinforce(
     rewards: Rewards,
     group_index: GroupIndex = None,

@@ -21,10 +21,12 @@ from rlnorm.advantages.combinators import whiten
 from rlnorm.advantages.grpo import keep_singletons
 from rlnorm.groups import group_centred
 from rlnorm.inputs import Missing, check_tokens, scalar_rewards, zero_missing
+from rlnorm.options import NonNegative, Share, checked
 from rlnorm.tokens import rewards_to_go, rollout_lengths, token_positions
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def reinforce_pp(
     rewards: Rewards,
     group_index: GroupIndex,
@@ -34,10 +36,10 @@ def reinforce_pp(
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
     baseline: bool = False,
-    gamma: float = 1.0,
-    eps: float = 1e-8,
+    gamma: Share = 1.0,
+    eps: NonNegative = 1e-8,
     singleton: Literal["zero", "reward"] = "zero",
-    count_eps: float = 0.0,
+    count_eps: NonNegative = 0.0,
 ) -> Advantages:
     """Advantage of each trained token; 0 for the tokens of a rollout whose reward is NaN.
 
@@ -45,8 +47,6 @@ def reinforce_pp(
     singleton: see grpo. count_eps: added to token counts (verl: 1e-8). Raises ValueError on bad
     rewards, weights or tokens, or gamma outside [0, 1].
     """
-    if not 0.0 <= gamma <= 1.0:
-        raise ValueError(f"reinforce_pp: gamma = {gamma}, needs a value in [0, 1]")
     total, groups = scalar_rewards("reinforce_pp", rewards, group_index, weights, missing)
     check_tokens("reinforce_pp", total.shape[0], rollout_index)
     if baseline:
@@ -64,6 +64,7 @@ def reinforce_pp(
     return Advantages(values, ~total.isnan(), rollout_index)
 
 
+@checked()
 def reinforce_pp_kl(
     rewards: Rewards,
     group_index: GroupIndex,
@@ -71,11 +72,11 @@ def reinforce_pp_kl(
     old_logprobs: Float[Tensor, " t"],
     ref_logprobs: Float[Tensor, " t"],
     *,
-    kl_coef: float = 0.01,
+    kl_coef: NonNegative = 0.01,
     weights: Sequence[float] | None = None,
     missing: Missing = "drop",
-    gamma: float = 1.0,
-    eps: float = 1e-8,
+    gamma: Share = 1.0,
+    eps: NonNegative = 1e-8,
 ) -> Advantages:
     """The global variant with -kl_coef * (old - ref) as the reward of every token.
 

@@ -14,9 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.inputs import Missing, check_rows, scalar_rewards, zero_missing
+from rlnorm.options import checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def remax(
     rewards: Rewards,
     group_index: GroupIndex,

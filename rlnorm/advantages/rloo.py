@@ -13,9 +13,11 @@ from collections.abc import Sequence
 
 from rlnorm.groups import group_centred, group_count
 from rlnorm.inputs import Missing, group_relative, scalar_rewards
+from rlnorm.options import checked
 from rlnorm.types import Advantages, GroupIndex, Rewards
 
 
+@checked()
 def rloo(
     rewards: Rewards,
     group_index: GroupIndex = None,

@@ -15,10 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rlnorm.inputs import check_rows
+from rlnorm.options import Count, Index, Positive, checked
 
 
+@checked()
 def conditioned(
-    rewards: Float[Tensor, "n r"], *, easy: int, hard: int, threshold: float
+    rewards: Float[Tensor, "n r"], *, easy: Index, hard: Index, threshold: float
 ) -> Float[Tensor, "n r"]:
     """Column `easy` is 0 where column `hard` is below the threshold, NaN where `hard` is NaN.
 
@@ -36,14 +38,20 @@ def conditioned(
     return shaped
 
 
+def _cache_within(max_length: int, cache: int) -> str:
+    within = 0 < cache <= max_length
+    return "" if within else f"cache = {cache}, needs a value in [1, max_length {max_length}]"
+
+
+@checked(_cache_within)
 def overlong(
     rewards: Float[Tensor, "n r"],
     lengths: Int[Tensor, " n"],
     *,
-    max_length: int,
+    max_length: Count,
     cache: int,
-    penalty_factor: float | None = None,
-    column: int = 0,
+    penalty_factor: Positive | None = None,
+    column: Index = 0,
 ) -> Float[Tensor, "n r"]:
     """Adds overlong_penalty to one reward column. Raises ValueError for a column not there."""
     check_rows("overlong", "lengths", lengths, rewards.shape[0])
@@ -57,21 +65,18 @@ def overlong(
     return shaped
 
 
+@checked(_cache_within)
 def overlong_penalty(
     lengths: Int[Tensor, " n"],
     *,
-    max_length: int,
+    max_length: Count,
     cache: int,
-    penalty_factor: float | None = None,
+    penalty_factor: Positive | None = None,
 ) -> Float[Tensor, " n"]:
     """0 up to max_length - cache, then linear in the length.
 
     penalty_factor: None is the paper's form, -1 at max_length and beyond; a number is verl's,
     -penalty_factor at max_length and falling on. Raises ValueError unless 0 < cache <= max_length.
     """
-    if not 0 < cache <= max_length:
-        raise ValueError(
-            f"overlong: cache = {cache}, needs a value in [1, max_length {max_length}]"
-        )
     excess = ((lengths.double() - (max_length - cache)) / cache).clamp(min=0.0)
     return -excess.clamp(max=1.0) if penalty_factor is None else -penalty_factor * excess

@@ -16,27 +16,31 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rlnorm.options import NonNegative, Positive, checked
 from rlnorm.tokens import rollout_lengths
 from rlnorm.types import LossDenominators
 
 
+@checked()
 def token_mean(values: Float[Tensor, " t"], denominators: LossDenominators) -> Float[Tensor, ""]:
     """sum / trained tokens."""
     return values.sum() / max(denominators.tokens, 1)
 
 
+@checked()
 def seq_mean_token_mean(
     values: Float[Tensor, " t"],
     rollout_index: Int[Tensor, " t"],
     denominators: LossDenominators,
     *,
-    eps: float = 1e-8,
+    eps: NonNegative = 1e-8,
 ) -> Float[Tensor, ""]:
     """Mean over rollouts of the mean over their tokens; eps is added to token counts (verl)."""
     counts = rollout_lengths(rollout_index).to(values.dtype) + eps
     return (values / counts[rollout_index]).sum() / max(denominators.rollouts, 1)
 
 
+@checked()
 def seq_mean_token_sum(
     values: Float[Tensor, " t"], denominators: LossDenominators
 ) -> Float[Tensor, ""]:
@@ -44,26 +48,23 @@ def seq_mean_token_sum(
     return values.sum() / max(denominators.rollouts, 1)
 
 
+@checked()
 def seq_mean_token_sum_norm(
     values: Float[Tensor, " t"],
     denominators: LossDenominators,
     *,
-    loss_scale_factor: float | None = None,
+    loss_scale_factor: Positive | None = None,
 ) -> Float[Tensor, ""]:
     """sum / rollouts / loss_scale_factor, a constant (verl's name for it).
 
     loss_scale_factor: None takes the horizon, the most tokens a completion may have.
-    Raises ValueError unless it is above 0.
     """
     if loss_scale_factor is None:
         loss_scale_factor = max(denominators.horizon, 1)
-    if loss_scale_factor <= 0:
-        raise ValueError(
-            f"seq-mean-token-sum-norm: loss_scale_factor = {loss_scale_factor}, needs above 0"
-        )
     return values.sum() / max(denominators.rollouts, 1) / loss_scale_factor
 
 
+@checked()
 def token_sum(values: Float[Tensor, " t"]) -> Float[Tensor, ""]:
     """sum."""
     return values.sum()

@@ -14,22 +14,27 @@ from torch import Tensor
 
 from rlnorm.losses.surrogate import log_ratio
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import Bound, checked
 
 
+def _cap_over_floor(is_cap: float, is_floor: float) -> str:
+    return "" if is_floor <= is_cap else f"is_cap = {is_cap}, needs is_floor = {is_floor} or more"
+
+
+@checked(_cap_over_floor)
 def cispo(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     *,
-    is_cap: float = 5.0,
+    is_cap: Bound = 5.0,
     is_floor: float = 0.0,
-    max_log_ratio: float | None = 20.0,
+    max_log_ratio: Bound | None = 20.0,
 ) -> TokenLoss:
-    """Loss of each token. Raises ValueError unless is_floor <= is_cap and is_cap > 0."""
-    if not (is_cap > 0 and is_floor <= is_cap):
-        raise ValueError(
-            f"cispo: is_cap = {is_cap}, is_floor = {is_floor}: needs is_cap > 0 and not below it"
-        )
+    """Loss of each token. Raises ValueError unless is_floor <= is_cap and is_cap > 0.
+
+    is_floor: 0 or less is no floor, since no ratio is negative.
+    """
     ratio = log_ratio(logprobs, old_logprobs, max_log_ratio).detach().exp()
     weight = ratio.clamp(is_floor, is_cap)
     return TokenLoss(-weight * advantages * logprobs, ratio != weight)

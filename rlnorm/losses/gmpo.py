@@ -15,26 +15,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rlnorm.losses.surrogate import check_clip
+from rlnorm.losses.surrogate import Width
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import NonNegative, checked
 from rlnorm.tokens import rollout_mean
 
 
+@checked()
 def gmpo(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     rollout_index: Int[Tensor, " t"],
     *,
-    clip_low: float = 0.4,
-    clip_high: float = 0.4,
-    eps: float = 1e-8,
+    clip_low: Width = 0.4,
+    clip_high: Width = 0.4,
+    eps: NonNegative = 1e-8,
 ) -> TokenLoss:
     """Loss of each token: that of its rollout, with the mean of its tokens' advantages.
 
     eps: added to token counts, as verl does. Raises ValueError for a negative clip width.
     """
-    check_clip("gmpo", clip_low, clip_high)
     difference = logprobs - old_logprobs
     bounded = difference.clamp(-clip_low, clip_high)
     sign = advantages.sign()

@@ -13,27 +13,28 @@ mean over its tokens the two have the same value and gradient. verl's gspo is gs
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rlnorm.losses.surrogate import check_clip, clipped_surrogate
+from rlnorm.losses.surrogate import Width, clipped_surrogate
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import Bound, checked
 from rlnorm.tokens import rollout_mean
 
 
+@checked()
 def gspo(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     rollout_index: Int[Tensor, " t"],
     *,
-    clip_low: float | None = 3e-4,
-    clip_high: float | None = 4e-4,
-    ratio_cap: float | None = None,
-    max_log_ratio: float | None = 10.0,
+    clip_low: Width | None = 3e-4,
+    clip_high: Width | None = 4e-4,
+    ratio_cap: Bound | None = None,
+    max_log_ratio: Bound | None = 10.0,
 ) -> TokenLoss:
     """Loss of each token: that of its rollout. max_log_ratio: upper bound of log s.
 
     Raises ValueError for a negative clip width.
     """
-    check_clip("gspo", clip_low, clip_high)
     mean = rollout_mean(logprobs - old_logprobs, rollout_index)
     if max_log_ratio is not None:
         mean = mean.clamp(max=max_log_ratio)
@@ -43,21 +44,21 @@ def gspo(
     )
 
 
+@checked()
 def gspo_token(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     rollout_index: Int[Tensor, " t"],
     *,
-    clip_low: float | None = 3e-4,
-    clip_high: float | None = 4e-4,
-    max_log_ratio: float | None = 10.0,
+    clip_low: Width | None = 3e-4,
+    clip_high: Width | None = 4e-4,
+    max_log_ratio: Bound | None = 10.0,
 ) -> TokenLoss:
     """Loss of each token with the rollout's ratio as value and the token's own gradient.
 
     Raises ValueError for a negative clip width.
     """
-    check_clip("gspo_token", clip_low, clip_high)
     mean = rollout_mean((logprobs - old_logprobs).detach(), rollout_index)
     log_s = logprobs - logprobs.detach() + mean[rollout_index]
     if max_log_ratio is not None:

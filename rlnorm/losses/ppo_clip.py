@@ -10,29 +10,32 @@ the ratio in the unclipped branch (TRL's delta). Without any bound this is the p
 importance-weighted policy gradient.
 """
 
+from typing import Annotated
+
 from jaxtyping import Float
 from torch import Tensor
 
-from rlnorm.losses.surrogate import check_clip, clipped_surrogate, log_ratio
+from rlnorm.losses.surrogate import Width, clipped_surrogate, log_ratio
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import Bound, Within, checked
 
 
+@checked()
 def ppo_clip(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     *,
-    clip_low: float | None = 0.2,
-    clip_high: float | None = 0.2,
-    dual_clip: float | None = None,
-    ratio_cap: float | None = None,
-    max_log_ratio: float | None = 20.0,
+    clip_low: Width | None = 0.2,
+    clip_high: Width | None = 0.2,
+    dual_clip: Annotated[float, Within(1, above=True)] | None = None,
+    ratio_cap: Bound | None = None,
+    max_log_ratio: Bound | None = 20.0,
 ) -> TokenLoss:
     """Loss of each token. max_log_ratio: lp - old is clamped to it, without gradient beyond.
 
     Raises ValueError for a negative clip width or a dual_clip of 1 or less.
     """
-    check_clip("ppo_clip", clip_low, clip_high, dual_clip)
     ratio = log_ratio(logprobs, old_logprobs, max_log_ratio).exp()
     return clipped_surrogate(
         ratio,

@@ -17,8 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import Positive, checked
 
 
+def _clip_below_one(clip: float) -> str:
+    return "" if 0 < clip < 1 else f"clip = {clip}, needs a value in (0, 1)"
+
+
+@checked(_clip_below_one)
 def ppo_ewma(
     logprobs: Float[Tensor, " t"],
     proximal_logprobs: Float[Tensor, " t"],
@@ -26,13 +32,9 @@ def ppo_ewma(
     advantages: Float[Tensor, " t"],
     *,
     clip: float = 0.2,
-    ratio_max: float = 100.0,
+    ratio_max: Positive = 100.0,
 ) -> TokenLoss:
     """Loss of each token. Raises ValueError unless clip is in (0, 1) and ratio_max is above 0."""
-    if not (0 < clip < 1 and ratio_max > 0):
-        raise ValueError(
-            f"ppo_ewma: clip = {clip}, ratio_max = {ratio_max}: need (0, 1) and more than 0"
-        )
     behaviour = torch.maximum(sampler_logprobs, logprobs.detach() - math.log(ratio_max))
     bounded = (logprobs - proximal_logprobs).clamp(math.log(1 - clip), math.log(1 + clip))
     plain = -advantages * (logprobs - behaviour).exp()

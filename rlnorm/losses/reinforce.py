@@ -10,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import checked
 
 
+@checked()
 def reinforce(logprobs: Float[Tensor, " t"], advantages: Float[Tensor, " t"]) -> TokenLoss:
     """Loss of each token."""
     return TokenLoss(-advantages * logprobs)

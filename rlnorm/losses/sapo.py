@@ -11,20 +11,20 @@ from torch import Tensor
 
 from rlnorm.losses.surrogate import log_ratio
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import Bound, Positive, checked
 
 
+@checked()
 def sapo(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     *,
-    tau_pos: float = 1.0,
-    tau_neg: float = 1.05,
-    max_log_ratio: float | None = 20.0,
+    tau_pos: Positive = 1.0,
+    tau_neg: Positive = 1.05,
+    max_log_ratio: Bound | None = 20.0,
 ) -> TokenLoss:
     """Loss of each token. Raises ValueError unless both temperatures are positive."""
-    if not (tau_pos > 0 and tau_neg > 0):
-        raise ValueError(f"sapo: tau_pos, tau_neg = {tau_pos}, {tau_neg}: need more than 0")
     ratio = log_ratio(logprobs, old_logprobs, max_log_ratio).exp()
     tau = advantages.new_full(advantages.shape, tau_neg).masked_fill(advantages > 0, tau_pos)
     return TokenLoss(-(tau * (ratio - 1)).sigmoid() * (4 / tau) * advantages)

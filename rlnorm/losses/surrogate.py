@@ -1,10 +1,16 @@
 """The clipped surrogate that ppo_clip, gspo and gspo_token share, and the ratio below it."""
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import Within
+
+Width = Annotated[float, Within(0, infinite=True)]
+"""How far a ratio may be below or above 1."""
 
 
 def log_ratio(
@@ -13,17 +19,6 @@ def log_ratio(
     """logprobs - old_logprobs, clamped to [-max_log_ratio, max_log_ratio] unless it is None."""
     difference = logprobs - old_logprobs
     return difference if max_log_ratio is None else difference.clamp(-max_log_ratio, max_log_ratio)
-
-
-def check_clip(
-    where: str, clip_low: float | None, clip_high: float | None, dual_clip: float | None = None
-) -> None:
-    """Bounds are widths below and above 1. Raises ValueError for a negative one."""
-    for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
-        if value is not None and value < 0:
-            raise ValueError(f"{where}: {name} = {value}, needs 0 or more, or None for no bound")
-    if dual_clip is not None and dual_clip <= 1:
-        raise ValueError(f"{where}: dual_clip = {dual_clip}, needs more than 1, or None")
 
 
 def clipped_surrogate(

@@ -13,21 +13,23 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rlnorm.losses.types import TokenLoss
+from rlnorm.options import NonNegative, checked
 from rlnorm.tokens import rollout_sum
 
 LOWEST_LOG_WEIGHT, HIGHEST_LOG_WEIGHT = math.log(1e-8), 20.0
 
 
+@checked()
 def vespo(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     rollout_index: Int[Tensor, " t"],
     *,
-    k_pos: float = 2.0,
-    lambda_pos: float = 3.0,
-    k_neg: float = 3.0,
-    lambda_neg: float = 2.0,
+    k_pos: NonNegative = 2.0,
+    lambda_pos: NonNegative = 3.0,
+    k_neg: NonNegative = 3.0,
+    lambda_neg: NonNegative = 2.0,
 ) -> TokenLoss:
     """Loss of each token; k and lambda by the sign of its advantage, 0 counts as positive."""
     difference = (logprobs - old_logprobs).detach().clamp(-20.0, 20.0)

@@ -12,26 +12,28 @@ over all tokens, so the multiplier can reach tens: cap and length_normalise boun
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from rlnorm.inputs import check_tokens
+from rlnorm.options import NonNegative, Within, checked
 from rlnorm.tokens import rollout_mean, rollout_sum
 from rlnorm.types import Advantages
 
 
+@checked()
 def ace(
     advantages: Advantages,
     rollout_index: Int[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     ref_logprobs: Float[Tensor, " t"],
     *,
-    alpha: float = 1.0,
+    alpha: NonNegative = 1.0,
     modulation: Literal["softplus", "relu"] = "softplus",
-    cap: float | None = None,
+    cap: Annotated[float, Within(1, infinite=True)] | None = None,
     length_normalise: bool = False,
 ) -> Advantages:
     """Advantages with the negative ones scaled by the multiplier of their rollout.
@@ -40,10 +42,6 @@ def ace(
     multiplier. length_normalise: c is the mean over tokens. Raises ValueError for a negative
     alpha or a cap below 1.
     """
-    if alpha < 0:
-        raise ValueError(f"ace: alpha = {alpha}, needs 0 or more")
-    if cap is not None and cap < 1:
-        raise ValueError(f"ace: cap = {cap}, needs 1 or more, or None")
     n = advantages.keep.shape[0]
     check_tokens("ace", n, rollout_index, old_logprobs=old_logprobs, ref_logprobs=ref_logprobs)
     shift = confidence_shift(

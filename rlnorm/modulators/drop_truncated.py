@@ -14,9 +14,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from rlnorm.inputs import check_rows
+from rlnorm.options import checked
 from rlnorm.types import Advantages
 
 
+@checked()
 def drop_truncated(advantages: Advantages, truncated: Bool[Tensor, " n"]) -> Advantages:
     """The advantages, 0 and not kept where the rollout was truncated."""
     check_rows("drop_truncated", "truncated", truncated, advantages.keep.shape[0])

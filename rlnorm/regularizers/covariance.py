@@ -14,32 +14,38 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlnorm.options import Index, NonNegative, SomeShare, checked
 from rlnorm.regularizers.types import Replacement
 
 
+@checked()
 def clip_cov(logprobs: Float[Tensor, " t"], selected: Bool[Tensor, " t"]) -> Replacement:
     """No loss on the selected tokens."""
     return Replacement(torch.zeros_like(logprobs), selected)
 
 
+def _low_below_high(low: float, high: float) -> str:
+    return "" if low < high else f"low, high = {low}, {high}: needs low < high"
+
+
+@checked(_low_below_high)
 def select_clip_cov(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     *,
-    share: float = 2e-4,
+    share: SomeShare = 2e-4,
     low: float = 1.0,
     high: float = 5.0,
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-    seed: int = 0,
+    clip_low: NonNegative = 0.2,
+    clip_high: NonNegative = 0.2,
+    seed: Index = 0,
 ) -> Bool[Tensor, " t"]:
     """max(1, int(share * tokens)) random tokens with low < cov < high that the clip leaves alone.
 
     clip_low, clip_high: those of the loss. seed: of the draw. Raises ValueError unless share is
     in (0, 1].
     """
-    _check_share("clip_cov", share)
     ratio = (logprobs - old_logprobs).exp()
     held = -advantages * ratio.clamp(1 - clip_low, 1 + clip_high) > -advantages * ratio
     cov = covariance(advantages, logprobs)
@@ -50,27 +56,28 @@ def select_clip_cov(
     return _mask_of(candidates[drawn[:count]], logprobs)
 
 
+@checked()
 def kl_cov(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     selected: Bool[Tensor, " t"],
     *,
-    coef: float = 0.1,
+    coef: NonNegative = 0.1,
 ) -> Replacement:
     """The unclipped loss plus coef |lp - old| on the selected tokens."""
     difference = logprobs - old_logprobs
     return Replacement(-advantages * difference.exp() + coef * difference.abs(), selected)
 
 
+@checked()
 def select_kl_cov(
-    logprobs: Float[Tensor, " t"], advantages: Float[Tensor, " t"], *, share: float = 2e-4
+    logprobs: Float[Tensor, " t"], advantages: Float[Tensor, " t"], *, share: SomeShare = 2e-4
 ) -> Bool[Tensor, " t"]:
     """The max(1, int(share * tokens)) tokens of largest cov, any of equal ones.
 
     Raises ValueError unless share is in (0, 1].
     """
-    _check_share("kl_cov", share)
     count = max(1, int(share * logprobs.numel()))
     return _mask_of(covariance(advantages, logprobs).topk(count).indices, logprobs)
 
@@ -81,11 +88,6 @@ def covariance(
     """Product of the two deviations from their means over the tokens."""
     fixed = logprobs.detach()
     return (advantages - advantages.mean()) * (fixed - fixed.mean())
-
-
-def _check_share(where: str, share: float) -> None:
-    if not 0 < share <= 1:
-        raise ValueError(f"{where}: share = {share}, needs a value in (0, 1]")
 
 
 def _mask_of(index: Tensor, like: Tensor) -> Tensor:

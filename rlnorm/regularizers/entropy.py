@@ -14,21 +14,30 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from rlnorm.options import NonNegative, checked
 
-def entropy(entropy: Float[Tensor, " t"], *, coef: float = 0.001) -> Float[Tensor, " t"]:
+
+@checked()
+def entropy(entropy: Float[Tensor, " t"], *, coef: NonNegative = 0.001) -> Float[Tensor, " t"]:
     """-coef times the entropy of each token."""
     return -coef * entropy
 
 
+def _min_below_max(coef_min: float, coef_max: float) -> str:
+    within = coef_min <= coef_max
+    return "" if within else f"coef_max = {coef_max}, needs coef_min = {coef_min} or more"
+
+
+@checked(_min_below_max)
 def adaptive_entropy(
     entropy: Float[Tensor, " t"],
     entropy_coef: Float[Tensor, ""],
     *,
-    target: float = 0.2,
-    coef: float = 0.0,
-    delta: float = 0.005,
-    coef_min: float = 0.0,
-    coef_max: float = 1.0,
+    target: NonNegative = 0.2,
+    coef: NonNegative = 0.0,
+    delta: NonNegative = 0.005,
+    coef_min: NonNegative = 0.0,
+    coef_max: NonNegative = 1.0,
 ) -> Float[Tensor, " t"]:
     """-entropy_coef times the entropy; the options are the controller's, `coef` its start."""
     return -entropy_coef * entropy

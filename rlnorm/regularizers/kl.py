@@ -16,16 +16,18 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rlnorm.options import NonNegative, checked
 from rlnorm.tokens import rollout_mean
 
 Kind = Literal["k1", "k2", "k3", "abs", "k1+", "k2+", "k3+", "abs+"]
 
 
+@checked()
 def kl(
     logprobs: Float[Tensor, " t"],
     ref_logprobs: Float[Tensor, " t"],
     *,
-    coef: float = 0.04,
+    coef: NonNegative = 0.04,
     kind: Kind = "k3",
     clamp: bool = True,
 ) -> Float[Tensor, " t"]:
@@ -33,13 +35,14 @@ def kl(
     return coef * kl_estimate(logprobs, ref_logprobs, kind=kind, clamp=clamp)
 
 
+@checked()
 def kl_corrected(
     logprobs: Float[Tensor, " t"],
     ref_logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
     rollout_index: Int[Tensor, " t"],
     *,
-    coef: float = 0.04,
+    coef: NonNegative = 0.04,
     kind: Kind = "k3",
     clamp: bool = True,
     level: Literal["token", "sequence"] = "token",

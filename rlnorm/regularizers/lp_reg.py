@@ -17,10 +17,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlnorm.losses.surrogate import log_ratio
+from rlnorm.options import Bound, Count, NonNegative, Share, SomeShare, checked
 from rlnorm.regularizers.kl import Kind, kl_estimate
 from rlnorm.regularizers.types import Replacement
 
 
+@checked()
 def lp_reg(
     logprobs: Float[Tensor, " t"],
     old_logprobs: Float[Tensor, " t"],
@@ -28,10 +30,10 @@ def lp_reg(
     advantages: Float[Tensor, " t"],
     selected: Bool[Tensor, " t"],
     *,
-    coef: float = 1.0,
-    kappa: float = 0.02,
+    coef: NonNegative = 1.0,
+    kappa: SomeShare = 0.02,
     kind: Kind = "k3",
-    max_log_ratio: float | None = 20.0,
+    max_log_ratio: Bound | None = 20.0,
 ) -> Replacement:
     """The loss that replaces the policy loss on the selected tokens.
 
@@ -39,8 +41,6 @@ def lp_reg(
     the KL to the proxy, as in kl; "k2" is the authors' option "mse", d^2 / 2.
     Raises ValueError for kappa outside (0, 1].
     """
-    if not 0 < kappa <= 1:
-        raise ValueError(f"lp_reg: kappa = {kappa}, needs a value in (0, 1]")
     ratio = log_ratio(logprobs, old_logprobs, max_log_ratio).exp()
     # a dropped token has proxy -inf; it is never selected, and must not reach exp either
     target = torch.where(selected, proxy_logprobs, logprobs.detach())
@@ -48,22 +48,20 @@ def lp_reg(
     return Replacement(-advantages * ratio + coef * divergence, selected)
 
 
+@checked()
 def select_lp_reg(
     logprobs: Float[Tensor, " t"],
     proxy_logprobs: Float[Tensor, " t"],
     advantages: Float[Tensor, " t"],
     *,
-    rho: float = 0.01,
-    rho_pos: float = 0.0,
-    min_tokens: int = 2,
+    rho: Share = 0.01,
+    rho_pos: Share = 0.0,
+    min_tokens: Count = 2,
 ) -> Bool[Tensor, " t"]:
     """The set R over all trained tokens of a step; rho_pos is the share for A > 0.
 
     Raises ValueError for a share outside [0, 1].
     """
-    for name, share in (("rho", rho), ("rho_pos", rho_pos)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"lp_reg: {name} = {share}, needs a value in [0, 1]")
     unlikely = _least_likely(logprobs, advantages < 0, rho, min_tokens)
     unlikely |= _least_likely(logprobs, advantages > 0, rho_pos, min_tokens)
     return unlikely & (logprobs < proxy_logprobs)

@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rlnorm.options import checked
 from rlnorm.regularizers.types import Replacement
 from rlnorm.tokens import rollout_mean
 
 
+@checked()
 def opsm(
     logprobs: Float[Tensor, " t"],
     sampler_logprobs: Float[Tensor, " t"],

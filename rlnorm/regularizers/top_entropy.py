@@ -13,18 +13,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlnorm.options import SomeShare, checked
 from rlnorm.regularizers.types import Replacement
 
 
+@checked()
 def top_entropy(logprobs: Float[Tensor, " t"], selected: Bool[Tensor, " t"]) -> Replacement:
     """No loss on the tokens that are not selected."""
     return Replacement(torch.zeros_like(logprobs), ~selected)
 
 
-def select_top_entropy(entropy: Float[Tensor, " t"], *, share: float = 0.2) -> Bool[Tensor, " t"]:
+@checked()
+def select_top_entropy(
+    entropy: Float[Tensor, " t"], *, share: SomeShare = 0.2
+) -> Bool[Tensor, " t"]:
     """Tokens at or above the interpolated quantile. Raises ValueError unless share is in (0, 1]."""
-    if not 0 < share <= 1:
-        raise ValueError(f"top_entropy: share = {share}, needs a value in (0, 1]")
     ranked = entropy.detach().double().sort().values
     place = (1 - share) * (ranked.numel() - 1)
     below = int(place)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NewType, Optional, Protocol, TypedDi
 import pytest
 
 from rlnorm.errors import InputError
-from rlnorm.options import check_options, fits, options_of
+from rlnorm.options import Within, check_options, checked, fits, options_of
 
 Share = NewType("Share", float)
 
@@ -113,3 +113,51 @@ def test_right_options_pass():
 def test_nan_is_no_number_and_infinity_is_one():
     assert not fits(float("nan"), float)
     assert fits(float("inf"), float)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "good", "bad", "text"),
+    [
+        (Within(0), [0, 2.5], [-1e-9, float("inf")], "0 or more, and finite"),
+        (Within(0, above=True), [1e-9], [0, -1], "more than 0, and finite"),
+        (Within(0, above=True, infinite=True), [float("inf")], [0], "more than 0"),
+        (Within(0, 1), [0, 1], [-0.1, 1.1], "a value in [0, 1]"),
+        (Within(0, 1, above=True), [0.1, 1], [0], "a value in (0, 1]"),
+        (Within(high=0, infinite=True), [0, -float("inf")], [0.1], "0 or less"),
+    ],
+)
+def test_bounds(bounds, good, bad, text):
+    assert all(bounds.holds(value) for value in good)
+    assert not any(bounds.holds(value) for value in bad)
+    assert str(bounds) == text
+
+
+def _ordered(low: float, high: float) -> str:
+    return "" if low < high else f"low = {low}, needs less than high = {high}"
+
+
+@checked(_ordered)
+def bounded(
+    rewards,
+    group_index,
+    *,
+    low: float = 0.0,
+    high: Annotated[float, Within(0)] | None = 1.0,
+):
+    return rewards, group_index, low, high
+
+
+def test_bounds_and_rules_hold_in_a_direct_call_and_from_a_config():
+    assert bounded(3, 4, low=0.5) == (3, 4, 0.5, 1.0)
+    assert bounded(3) == (3, None, 0.0, 1.0)  # what a missing group_index means is up to it
+    for wrong, told in (
+        ({"high": -1.0}, "high = -1.0, needs 0 or more, and finite"),
+        ({"low": 1.0}, "low = 1.0, needs less than high = 1.0"),
+        ({"high": "a"}, r"high = 'a' \(str\): .* takes float \| None"),
+    ):
+        with pytest.raises(InputError, match=rf"^bounded: {told}$"):
+            bounded(3, 4, **wrong)
+        with pytest.raises(InputError, match=rf"^w\.{told}$"):
+            check_options("w.", "f", bounded, wrong)
+    with pytest.raises(ValueError, match=r"bounded: needs \['rewards'\], got \['group_index'\]"):
+        bounded(group_index=3)

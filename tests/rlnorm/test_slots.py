@@ -31,6 +31,12 @@ def test_a_list_slot_may_be_its_only_entry():
     assert [stage.name for stage in built] == ["ace", "clip"]
 
 
+def test_the_size_of_a_group_is_set_in_one_place():
+    told = r"sample_plan\.group_size = 4: set rollout\.group_size"
+    with pytest.raises(ValueError, match=told):
+        sample_plan({"group_size": 4})
+
+
 def test_options_go_to_the_term_or_to_its_selector():
     term, selector = regularizer(0, {"name": "kl_cov", "share": 0.1, "coef": 2.0})
     assert (dict(term.options), dict(selector.options)) == ({"coef": 2.0}, {"share": 0.1})

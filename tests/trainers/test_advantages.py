@@ -1,6 +1,7 @@
 """What the driver computes for a whole step, on numbers small enough to redo by hand."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from rlnorm.rewards.results import ComponentScore
 from rlnorm.rewards.types import Status
 from rlnorm.trainers.advantages import (
     compute_advantages,
+    driver_data,
     drop_zero_advantage,
     minibatches,
     rescale_metrics,
@@ -111,6 +113,15 @@ def test_a_failed_reward_is_masked_and_shifts_no_statistic():
     assert credit.advantages.tolist() == [1.0, 0.0, -1.0]
     trained = credit.batch.rollout_index[credit.batch.loss_mask]
     assert sorted(set(trained.tolist())) == [0, 2]
+
+
+def test_a_failed_reward_of_weight_0_spoils_no_turn():
+    table = score_table([scored_group("a", [1.0, 0.0])], ["r"])
+    monitored = torch.tensor([[1.0, NAN], [0.0, 5.0]]).double()
+    table = replace(table, rewards=monitored, reward_names=("r", "shown"))
+    batch = pack(table.rollouts, temperature=1.0, horizon=4)
+    data = driver_data(table, {}, batch, torch.zeros(3, dtype=torch.long), [2.0, 0.0])
+    assert data["turn_rewards"].tolist() == [[2.0], [0.0]]
 
 
 def test_equal_rewards_teach_nothing_and_are_counted():

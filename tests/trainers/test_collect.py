@@ -12,8 +12,10 @@ from rlnorm.rewards.types import Score, Status
 from rlnorm.trainers.collect import Collector
 from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.config.schema import RolloutConfig
+from rlnorm.trainers.config.sources import data_sources
 from rlnorm.trainers.models import load_tokenizer
-from rlnorm.trainers.prompts import PromptStream, load_prompts
+from rlnorm.trainers.prompt_stream import PromptStream
+from rlnorm.trainers.prompts import load_prompts
 from rlnorm.trainers.rollout.local import LocalPool
 from rlnorm.trainers.rollout.sampler import SingleTurn
 from rlnorm.trainers.rollout.types import GenerateRequest, SamplingParams
@@ -32,7 +34,8 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
     data = load_config("quickstart").data
-    return load_prompts("task:chain", config=data, tokenizer=tokenizer, longest=200)[:3]
+    rows, _ = load_prompts(data_sources(data)[0], config=data, tokenizer=tokenizer, limit=None)
+    return rows[:3]
 
 
 @pytest.fixture

@@ -70,8 +70,8 @@ def test_a_first_prompt_that_fills_the_context_is_told_at_load(model):
     with pytest.raises(InputError) as error:
         environment_prompts(f"model.path={path}")
     message = str(error.value)
-    assert "the first prompt of problem" in message
-    assert "the context holds 11" in message
+    assert "the first prompt of 256 of 256 problems of env:test fills the context" in message
+    assert "holds 11 tokens with the completion: test-00000 with " in message
     assert "model.path" in message
     assert "\n" not in message
 

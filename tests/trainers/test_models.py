@@ -1,10 +1,12 @@
 """Any Hugging Face causal LM: bad folders are told, LoRA merges exactly, exports load back."""
 
+import asyncio
 import json
 import shutil
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import (
     AutoModelForCausalLM,
     Gemma3ForCausalLM,
@@ -21,6 +23,7 @@ from rlnorm.errors import InputError
 from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.config.resolve import model_path
 from rlnorm.trainers.config.schema import LoraConfig, ModelConfig
+from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.learner.model import load_model
 from rlnorm.trainers.models import (
     load_model_config,
@@ -28,7 +31,9 @@ from rlnorm.trainers.models import (
     merged_weights,
     save_pretrained,
 )
-from rlnorm.trainers.prompts import check_tokens, context_left
+from rlnorm.trainers.prompts import check_tokens
+from rlnorm.trainers.record.display import Display
+from rlnorm.trainers.run import run_training
 from rlnorm.types import Prompt
 
 SHAPE = dict(
@@ -98,17 +103,38 @@ def test_a_missing_folder_and_a_folder_without_a_model_are_told(tmp_path):
         model_path(str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("token", "message"), [("eos_token", "has no end token"), ("pad_token", "has no pad token")]
-)
-def test_a_tokenizer_without_end_or_pad_token_is_told(tmp_path, token, message):
-    shutil.copytree(model_path("shipped:quick"), tmp_path / "m")
-    path = tmp_path / "m" / "tokenizer_config.json"
+def without_token(folder, token):
+    """A copy of the shipped model whose tokenizer lacks one of its tokens."""
+    shutil.copytree(model_path("shipped:quick"), folder)
+    path = folder / "tokenizer_config.json"
     table = json.loads(path.read_text())
     table.pop(token)
     path.write_text(json.dumps(table))
-    with pytest.raises(InputError, match=message):
-        load_tokenizer(str(tmp_path / "m"))
+    return str(folder)
+
+
+def test_a_tokenizer_without_an_end_token_is_told(tmp_path):
+    with pytest.raises(InputError, match="has no end token"):
+        load_tokenizer(without_token(tmp_path / "m", "eos_token"))
+
+
+def test_a_tokenizer_without_a_pad_token_trains_to_the_same_numbers(tmp_path):
+    folder = without_token(tmp_path / "m", "pad_token")
+    assert load_tokenizer(folder).pad_token_id is None
+    metrics = {}
+    for name, path in (("with", "shipped:quick"), ("without", folder)):
+        overrides = [f"model.path={path}", f"output_dir={tmp_path}", f"run_name={name}", "steps=2"]
+        overrides += ["rollout.prompts_per_step=8", "rollout.group_size=4", "data.train_limit=64"]
+        overrides += ["eval_samples=1", "deterministic=true"]
+        config = load_config("quickstart", overrides)
+        asyncio.run(run_training(config, Display(2, Console(quiet=True))))
+        metrics[name] = read_jsonl(tmp_path / name / "metrics.jsonl")[-1]
+    timed = ("time/", "throughput/", "seconds_p")
+    same = [key for key in metrics["with"] if not any(part in key for part in timed)]
+    assert len(same) > 20
+    assert {k: metrics["with"][k] for k in same} == {k: metrics["without"][k] for k in same}
+    saved = tmp_path / "without" / "checkpoints" / "step_000002" / "model"
+    assert load_tokenizer(str(saved)).pad_token_id is None
 
 
 def load_all(folder):
@@ -153,10 +179,3 @@ def test_a_prompt_that_the_model_cannot_read_is_named():
         check_tokens([Prompt(prompt_id="b", token_ids=(0, 273))], config)
     with pytest.raises(InputError, match=r"prompt 'c' .* has no tokens"):
         check_tokens([Prompt(prompt_id="c", token_ids=())], config)
-
-
-def test_the_engines_own_limit_of_the_context_counts():
-    config, vllm = load_model_config("shipped:quick"), "rollout.backend=vllm"
-    assert context_left(config, load_config("quickstart").rollout) == 1024 - 64
-    short = load_config("quickstart", [vllm, "rollout.engine_options.max_model_len=100"])
-    assert context_left(config, short.rollout) == 100 - 64

@@ -68,5 +68,10 @@ def test_a_run_goes_on_from_what_latest_names_or_else_from_the_newest(run, lates
     kept = (run / "rollouts" / f"step_{first - 1:06d}.parquet").stat().st_mtime_ns
     train(run.parent, "steps=4", resume=True)
     assert [row["step"] for row in read_jsonl(run / "metrics.jsonl")] == [0, 1, 2, 3, 4]
-    assert read_jsonl(run / "events.jsonl")[-1] == {"event": "resumed", "step": first - 1}
+    events = read_jsonl(run / "events.jsonl")
+    assert {"event": "resumed", "step": first - 1} in events
+    assert [(e["step"], e["status"]) for e in events if e["event"] == "ended"] == [
+        (3, "done"),
+        (4, "done"),
+    ]
     assert (run / "rollouts" / f"step_{first - 1:06d}.parquet").stat().st_mtime_ns == kept

@@ -12,7 +12,7 @@ from rlnorm.rewards.data.problems import load_problems
 from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.models import load_tokenizer
-from rlnorm.trainers.prompts import load_prompts, load_rows, render
+from rlnorm.trainers.prompts import render
 from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.run import run_training
 
@@ -108,10 +108,10 @@ def test_rows_of_tool_calls_train(tmp_path):
     assert statuses(run, "correctness") <= {"correct", "wrong", "no_answer", "unparsable"}
     for row in read_jsonl(run / "metrics.jsonl")[1:]:
         assert row["reward/correctness/gold_error_frac"] == 0.0
-    first = load_rows(str(tmp_path / "train.jsonl"), {})[0]
+    first = load_problems(tmp_path / "train.jsonl")[0][0]
     config = load_config("quickstart", ["data.system_prompt=not this one"]).data
     tokenizer = load_tokenizer("shipped:quick")
-    [prompt] = render([first], tokenizer, config, longest=None)
+    [prompt] = render([first], tokenizer, config)
     assert list(prompt.messages) == rows[0]["messages"]
     assert tokenizer.decode(prompt.token_ids).startswith("<|system|>tools: weather<|end|><|user|>")
 
@@ -137,21 +137,6 @@ def test_any_of_several_golds_is_exact(tmp_path):
 def test_prompts_carry_the_golds_of_the_file(tmp_path):
     golds = [["a", "b"], {"calls": []}, "7"]
     rows = [{"question": f"{i} ?", "answer": gold} for i, gold in enumerate(golds)]
-    path = write(tmp_path / "d.jsonl", rows)
-    config = load_config("quickstart").data
-    tokenizer = load_tokenizer("shipped:quick")
-    prompts = load_prompts(str(path), config=config, tokenizer=tokenizer, longest=None)
+    rows, _ = load_problems(write(tmp_path / "d.jsonl", rows))
+    prompts = render(rows, load_tokenizer("shipped:quick"), load_config("quickstart").data)
     assert [p.answer for p in prompts] == golds
-
-
-def test_a_template_that_refuses_a_conversation_is_told(tmp_path):
-    tokenizer = load_tokenizer("shipped:quick")
-    tokenizer.chat_template = (
-        "{% for m in messages %}{% if m.role == 'system' %}"
-        "{{ raise_exception('no system role') }}{% endif %}{{ m.content }}{% endfor %}"
-    )
-    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    path = write(tmp_path / "d.jsonl", [{"id": "r7", "messages": asked, "answer": "1"}])
-    rows, _ = load_problems(path)
-    with pytest.raises(InputError, match=r"prompt 'r7' .*\(system, user\): no system role"):
-        render(rows, tokenizer, load_config("quickstart").data, longest=None)

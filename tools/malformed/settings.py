@@ -11,6 +11,7 @@ from rlnorm.trainers.config.load import sections
 NEEDED = {
     "model.lora": ["model.lora.rank=4"],
     "rewards": [],
+    "data.train.<name>": ["data.train={<name>: {source: 'task:chain'}}"],
 }
 """What makes a section exist, before one of its keys is set wrong."""
 FILE = "run.yaml"
@@ -100,8 +101,8 @@ def combinations() -> list[Malformed]:
         "no-room": (["rollout.max_tokens=100000"], "rollout.max_tokens"),
         "minibatches": (["learner.minibatches=65"], "learner.minibatches"),
         "not-an-assignment": (["learner.lr"], "learner.lr"),
-        "two-dots": (["learner..lr=1"], r"learner\.\."),
-        "sub-key-of-number": (["steps.more=1"], "steps"),
+        "two-dots": (["learner..lr=1"], "learner"),
+        "sub-key-of-number": (["seed.more=1"], "seed"),
         "bad-yaml": (["learner.betas=[0.9"], "learner.betas"),
         "system-prompt": (['data.system_prompt="\\ud800"'], "data.system_prompt"),
         "stop-surrogate": (['rollout.stop=["\\ud800"]'], "rollout.stop"),
@@ -138,7 +139,7 @@ def yaml_files() -> list[Malformed]:
         "null-section": ((good + rewards + "learner:\n").encode(), "learner"),
         "section-list": ((good + rewards + "learner: [lr]\n").encode(), "learner"),
         "surrogate": ((good + rewards + 'run_name: "\\ud800"\n').encode(), "run_name"),
-        "alias-loop": (b"model: &a {path: *a}\n", ""),
+        "alias-loop": (b"model: &a {path: *a}\n", "model"),
     }
     cases = [
         Malformed(

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlnorm.statistics import Judgement, PairedComparison, judge, paired_comparison
+from rlnorm.trainers.compare.rows import changed_parts
 from rlnorm.trainers.compare.runs import Comparison, Outcome, Run, read_history
 from rlnorm.trainers.config.resolve import build_algorithm
 from rlnorm.trainers.files import finite, read_jsonl
@@ -46,6 +47,8 @@ class Results:
     """Share of values that are equal between runs of the same seed, as they should be."""
     definitions: dict[str, dict[str, Any]]
     """Algorithm -> every stage with every option."""
+    changes: dict[str, list[str]]
+    """Algorithm -> the parts in which it differs from the baseline; empty for the baseline."""
     history: list[dict[str, Any]]
 
     @property
@@ -81,6 +84,10 @@ def collect_results(comparison: Comparison, outcome: Outcome) -> Results:
         if comparison.baseline in complete and key[2] != comparison.baseline
     }
     family = {(b, a): c for (b, measure, a), c in compared.items() if measure == "sampled"}
+    definitions = {
+        a: build_algorithm(comparison.run_config(a, comparison.seeds[0])).describe()
+        for a in dict.fromkeys((*complete, comparison.baseline))
+    }
     return Results(
         comparison=comparison,
         algorithms=complete,
@@ -95,9 +102,9 @@ def collect_results(comparison: Comparison, outcome: Outcome) -> Results:
             for s in comparison.seeds
         },
         pairing=check_pairing(comparison, complete, done),
-        definitions={
-            a: build_algorithm(comparison.run_config(a, comparison.seeds[0])).describe()
-            for a in complete
+        definitions={a: definitions[a] for a in complete},
+        changes={
+            a: changed_parts(definitions[a], definitions[comparison.baseline]) for a in complete
         },
         history=read_history(comparison),
     )
@@ -206,6 +213,7 @@ def as_json(results: Results) -> str:
         "left_out": results.left_out,
         "pairing": results.pairing,
         "cost": {a: cost(results, a) for a in results.algorithms},
+        "changes": results.changes,
         "definitions": results.definitions,
         "history": results.history,
         "config": comparison.config.model_dump(mode="json"),

@@ -6,9 +6,9 @@
 
 Each run has its own process, so that no memory, threads or random state carry over to the next.
 The seed decides the prompt order and, with step, prompt and sample index, every sampling seed, so
-runs of the same seed differ only in the algorithm. Stages that the config overrides
-(algorithm.aggregate=token-mean) apply to every named algorithm. Seeds are the outer loop: an
-interrupted comparison has about as many runs of each algorithm.
+runs of the same seed differ only in the algorithm, and algorithms only in one part (`rows`).
+Stages that the config overrides (algorithm.aggregate=token-mean) apply to all of them. Seeds are
+the outer loop: an interrupted comparison has about as many runs of each algorithm.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from rlnorm.errors import InputError
+from rlnorm.trainers.compare.rows import baseline_table, check_rows, refuse_shared, row_table
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import Interrupted, RunError
 from rlnorm.trainers.files import alone_in, check_writable, write_atomic
@@ -73,12 +74,24 @@ class Comparison:
             return {}
         return {slot: stage for slot, stage in own.items() if slot != "name"}
 
+    def algorithm_table(self, algorithm: str) -> str | dict[str, Any]:
+        """`algorithm:` of the config of a row, which differs from the baseline's in one part."""
+        own = self.config.algorithm
+        if algorithm == OWN:
+            return own
+        shared = self.shared_slots
+        if self.baseline == OWN:
+            baseline = {"name": own} if isinstance(own, str) else own
+        else:
+            baseline = baseline_table(self.baseline, shared)
+        row = baseline if algorithm == self.baseline else row_table(algorithm, baseline, shared)
+        return algorithm if list(row) == ["name"] else row
+
     def run_config(self, algorithm: str, seed: int) -> Config:
         """The shared config with the algorithm, the seed and the directory of the run."""
-        named = {"name": algorithm, **self.shared_slots} if self.shared_slots else algorithm
         return self.config.model_copy(
             update={
-                "algorithm": self.config.algorithm if algorithm == OWN else named,
+                "algorithm": self.algorithm_table(algorithm),
                 "seed": seed,
                 "output_dir": str(self.folder / algorithm),
                 "run_name": f"seed_{seed}",
@@ -154,31 +167,28 @@ def plan_comparison(
         raise InputError(f"--seeds = {seeds}: needs 1 or more, and 5 or more for strong claims")
     if not config.data.eval:
         raise InputError("data.eval is empty; a comparison needs at least one benchmark")
-    if isinstance(config.algorithm, dict) and "estimator" in config.algorithm and OWN not in names:
-        raise InputError(
-            "algorithm.estimator is set and would replace that of every named algorithm; add "
-            f"{OWN!r} to --algorithms to compare it with them"
-        )
-    return Comparison(
+    comparison = Comparison(
         config=config,
         algorithms=tuple(names),
         baseline=baseline,
         seeds=tuple(range(config.seed, config.seed + seeds)),
     )
+    refuse_shared(names if OWN not in names else (), comparison.shared_slots)
+    return comparison
 
 
 def check_buildable(comparison: Comparison) -> None:
-    """Resolve every algorithm and the shared data, model and rewards, without writing anything."""
+    """Resolve every row and the shared data, model and rewards, without writing anything."""
     from rlnorm.trainers.config.check import precheck
     from rlnorm.trainers.config.resolve import algorithm_slots, build_algorithm
 
     configs = {n: comparison.run_config(n, comparison.seeds[0]) for n in comparison.algorithms}
     for config in configs.values():
         algorithm_slots(config)  # checks every name before torch is loaded
-    baseline = configs.pop(comparison.baseline)
+    baseline = configs[comparison.baseline]
     precheck(baseline)
-    for config in configs.values():
-        build_algorithm(config)
+    built = {name: build_algorithm(config) for name, config in configs.items()}
+    check_rows(built, comparison.baseline, comparison.config)
     from rlnorm.trainers.prepare import prepare
 
     asyncio.run(prepare(baseline))

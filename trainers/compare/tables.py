@@ -15,7 +15,7 @@ from rlnorm.trainers.compare.results import ALPHA, MEASURES, POWER, Results, cos
 
 Rows = list[tuple[str, ...]]
 PLANNED_SEEDS = (5, 10, 20)
-WIDE_COLUMNS = ("greedy", "pass@k", "95 % bootstrap", "p (Holm)", "detectable")
+WIDE_COLUMNS = ("changes", "greedy", "pass@k", "95 % bootstrap", "p (Holm)", "detectable")
 """Left out on a terminal that is too narrow; the page shows them."""
 
 
@@ -54,7 +54,8 @@ def verdict_grids(results: Results) -> list[Grid]:
     """One table per benchmark: each algorithm's accuracy and its difference from the baseline."""
     header = (
         "algorithm", "sampled", "greedy", "pass@k",
-        "difference", "95 % bootstrap", "95 % t, seeds", "p (Holm)", "detectable", "verdict",
+        "difference", "95 % bootstrap", "95 % t, seeds", "p (Holm)", "detectable",
+        "changes", "verdict",
     )  # fmt: skip
     return [
         Grid(
@@ -69,10 +70,11 @@ def verdict_grids(results: Results) -> list[Grid]:
 
 
 def _verdict_row(results: Results, benchmark: str, algorithm: str) -> tuple[str, ...]:
+    changes = ", ".join(results.changes[algorithm]) or "-"
     row = (algorithm, *(mean_sd(results.accuracy[benchmark, m, algorithm]) for m in MEASURES))
     judged = results.judged.get((benchmark, algorithm))
     if judged is None:
-        return (*row, "", "", "", "", "", "baseline")
+        return (*row, "", "", "", "", "", changes, "baseline")
     compared = results.compared[benchmark, "sampled", algorithm]
     return (
         *row,
@@ -81,6 +83,7 @@ def _verdict_row(results: Results, benchmark: str, algorithm: str) -> tuple[str,
         interval(compared.seed_interval),
         _p(judged.p_adjusted),
         _size(judged.detectable),
+        changes,
         judged.verdict,
     )
 
@@ -139,6 +142,8 @@ def reading(results: Results) -> list[str]:
     """What the numbers can and cannot show, in sentences."""
     comparison, n = results.comparison, len(results.comparison.seeds)
     lines = [
+        "'changes' names all that a row has of its own: everything else, such as the aggregation, "
+        f"the clip and the weights of the rewards, is as in {comparison.baseline}.",
         f"Verdicts concern sampled accuracy after {comparison.config.steps} steps; family-wise "
         f"error {ALPHA:.0%} over {count(len(results.judged), 'comparison')} (Holm); the two-level "
         "bootstrap and the t test over seeds must agree.",
@@ -191,9 +196,10 @@ def as_markdown(results: Results) -> str:
     """`summary.md`."""
     config = results.comparison.config
     rollout = config.rollout
+    sources = " and ".join(f"`{s.source}`" for s in config.data.train_sources().values())
     parts = [
         f"# Comparison `{config.run_name}`",
-        f"Model `{config.model.path}`, trained on `{config.data.train}`, {config.steps} steps of "
+        f"Model `{config.model.path}`, trained on {sources}, {config.steps} steps of "
         f"{rollout.prompts_per_step} prompts x {rollout.group_size} rollouts; seeds "
         f"{', '.join(map(str, results.comparison.seeds))}; baseline "
         f"`{results.comparison.baseline}`.",

@@ -8,7 +8,14 @@ from rlnorm.rewards.data.hub import HubName
 from rlnorm.rewards.environments import find_environment
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer, local_or_hub
 from rlnorm.trainers.config.schema import Config
-from rlnorm.trainers.config.sources import check_source, data_sources, of_key, parse_hub_source
+from rlnorm.trainers.config.sources import (
+    check_source,
+    data_sources,
+    local_files,
+    of_key,
+    parse_hub_source,
+    read_rows,
+)
 from rlnorm.trainers.files import check_writable
 
 
@@ -21,7 +28,8 @@ def precheck(config: Config) -> None:
         )
     _check_address(config.cluster.address)
     _check_inputs(config)
-    build_algorithm(config)
+    _check_rows(config)
+    build_algorithm(config)  # its functions need torch, which takes seconds to load
     _ask_hub(config)
 
 
@@ -33,6 +41,7 @@ def precheck_eval(config: Config, checkpoint: Path | None, out: Path | None) -> 
         check_writable(out, "--out")
     config = at_checkpoint(config, checkpoint)
     _check_inputs(config)
+    _check_rows(config)
     _ask_hub(config)
 
 
@@ -51,20 +60,27 @@ def at_checkpoint(config: Config, checkpoint: Path | None) -> Config:
 def _check_inputs(config: Config) -> None:
     local_or_hub(config.model.path)
     environment = config.rollout.environment
-    for key, source in data_sources(config).items():
-        of_key(key, source, check_source, source, environment is not None)
+    for source in data_sources(config.data):
+        source.of_key(check_source, source.text, environment is not None)
     if environment is not None:
         find_environment(str(environment.get("name", "")), "rollout.environment")
     build_scorer(config)
+
+
+def _check_rows(config: Config) -> None:
+    """Read the rows of files; those of the hub are checked when they are there."""
+    for source in data_sources(config.data):
+        if local_files(source):
+            read_rows(source, config.data.on_bad_row)
 
 
 def _ask_hub(config: Config) -> None:
     model = local_or_hub(config.model.path)
     if isinstance(model, HubName):
         of_key("model.path", config.model.path, hub.check, model)
-    for key, source in data_sources(config).items():
-        if (data := parse_hub_source(source)) is not None:
-            of_key(key, source, hub.check, data.name)
+    for source in data_sources(config.data):
+        if (data := parse_hub_source(source.text)) is not None:
+            source.of_key(hub.check, data.name)
 
 
 def _check_address(address: str | None) -> None:

@@ -1,12 +1,13 @@
 """The configuration of a run: YAML preset + dotted overrides -> one validated object."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from rlnorm.errors import InputError
 from rlnorm.lookup import suggest
+from rlnorm.rewards.data.cells import lone_surrogate
 from rlnorm.trainers.config.file import find_preset, override, read_table
 from rlnorm.trainers.config.schema import Config
 
@@ -21,18 +22,42 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
 
 def validate_config(table: Mapping[str, Any]) -> Config:
     """Build the Config; InputError names the wrong key, its value and what is allowed."""
+    _check_text(table)
     try:
         return Config.model_validate(table)
     except ValidationError as error:
         raise InputError(_one_line(error)) from None
 
 
+def _check_text(table: Mapping[str, Any]) -> None:
+    """Refuse text that is not Unicode anywhere in a config, keys included."""
+    todo: list[tuple[str, Any]] = [("", table)]
+    seen: set[int] = set()  # an alias of YAML may repeat a table, or contain itself
+    while todo:
+        key, value = todo.pop()
+        if isinstance(value, str) and (half := lone_surrogate(value)):
+            where = ascii(key)[1:-1]
+            what = f"holds {half!r}, half of a surrogate pair, which is not Unicode text"
+            raise InputError(f"{where} = {value!r}: {what}")
+        if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            for name, item in items:
+                inner = f"{key}.{name}".lstrip(".")
+                todo += [(inner, name), (inner, item)]
+
+
 def sections(section: type[BaseModel] = Config, at: str = "") -> dict[str, type[BaseModel]]:
-    """Every section by its dotted key, each before those it contains; Config itself is at ""."""
+    """Every section by its dotted key, each before those it contains; Config itself is at "".
+
+    A section under names of the user's own is at `KEY.<name>`.
+    """
     found = {at: section}
     for name, field in section.model_fields.items():
         if inner := _section(field.annotation):
             found |= sections(inner, f"{at}.{name}".lstrip("."))
+        elif inner := _named_section(field.annotation):
+            found |= sections(inner, f"{at}.{name}.<name>".lstrip("."))
     return found
 
 
@@ -50,6 +75,14 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     """The section type of a key, or of the items of its list; None for a plain value."""
     inner = getattr(annotation, "__args__", (annotation,))[0]
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+
+
+def _named_section(annotation: Any) -> type[BaseModel] | None:
+    """The section type of a table's items, also where a key takes text or a table."""
+    if get_origin(annotation) is dict:
+        return _section(get_args(annotation)[1])
+    inner = (_named_section(part) for part in get_args(annotation))
+    return next((found for found in inner if found), None)
 
 
 def _one_line(error: ValidationError) -> str:
@@ -72,7 +105,10 @@ def _one_line(error: ValidationError) -> str:
     return f"{where} = {first['input']!r}: {needed}"
 
 
-_UNION_BRANCHES = ("str", "callable", "float", "dict[str,any]", "dict[str,float]", "[key]")
+_UNION_BRANCHES = (
+    *("str", "callable", "float", "dict[str,any]", "dict[str,float]", "[key]"),
+    *("[text]", "[table]"),
+)
 """Parts of pydantic's locations that are not keys."""
 _PLAINER = {
     "model_type": "needs keys with values",
@@ -88,8 +124,9 @@ def _keys_at(loc: Sequence[int | str]) -> list[str]:
     """The keys of the section at a location, in which numbers are list indices."""
     section: type[BaseModel] = Config
     for part in loc:
-        if isinstance(part, str):
-            section = _section(section.model_fields[part].annotation) or section
+        if isinstance(part, str) and part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+            section = _section(annotation) or _named_section(annotation) or section
     return list(section.model_fields)
 
 

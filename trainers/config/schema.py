@@ -4,7 +4,7 @@ Torch is not imported here, so that a wrong key is reported immediately. The opt
 depend on the estimators' signatures and are checked afterwards by `rlnorm.algorithms`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -12,8 +12,10 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
+    Tag,
     ValidationInfo,
     field_serializer,
     field_validator,
@@ -21,6 +23,7 @@ from pydantic import (
 )
 
 from rlnorm.from_python import with_names
+from rlnorm.trainers.config.paths import LocalPath, Source
 
 
 def _file_name(name: str) -> str:
@@ -70,7 +73,7 @@ class LoraConfig(Section):
 
 
 class ModelConfig(Section):
-    path: str
+    path: LocalPath
     """Hugging Face folder or id, or `shipped:quick`, `shipped:graded`, `shipped:turns`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights, for training and sampling."""
@@ -78,10 +81,28 @@ class ModelConfig(Section):
     """LoRA adapters (peft) on all linear layers; None trains every weight."""
 
 
+class TrainSource(Section):
+    source: Source
+    """A source of training prompts, as `data.train` takes a single one."""
+    share: float = Field(1.0, gt=0)
+    """Its part of the prompts that are drawn; the shares of all sources are scaled to sum to 1."""
+    fields: dict[str, str] | None = None
+    """Columns of this source; None for those in `data.fields`."""
+
+
+def _form_of_train(value: Any) -> str:
+    return "[table]" if isinstance(value, Mapping) else "[text]"
+
+
 class DataConfig(Section):
-    train: str
-    """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `FORMAT=FILE`."""
-    eval: dict[FileName, str] = {}
+    train: Annotated[
+        Annotated[Source, Tag("[text]")]
+        | Annotated[dict[FileName, TrainSource], Field(min_length=1), Tag("[table]")],
+        Discriminator(_form_of_train),
+    ]
+    """`task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:NAME[:SPLIT]`, or `FORMAT=FILE`; several
+    as a table {name: {source: ..., share: 0.7}, ...}."""
+    eval: dict[FileName, Source] = {}
     """Benchmarks by name, each a source like `train`."""
     fields: dict[str, str] = {}
     """Columns that hold id, question or messages, answer, source and level, where the names
@@ -89,7 +110,19 @@ class DataConfig(Section):
     system_prompt: str | None = None
     """System message placed before every question."""
     train_limit: int | None = Field(None, ge=1)
-    """Use at most this many training rows."""
+    """Use at most this many training rows of each source."""
+    max_prompt_tokens: int | None = Field(None, ge=1)
+    """Longest prompt in tokens, chat template included; None: what the model's context leaves in
+    addition to rollout.max_tokens."""
+    on_bad_row: Literal["drop", "error"] = "drop"
+    """A row whose prompt is too long or whose gold does not verify against itself: drop it by name,
+    or end the run. A malformed row always ends it."""
+
+    def train_sources(self) -> dict[str, TrainSource]:
+        """The sources of training prompts by name; the name of a single one is ""."""
+        if isinstance(self.train, str):
+            return {"": TrainSource(source=self.train)}
+        return self.train
 
 
 def _component_name(name: str) -> str:
@@ -219,7 +252,7 @@ class Config(Section):
     learner: LearnerConfig = LearnerConfig()
     logging: LoggingConfig = LoggingConfig()
     cluster: ClusterConfig = ClusterConfig()
-    output_dir: str = "runs"
+    output_dir: LocalPath = "runs"
     """Folder of the run directories."""
     run_name: FileName = "run"
     """Name of the run directory."""
@@ -231,7 +264,7 @@ class Config(Section):
     """Steps between evaluations; 0 evaluates only before the first step and at the end."""
     eval_samples: int = Field(8, ge=1)
     """Sampled completions per benchmark problem (avg@k, pass@k), in addition to the greedy one."""
-    checkpoint_every: int = Field(0, ge=0)
+    checkpoint_every: int = Field(20, ge=0)
     """Steps between checkpoints; 0 writes one only at the end."""
     keep_checkpoints: int = Field(2, ge=1)
     """How many of the newest checkpoints are kept."""
@@ -286,6 +319,9 @@ class Config(Section):
             ("deterministic", self.deterministic and self.needs_ray, "a run in one process"),
             ("data.system_prompt", data.system_prompt is not None and turns, "no environment"),
             ("data.fields", bool(data.fields) and turns, "no environment"),
+            ("data.train as a table", not isinstance(data.train, str) and turns, "no environment"),
+            ("data.max_prompt_tokens", bool(data.max_prompt_tokens) and turns, "no environment"),
+            ("data.on_bad_row", data.on_bad_row == "error" and turns, "no environment"),
         )
         return {key: needs for key, idle, needs in rules if idle}
 

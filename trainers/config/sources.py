@@ -1,17 +1,19 @@
-"""The data sources that a config may name: parsing and checks."""
+"""The data sources that a config may name: parsing, checks, and their rows."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.formats import get_format
 from rlnorm.rewards.data.hub import HubName
-from rlnorm.trainers.config.schema import Config
-from rlnorm.trainers.tasks import TASKS
+from rlnorm.rewards.data.problems import SHOWN, LoadReport, ProblemRow, load_problems, short
+from rlnorm.trainers.config.schema import DataConfig
+from rlnorm.trainers.tasks import TASKS, generate_split
 
 T = TypeVar("T")
 _HUB_SOURCE = re.compile(r"(?:(\w+)=)?hf:([^:]*)(?::(.*))?")
@@ -21,6 +23,8 @@ TASK_SIZES = {"train": 8192, "heldout": 512, "hard": 512}
 """Number of problems per split of a `task:` source."""
 FILES = (".jsonl", ".json", ".parquet")
 """Suffixes of data files."""
+IN_FOLDERS = (".jsonl", ".parquet")
+"""Suffixes of the files that are read from a folder; a .json file may be something else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,10 +67,115 @@ def of_key(key: str, value: str, call: Callable[..., T], *args: Any) -> T:
         raise InputError(f"{key} = {value!r}: {error}") from error
 
 
-def data_sources(config: Config) -> dict[str, str]:
-    """The sources of the training data and of the benchmarks, by config key."""
-    benchmarks = {f"data.eval.{name}": source for name, source in config.data.eval.items()}
-    return {"data.train": config.data.train, **benchmarks}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSource:
+    """One data source of a config."""
+
+    key: str
+    """The config key. Example: data.eval.chain."""
+    text: str
+    """What the key holds. Example: task:chain:heldout."""
+    fields: Mapping[str, str]
+    name: str = ""
+    """Its name among several sources of training prompts; "" for any other."""
+
+    def of_key(self, call: Callable[..., T], *args: Any) -> T:
+        """Call `call(*args)`; an InputError is raised again with the key and its value."""
+        return of_key(self.key, self.text, call, *args)
+
+
+def data_sources(config: DataConfig) -> list[DataSource]:
+    """The sources of training prompts, then those of the benchmarks."""
+    found = []
+    for name, train in config.train_sources().items():
+        fields = config.fields if train.fields is None else train.fields
+        key = f"data.train.{name}.source" if name else "data.train"
+        found.append(DataSource(key=key, text=train.source, fields=fields, name=name))
+    for name, text in config.eval.items():
+        found.append(DataSource(key=f"data.eval.{name}", text=text, fields=config.fields))
+    return found
+
+
+def local_files(source: DataSource) -> list[Path]:
+    """The files that a source on this machine is read from, in order; [] for any other source."""
+    if parse_hub_source(source.text) is not None:
+        return []
+    path = Path(source.text.partition("=")[2] or source.text)
+    try:
+        if path.is_dir():
+            return sorted(p for p in path.iterdir() if p.suffix in IN_FOLDERS)
+        return [path] if path.is_file() else []
+    except OSError as error:
+        raise InputError(f"{source.key} = {source.text!r}: {error.strerror}") from error
+
+
+def read_rows(
+    source: DataSource, on_bad_row: Literal["drop", "error"]
+) -> tuple[list[ProblemRow], LoadReport]:
+    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:...` or `FORMAT=FILE`, and
+    what was left out. Files that have not changed since are not read again.
+
+    Raises InputError for a malformed row, and for golds that do not verify with on_bad_row="error".
+    """
+    source.of_key(check_source, source.text, False)
+    if source.text.startswith("task:"):
+        rows = _task_rows(source.text)
+        return rows, LoadReport(len(rows), len(rows), {})
+    fields = tuple(source.fields.items())
+    if (hub_source := parse_hub_source(source.text)) is not None:
+        rows, report = source.of_key(_read_hub, hub_source, dict(fields))
+    else:
+        rows, report = _read_files(source.text, fields, _stamp(local_files(source)))
+    failed = report.dropped.get("gold_error", ())
+    if failed and on_bad_row == "error" and report.audit is not None:
+        named = [f"{short(id_)} ({report.audit.why[id_][:80]})" for id_ in failed[:SHOWN]]
+        raise InputError(
+            f"{source.key} = {source.text!r}: {len(failed)} of {report.read} golds do not verify "
+            f"against themselves: {', '.join(named)}; correct them, or set data.on_bad_row: drop"
+        )
+    return rows, report
+
+
+def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:
+    """What changes when one of the files does; reading says what is wrong with one that is gone."""
+    stats = [file.stat() for file in files if file.is_file()]
+    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
+
+
+@lru_cache(maxsize=16)  # a run reads its rows when the config is checked, and again to render them
+def _read_files(
+    text: str, fields: tuple[tuple[str, str], ...], stamp: object
+) -> tuple[list[ProblemRow], LoadReport]:
+    data_format, equals, path = text.partition("=")
+    return load_problems(
+        path if equals else text, format=data_format if equals else None, fields=dict(fields)
+    )
+
+
+def _read_hub(source: HubSource, fields: Mapping[str, str]) -> tuple[list[ProblemRow], LoadReport]:
+    return load_problems(
+        str(source.name),
+        fields=fields,
+        format=source.format,
+        subset=source.subset,
+        split=source.split,
+    )
+
+
+def _task_rows(source: str) -> list[ProblemRow]:
+    _, name, *rest = source.split(":")
+    split = rest[0] if rest else "train"
+    return [
+        ProblemRow(
+            id=p.id,
+            question=p.question,
+            answer=p.answer,
+            source=source,
+            level=p.level,
+            meta=dict(p.extras),
+        )
+        for p in generate_split(name, split, TASK_SIZES[split])
+    ]
 
 
 def check_source(source: str, turns: bool) -> None:
@@ -90,13 +199,20 @@ def check_source(source: str, turns: bool) -> None:
         data_format, equals, path = source.partition("=")
         if equals:
             get_format(data_format)
+        if equals and not path:
+            raise InputError(f"names no file; {data_format} from the hub is hf:{data_format}:SPLIT")
         _check_file(path if equals else source)
 
 
 def _check_file(name: str) -> None:
     path = Path(name)
-    if path.is_dir():
-        return
+    try:
+        if path.is_dir():
+            if not any(file.suffix in IN_FOLDERS for file in path.iterdir()):
+                raise InputError(f"the folder has no {' or '.join(IN_FOLDERS)} file")
+            return
+    except OSError as error:  # no permission, or a name too long for the file system
+        raise InputError(error.strerror) from error
     if path.suffix not in FILES and (path.exists() or hub.parse_name(name, "dataset") is None):
         raise InputError(
             f"needs a file ending in {', '.join(FILES)}, a folder of them, hf:OWNER/NAME or "

@@ -44,13 +44,15 @@ async def run_evaluation(
     async with AsyncExitStack() as stack:
         scorer, tokenizer = build_scorer(config), load_tokenizer(config.model.path)
         stack.push_async_callback(scorer.close)
-        _, benchmarks = await load_all_prompts(config, tokenizer)
+        loaded = await load_all_prompts(config, tokenizer)
+        for notice in loaded.notices:
+            console.print(notice.text, highlight=False, markup=False)
         with console.status("loading the model"):
             pool = await start_pool(config, tokenizer, stack)
         sampler = build_sampler(config, pool, tokenizer)
         stack.push_async_callback(sampler.close)
         bars = stack.enter_context(progress_bars(console, "completions", TimeRemainingColumn()))
-        for name, prompts in benchmarks.items():
+        for name, prompts in loaded.benchmarks.items():
             bar = bars.add_task(name, total=len(prompts) * (1 + config.eval_samples))
             watched = Watched(sampler, partial(bars.advance, bar))
             problems[name] = await evaluate(prompts, watched, scorer, tokenizer, config)

@@ -1,7 +1,7 @@
 """Every metric of a run with its unit and meaning; `docs/metrics.md` is generated from this table.
 
-A placeholder in angle brackets stands for a name from the config: a reward component, a benchmark,
-a regularizer, or k, the value of `eval_samples`.
+A placeholder in angle brackets stands for a name from the config: a reward component, a source of
+training prompts, a benchmark, a regularizer, or k, the value of `eval_samples`.
 """
 
 import re
@@ -24,6 +24,8 @@ reward/<component>/seconds_p50 | s | median time of one score
 reward/<component>/seconds_p99 | s | 99th percentile of the time of one score
 group/not_applicable | rollouts | rollouts that no reward is for; they do not train
 reward/<component>/disagreement | share | samples on which a judge and its rule differ
+source/<source>/prompts | prompts | prompts that train, of one of several sources in `data.train`
+source/<source>/reward_mean | reward | `reward/mean` over the rollouts of this source
 completion/tokens_mean | tokens | mean length of a completion, end token included
 completion/truncated_frac | share | completions ended by `rollout.max_tokens`
 group/zero_signal_frac | share | groups in which every advantage is 0, so that nothing is learned

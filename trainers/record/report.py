@@ -11,6 +11,7 @@ from markupsafe import Markup
 from rlnorm.trainers.files import read_jsonl, write_atomic
 from rlnorm.trainers.record.gains import benchmark_gains
 from rlnorm.trainers.record.html import figure_json, render
+from rlnorm.trainers.record.parts import parts_of
 from rlnorm.trainers.record.run_dir import RunDir
 
 CURVES = (
@@ -33,6 +34,7 @@ def write_report(run_dir: RunDir, title: str) -> Path:
         "report.html.j2",
         title=title,
         steps=len(rows) - 1,
+        ends=parts_of(run_dir),
         gains=benchmark_gains(run_dir.path),
         curves=[c for name, patterns in CURVES if (c := _curve(name, rows, patterns))],
         samples=_samples(run_dir.path),

@@ -34,6 +34,7 @@ def write_rollouts(
         "rollout_id": [r.rollout_id for r in rollouts],
         "prompt_id": [r.prompt.prompt_id for r in rollouts],
         "prompt": [str(r.prompt.messages[-1]["content"]) for r in rollouts],
+        "source": [r.prompt.source for r in rollouts],
         "group_index": scored.group_index.tolist(),
         "level": [r.prompt.level for r in rollouts],
         "role": [str(r.role) for r in rollouts],

@@ -127,6 +127,31 @@ def test_a_float_column_gives_golds_that_exact_finds_equal(tmp_path):
     assert [exact(str(i), gold).status for i, gold in enumerate(golds, 2)] == [Status.CORRECT] * 2
 
 
+def test_a_column_of_32_bit_floats_holds_what_was_written(tmp_path):
+    for kind, values in (
+        (pyarrow.float32(), {0.1: "0.1", 3.0: "3", 1e20: "1" + "0" * 20, 2.5: "2.5"}),
+        (pyarrow.float16(), {2.5: "2.5", 4.0: "4"}),
+    ):
+        column = pyarrow.array([float(v) for v in values], pyarrow.float64()).cast(kind)
+        asked = [f"{i}?" for i in range(len(values))]
+        path = tmp_path / "d.parquet"
+        pyarrow.parquet.write_table(pyarrow.table({"question": asked, "answer": column}), path)
+        assert [r.answer for r in load_problems(path)[0]] == list(values.values())
+
+
+def test_a_path_into_a_column_finds_a_cell_or_is_told(tmp_path):
+    rows = [{"a": {"b": ["2+2?"]}, "answer": 4}]
+    assert load(tmp_path, *rows, fields={"question": "a.b.0"})[0].question == "2+2?"
+    assert (
+        load(tmp_path, {"a.b": "q?", "answer": 4}, fields={"question": "a.b"})[0].question == "q?"
+    )
+    for path in ("a.c", "a.b.1", "a.b.-1", "a.b.\u00b2", "a.b.0.0", "a.b." + "9" * 5000, "x\ny"):
+        told = refused(load, tmp_path, *rows, fields={"question": path})
+        assert "d.jsonl row 1: no field " in told
+    told = refused(load, tmp_path, {"a": None, "answer": 4}, fields={"question": "a.b"})
+    assert "empty question" in told
+
+
 def test_decimals_dates_and_bytes_of_parquet_are_golds(tmp_path):
     values = Decimal("2.00"), Decimal("2.50"), datetime.date(2026, 1, 2), b"7"
     golds = [load_parquet(tmp_path, row(answer=value))[0].answer for value in values]
@@ -162,7 +187,7 @@ def test_a_gold_that_no_answer_can_equal_is_refused_by_row(value, told, tmp_path
 
 @pytest.mark.parametrize(
     ("value", "id_"),
-    [(7, "7"), (7.0, "7"), (7.5, "7.5"), ("a b", "a b"), (NAN, "d-0"), (None, "d-0"), (" ", "d-0")],
+    [(7, "7"), (7.0, "7"), (7.5, "7.5"), ("a b", "a b"), (None, "d-0"), (" ", "d-0")],
 )
 def test_ids_are_text_or_numbers_or_made(value, id_, tmp_path):
     [problem] = load(tmp_path, row(id=value))
@@ -170,7 +195,7 @@ def test_ids_are_text_or_numbers_or_made(value, id_, tmp_path):
 
 
 @pytest.mark.parametrize("column", ["id", "source"])
-@pytest.mark.parametrize("value", [True, [1], {"a": 1}, INF])
+@pytest.mark.parametrize("value", [True, [1], {"a": 1}, INF, NAN])
 def test_an_id_or_source_that_is_a_structure_is_refused(column, value, tmp_path):
     told = refused(load, tmp_path, row(**{column: value}))
     assert f"d.jsonl row 1: {column} = " in told

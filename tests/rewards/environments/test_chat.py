@@ -103,8 +103,11 @@ def test_templates_that_hide_a_message_are_refused():
     with pytest.raises(InputError, match=r"model.path: the chat template of .* role 'tool'"):
         ChatTokenizer(make(hiding)).extend([message("tool", "x")], 1)
     strict = "{% if messages[0].role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
-    with pytest.raises(InputError, match=r"model.path: .* refuses messages of tool: no tools"):
+    with pytest.raises(InputError, match=r"model.path: .* of tool: TemplateError: no tools"):
         ChatTokenizer(make(strict + CHATML)).open([message("tool", "x")])
+    broken = make("{{ 1 + messages[0].content }}")
+    with pytest.raises(InputError, match=r"chat template .* of tool: TypeError: unsupported"):
+        ChatTokenizer(broken).open([message("tool", "x")])
 
 
 def test_a_tokenizer_without_a_template_is_told_in_one_line_with_its_key():

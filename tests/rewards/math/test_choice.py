@@ -1,6 +1,8 @@
 import pytest
 
 from rlnorm.rewards.math.choice import choice_letter, labelled_letter, stated_letter
+from rlnorm.rewards.math.verify import verify
+from rlnorm.rewards.types import Status
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,63 @@ def test_labelled_letter(text, letter):
 )
 def test_stated_letter(text, letter):
     assert stated_letter(text) == letter
+
+
+RIGHT = [
+    ("B", "Weighing the options, therefore I think it's B"),
+    ("B", "I think it's (B)."),
+    ("B", "It must be B."),
+    ("B", "I'd go with B because of this."),
+    ("B", "So B."),
+    ("B", "Therefore, B."),
+    ("B", "B is correct."),
+    ("B", "(B) is the correct answer."),
+    ("B", "The correct option is **B**."),
+    ("B", "答案：B"),
+    ("B", "故选B。"),
+    ("B", "选 B"),
+    ("B", "答案是(B)"),
+    ("B", "La respuesta es B."),
+    ("B", "La réponse est B"),
+    ("B", "Die Antwort ist B."),
+    ("B", r"\boxed{\textbf{B}}"),
+    ("B", r"\boxed{\boldsymbol{B}}"),
+    ("B", r"\boxed{\text{(B) } 12}"),
+    ("B", "정답: B"),
+    ("B", "A is wrong, so it's B."),
+    ("B", "I think the answer is A. Wait, it's B."),
+]
+WRONG = [
+    ("B", "I think it's B, no, it is C"),
+    ("B", "I think it's A"),
+    ("B", "It's B or C"),
+    ("B", "It's not B."),
+    ("B", "I think it's B but it could be C."),
+    ("B", "B is wrong."),
+    ("B", "B is correct? No, C is correct."),
+    ("B", "The answer is A, not B."),
+    ("B", "So A."),
+    ("B", "It's either B or C"),
+    ("B", "答案不是B"),
+    ("B", "答案：A"),
+    ("B", "故选A，不选B"),
+    ("B", "A is correct, B is not."),
+    ("B", "It's Bob."),
+    ("B", "So Better."),
+    ("A", "It is A long way."),
+    ("I", "It is I who think so."),
+    ("B", "Neither A nor B."),
+    ("B", r"\boxed{A or B}"),
+    ("B", "Option A or B is correct."),
+    ("B", "la respuesta no es B"),
+]
+
+
+@pytest.mark.parametrize(("gold", "response"), RIGHT)
+def test_a_letter_that_is_stated(gold, response):
+    assert verify(gold, response).status is Status.CORRECT
+
+
+@pytest.mark.parametrize(("gold", "response"), WRONG)
+def test_a_letter_that_is_stated_but_not_the_gold(gold, response):
+    assert verify(gold, response).status is not Status.CORRECT

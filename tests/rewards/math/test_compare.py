@@ -11,6 +11,8 @@ from rlnorm.rewards.math.compare import (
     values_equal,
 )
 from rlnorm.rewards.math.parse import parse
+from rlnorm.rewards.math.verify import verify
+from rlnorm.rewards.types import Status
 
 
 @pytest.mark.parametrize(("value", "finite"), [("3/8", True), ("7/50", True), ("1/3", False)])
@@ -61,3 +63,74 @@ def test_sets_pair_off_both_ways():
     assert not match_unordered([1], [], same)
     with pytest.raises(OverBudget, match="a list of more than 2"):
         match_unordered([1, 2, 3], [1], same, limit=2)
+
+
+DECIDED_EQUAL = [
+    ("3^{1/3^{500}}", "3^{1/3^{500}}"),
+    (r"\sqrt{2}+\sqrt{3}", r"\sqrt{5+2\sqrt{6}}"),
+    ("0", r"\sqrt{5+2\sqrt6}-\sqrt2-\sqrt3"),
+    (r"\sin^2 x", r"1-\cos^2x"),
+    ("10^{-400}", r"\frac{1}{10^{400}}"),
+    (r"10^{-400}\pi", r"\frac{\pi}{10^{400}}"),
+    (r"[1,\infty)", r"[\sqrt{1},\infty)"),
+    ("2^{1/8}", r"\sqrt{\sqrt{\sqrt2}}"),
+    (r"e^{i\pi}", "-1"),
+    (r"x^2=4\cdot10^{-50}", "10^{50}x^2=4"),
+    (r"(0,\sqrt2)", "(0,2^{1/2})"),
+    (r"[0,1]\cup[\sqrt{1},2]", "[0,2]"),
+    ("10^{2000}", "10^{2000}"),
+    (r"\sqrt{2}^{2000}", "2^{1000}"),
+    (r"\pi^{1000}", r"\pi^{1000}"),
+    ("(0,10^{-400})", r"(0,\frac1{10^{400}})"),
+    (r"\ln 2^{100}", r"100\ln2"),
+    ("9^{9^9}", "9^{9^9}"),
+    (r"[9^{9^9},\infty)", r"[9^{9^9},\infty)"),
+    (r"\cos\frac{\pi}{5}", r"\frac{1+\sqrt5}{4}"),
+]
+NOT_EQUAL = [
+    (r"[1,\infty)", r"[3^{1/3^{500}},\infty)"),
+    ("0", "10^{-400}"),
+    ("1", "1+2^{-2000}"),
+    ("(0,1)", "(10^{-350},1)"),
+    ("1", "2^{1/2^{300}}"),
+    ("0", r"\sqrt{2}\cdot10^{-300}"),
+    ("262537412640768744", r"e^{\pi\sqrt{163}}"),
+    ("x", "x+10^{-400}"),
+    ("x", "x+2^{-90}"),
+    ("x^2<4", "x^2<4+10^{-40}"),
+    ("y=x", "y=x+10^{-60}"),
+    ("y=x", r"y=x\cdot(1+10^{-60})"),
+    ("[0,2]", r"[0,1]\cup(1+10^{-60},2]"),
+    ("[0,2]", r"[0,1]\cup(1+10^{-50}\sqrt2,2]"),
+    ("1", r"\cos(10^{-300})"),
+    ("0", r"\sin(10^{-200})"),
+    (r"\pi", r"\pi+10^{-100}"),
+    (r"\sqrt2", r"\sqrt{2+10^{-80}}"),
+    ("0", "e^{-1000}"),
+    ("1", r"\tanh(500)"),
+    (r"\{0,1\}", r"\{10^{-99},1\}"),
+    ("(0,0)", r"(0,10^{-500}\pi)"),
+    (r"\sqrt{2}", r"\sqrt{2}+9^{-9^{9}}"),
+    ("1", r"1-\frac{1}{1000!}"),
+    ("0", r"\frac{1}{1000!}\pi"),
+    ("9^{9^9}", "9^{9^8}"),
+    ("x>0", "x>10^{-200}"),
+    ("|x|<1", "|x|<1+10^{-90}"),
+    (r"(-\infty,0)\cup(0,\infty)", r"x\ne10^{-300}"),
+    (r"\mathbb{R}\setminus\{0\}", r"\mathbb{R}\setminus\{10^{-300}\}"),
+    (r"\begin{pmatrix}1\\0\end{pmatrix}", r"\begin{pmatrix}1\\10^{-300}\end{pmatrix}"),
+    ("1:1", r"1:1+10^{-200}\sqrt2"),
+    (r"\pm1", r"\pm(1+10^{-90}\sqrt2)"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), DECIDED_EQUAL)
+def test_equal_however_tiny_or_huge_a_part_is(gold, answer):
+    assert verify(gold, f"\\boxed{{{answer}}}").status is Status.CORRECT
+    assert verify(answer, f"\\boxed{{{gold}}}").status is Status.CORRECT
+
+
+@pytest.mark.parametrize(("gold", "answer"), NOT_EQUAL)
+def test_nothing_tiny_counts_as_zero(gold, answer):
+    assert verify(gold, f"\\boxed{{{answer}}}").status is not Status.CORRECT
+    assert verify(answer, f"\\boxed{{{gold}}}").status is not Status.CORRECT

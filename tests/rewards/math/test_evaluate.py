@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from rlnorm.rewards.math.budget import Undefined
-from rlnorm.rewards.math.evaluate import Numeric, exact, has_kind, symbols
+from rlnorm.rewards.math.budget import OverBudget, Undefined
+from rlnorm.rewards.math.evaluate import Numeric, deciding_digits, exact, has_kind, symbols
 from rlnorm.rewards.math.parse import parse
 
 
@@ -41,3 +41,11 @@ def test_what_a_node_holds():
     assert symbols(node) == {"x", "y"}
     assert has_kind(node, "mul")
     assert not has_kind(node, "pow", "call")
+
+
+def test_digits_that_decide_grow_with_what_is_tiny():
+    # 3^-500 is 2^-792: 692 bits beyond the first hundred are 208 digits, 120 + 4 * 208 < 960
+    assert deciding_digits(792) == (960, 80 + 3 * 208)
+    assert deciding_digits(50) == (120, 80)
+    with pytest.raises(OverBudget, match="too close"):
+        deciding_digits(5000)

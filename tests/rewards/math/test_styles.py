@@ -14,21 +14,8 @@ styles = module_from_spec(spec)
 spec.loader.exec_module(styles)
 
 PENDING = {
-    r"\\(\\boxed{@}\\)": "doubled backslashes are read as line breaks",
-    r"\boxed{~@~}": "'~' is not read as a space",
-    r"\boxed{\mathbf{@}}": "a style command is read around a number only",
-    r"\boxed{\mathrm{@}}": "a style command is read around a number only",
     r"That makes \boxed{@}.": "'{,}\\!' is not read as a thousands separator",
-    r"\boxed{@\,\frac{\text{km}}{\text{h}}}": "a fraction of units is read as a factor",
-    r"\boxed{@ 小时}": "a unit in Chinese script is refused",
-    r"\boxed{@ años}": "a unit with a letter outside ASCII is refused",
-    r"\boxed{@個}": "a unit in Chinese script is refused",
-    r"\boxed{@명}": "a unit in Korean script is refused",
     "Result: @": "the label is not known",
-    "\\boxed{@}<|im_end|>\n<|im_start|>user\nAnd \\boxed{4}?": "the next turn is read as well",
-    "Answer: @<|endoftext|>Question: 2+2?\nAnswer: 4": "the next turn is read as well",
-    "#### @<end_of_turn>\n<start_of_turn>user\n#### 3": "the next turn is read as well",
-    "答案：@元": "a unit in Chinese script is refused",
     "Respuesta: @": "the label is not known",
     "Réponse : @": "the label is not known",
     "Antwort: @": "the label is not known",

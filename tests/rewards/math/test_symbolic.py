@@ -1,6 +1,6 @@
 import pytest
 
-from rlnorm.rewards.math.symbolic import allowed
+from rlnorm.rewards.math.symbolic import Symbolic, allowed
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,9 @@ from rlnorm.rewards.math.symbolic import allowed
 )
 def test_allow_list_of_layer_four(text, ok):
     assert allowed(text) == ok
+
+
+def test_a_sum_that_comes_close_is_not_equal():
+    symbolic = Symbolic()
+    assert symbolic(("2-2^{-20}", r"\sum_{k=0}^{20}2^{-k}"))
+    assert not symbolic(("2", r"\sum_{k=0}^{200}2^{-k}"))

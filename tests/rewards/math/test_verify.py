@@ -7,10 +7,12 @@ import pytest
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.math.compare import Policy
+from rlnorm.rewards.math.normalize import normalize
+from rlnorm.rewards.math.symbolic import Symbolic, allowed
 from rlnorm.rewards.math.verify import check_policy, plain_number, verify
 from rlnorm.rewards.types import Status
 
-CASES = Path(__file__).parents[4] / "shared" / "verifier_cases" / "public.jsonl"
+CASES = Path(__file__).parents[4] / "shared" / "verifier_cases"
 
 RIGHT = [
     ("x^2<4", r"\boxed{-x^2>-4}"),
@@ -241,15 +243,26 @@ def test_different_answers(gold, response):
     assert verify(gold, response).status is not Status.CORRECT
 
 
-def test_public_cases():
-    if not CASES.is_file():
-        pytest.skip(f"{CASES} is not here")
-    rows = [json.loads(line) for line in CASES.read_text().splitlines()]
-    core = [r for r in rows if r["category"] not in ("policy", "mcq")]
-    wrong = [r for r in core if (verify(r["gold"], r["pred"]).status == "correct") != r["expected"]]
-    assert len(wrong) <= 0.01 * len(core), [r["id"] for r in wrong]
-    strict = ("reward-hack", "code-injection", "near-miss")
-    assert not [r["id"] for r in wrong if r["category"] in strict and not r["expected"]]
+def _is_correct(gold, response, symbolic):
+    """The verdict of all layers; the last runs here, where the reward uses a worker."""
+    verdict = verify(gold, response)
+    texts = normalize(verdict.gold), normalize(verdict.answer)
+    if verdict.undecided and all(map(allowed, texts)):
+        return symbolic(texts)
+    return verdict.status is Status.CORRECT
+
+
+@pytest.mark.parametrize("name", ["public", "round2"])
+def test_every_published_case(name):
+    cases = CASES / f"{name}.jsonl"
+    if not cases.is_file():
+        pytest.skip(f"{cases} is not here")
+    symbolic = Symbolic()
+    rows = [json.loads(line) for line in cases.read_text().splitlines()]
+    core = [row for row in rows if row["category"] != "policy"]
+    assert len(core) > 60
+    wrong = [r for r in core if _is_correct(r["gold"], r["pred"], symbolic) != r["expected"]]
+    assert not [row["id"] for row in wrong]
 
 
 @pytest.mark.parametrize(

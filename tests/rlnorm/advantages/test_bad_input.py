@@ -67,10 +67,10 @@ def test_weights_of_the_wrong_length(name):
         ("bnpo", [2.0, 0.0], {}, r"rewards\[0, 0\] = 2, needs a value in \[min_value, max_value\]"),
         ("bnpo", [0.0, 1.0], {"max_value": 0.0}, "max_value = 0.0, needs more than min_value"),
         ("mapo_certainty", [0.0, 1.5], {}, r"rewards sum to 1.5 in row 1, needs \[0, 1\]"),
-        ("gpg", [0.0, 1.0], {"f_norm": 0.0}, "f_norm = 0: needs another"),
+        ("gpg", [0.0, 1.0], {"f_norm": 0.0}, "gpg: f_norm = 0.0, needs more than 0"),
         ("gdpo", [0.0, 1.0], {"batch_norm_weighting": "token"}, "lengths is None"),
         ("grpo", [0.0, 1.0], {"weights": [float("inf")]}, "each needs to be finite"),
-        ("grpo", [0.0, 1.0], {"missing": "zero"}, "missing = 'zero': choose 'drop' or 'skip'"),
+        ("grpo", [0.0, 1.0], {"missing": "zero"}, r"missing = 'zero' \(str\): grpo takes one of"),
     ],
 )
 def test_options_out_of_range(name, rewards, options, message):

@@ -14,5 +14,5 @@ def test_cispo_clips_a_constant_weight(run, close):
 
 
 def test_cispo_bounds(run):
-    with pytest.raises(ValueError, match=r"needs is_cap > 0 and not below it"):
+    with pytest.raises(ValueError, match=r"is_cap = 1.0, needs is_floor = 2.0 or more"):
         run("cispo", [1.0], [1.0], INDEX[:1], is_cap=1.0, is_floor=2.0)

@@ -36,7 +36,7 @@ def test_ewma_is_debiased(close):
 
 
 def test_ppo_ewma_bounds():
-    with pytest.raises(ValueError, match=r"clip = 1.0, ratio_max = 100.0: need \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"clip = 1.0, needs a value in \(0, 1\)"):
         ewma([0.0], [0.0], [0.0], [1.0], clip=1.0)
     with pytest.raises(ValueError, match=r"decay = 1.0, needs a value in \[0, 1\)"):
         ewma_update(torch.zeros(1), 1.0, torch.zeros(1), decay=1.0)

@@ -44,7 +44,7 @@ def test_sampler_and_learner_agree_and_syncs_are_fast(run_dir):
 
 def test_start_up_is_logged(run_dir):
     events = read_jsonl(run_dir / "events.jsonl")
-    assert [e["event"] for e in events] == ["cluster_started"]
+    assert [e["event"] for e in events] == ["cluster_started", "ended"]
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,8 @@ def test_the_cluster_preset_learns_over_two_nodes(two_nodes, tmp_path):
     refused = two_nodes.python(
         *preset, *small, "run_name=refused", timeout=90, RAY_AUTH_TOKEN="0" * 64
     )
-    [event] = read_jsonl(tmp_path / "two" / "events.jsonl")
+    [event, ended] = read_jsonl(tmp_path / "two" / "events.jsonl")
+    assert (ended["event"], ended["status"]) == ("ended", "done")
     assert sorted(event["engines"]) == sorted(event["ranks"]) == list(two_nodes.ips)
     assert sorted(event["reward_workers"]) == list(two_nodes.ips)
     rows = read_jsonl(tmp_path / "two" / "metrics.jsonl")

@@ -101,6 +101,7 @@ def test_runs_differ_by_the_algorithm_alone_and_share_overridden_slots(tmp_path,
     assert [(r.algorithm, r.seed) for r in runs] == [
         ("grpo", 5), ("gdpo", 5), ("grpo", 6), ("gdpo", 6),
     ]  # fmt: skip
+    assert runs[0].config.algorithm == {"name": "grpo", "aggregate": "token-mean"}
     assert runs[1].config.algorithm == {"name": "gdpo", "aggregate": "token-mean"}
     assert runs[1].path == tmp_path / "c" / "gdpo" / "seed_5"
     places = {"algorithm": "", "output_dir": ""}

@@ -10,7 +10,7 @@ from rlnorm.trainers.compare.runs import Outcome, open_comparison, plan_comparis
 from rlnorm.trainers.compare.tables import print_table, reading, verdict_grids
 
 
-@pytest.mark.parametrize(("width", "columns"), [(80, 5), (160, 10)])
+@pytest.mark.parametrize(("width", "columns"), [(80, 5), (160, 11)])
 def test_the_table_fits_its_terminal_and_cuts_no_number(written, width, columns):
     comparison, runs = written
     results = collect_results(comparison, Outcome(finished=runs))

@@ -15,10 +15,11 @@ from rlnorm.rewards.data.formats import FORMATS
 
 LOAD = """
 import dataclasses, json, sys
-from rlnorm.trainers.prompts import load_rows
+from rlnorm.trainers.config.sources import DataSource, read_rows
 out = {}
 for name in sys.argv[1:]:
-    [row] = load_rows(f"hf:{name}", {})
+    source = DataSource(key="data.train", text=f"hf:{name}", fields={})
+    [row], _ = read_rows(source, "drop")
     out[name] = dataclasses.asdict(row)
 json.dump(out, sys.stdout)
 """
