@@ -85,12 +85,6 @@ class Scorer:
         """True if a reward applies to the data row with these columns."""
         return any(r.spec.applies_to(meta) for r in self._rewards)
 
-    def audits(self, meta: Mapping[str, Any]) -> bool:
-        """False for a row whose gold no reward reads as mathematics, since those that do are for
-        other rows."""
-        math_rewards = [r for r in self._rewards if getattr(r.call.target, "reads_math", False)]
-        return not math_rewards or any(r.spec.applies_to(meta) for r in math_rewards)
-
     @property
     def row_filters(self) -> dict[str, Mapping[str, tuple[Any, ...]]]:
         """`rows` of each reward that has it, by the reward's name."""

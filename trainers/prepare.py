@@ -70,13 +70,13 @@ async def load_all_prompts(config: Config, tokenizer: Any) -> LoadedPrompts:
     if config.rollout.environment is not None:
         # an environment has separate splits of its own
         async with aclosing(resolve_environment(config)) as spec:
-            for source in data_sources(config.data):
+            for source in data_sources(config.data, config.rewards):
                 prompts = await problem_prompts(spec, ChatTokenizer(tokenizer), source.text)
                 _place(source, prompts, config, train, benchmarks)
     else:
         model_config = load_model_config(config.model.path)
         limit = prompt_limit(model_config, config.rollout, config.data.max_prompt_tokens)
-        for source in data_sources(config.data):
+        for source in data_sources(config.data, config.rewards):
             prompts, found = load_prompts(
                 source, config=config.data, tokenizer=tokenizer, limit=limit
             )

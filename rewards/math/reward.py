@@ -116,8 +116,6 @@ class MathReward:
     """
 
     components = ("math",)
-    reads_math = True
-    """The golds of rows that it grades have to verify against themselves."""
 
     def __init__(self, *, policy: Mapping[str, Any] | None = None, deadline_s: float = 1.5) -> None:
         self._policy = dict(policy or {})

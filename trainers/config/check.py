@@ -60,7 +60,7 @@ def at_checkpoint(config: Config, checkpoint: Path | None) -> Config:
 def _check_inputs(config: Config) -> None:
     local_or_hub(config.model.path)
     environment = config.rollout.environment
-    for source in data_sources(config.data):
+    for source in data_sources(config.data, config.rewards):
         source.of_key(check_source, source.text, environment is not None)
     if environment is not None:
         find_environment(str(environment.get("name", "")), "rollout.environment")
@@ -69,7 +69,7 @@ def _check_inputs(config: Config) -> None:
 
 def _check_rows(config: Config) -> None:
     """Read the rows of files; those of the hub are checked when they are there."""
-    for source in data_sources(config.data):
+    for source in data_sources(config.data, config.rewards):
         if local_files(source):
             read_rows(source, config.data.on_bad_row)
 
@@ -78,7 +78,7 @@ def _ask_hub(config: Config) -> None:
     model = local_or_hub(config.model.path)
     if isinstance(model, HubName):
         of_key("model.path", config.model.path, hub.check, model)
-    for source in data_sources(config.data):
+    for source in data_sources(config.data, config.rewards):
         if (data := parse_hub_source(source.text)) is not None:
             source.of_key(hub.check, data.name)
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,7 +12,7 @@ from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.formats import get_format
 from rlnorm.rewards.data.hub import HubName
 from rlnorm.rewards.data.problems import SHOWN, LoadReport, ProblemRow, load_problems, short
-from rlnorm.trainers.config.schema import DataConfig
+from rlnorm.trainers.config.schema import DataConfig, RewardConfig
 from rlnorm.trainers.tasks import TASKS, generate_split
 
 T = TypeVar("T")
@@ -67,6 +67,10 @@ def of_key(key: str, value: str, call: Callable[..., T], *args: Any) -> T:
         raise InputError(f"{key} = {value!r}: {error}") from error
 
 
+RowFilter = tuple[tuple[str, tuple[Any, ...]], ...]
+"""Columns, each with the values that a row may have."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSource:
     """One data source of a config."""
@@ -78,22 +82,47 @@ class DataSource:
     fields: Mapping[str, str]
     name: str = ""
     """Its name among several sources of training prompts; "" for any other."""
+    math_rows: tuple[RowFilter, ...] = ()
+    """The rows whose golds are audited as mathematics, those of any filter; () for all."""
 
     def of_key(self, call: Callable[..., T], *args: Any) -> T:
         """Call `call(*args)`; an InputError is raised again with the key and its value."""
         return of_key(self.key, self.text, call, *args)
 
 
-def data_sources(config: DataConfig) -> list[DataSource]:
-    """The sources of training prompts, then those of the benchmarks."""
-    found = []
+def data_sources(config: DataConfig, rewards: Sequence[RewardConfig] = ()) -> list[DataSource]:
+    """The sources of training prompts, then those of the benchmarks.
+
+    rewards: those of the config; where each `math` is for some rows only, only these are audited.
+    """
+    found, audited = [], _math_rows(rewards)
     for name, train in config.train_sources().items():
         fields = config.fields if train.fields is None else train.fields
         key = f"data.train.{name}.source" if name else "data.train"
-        found.append(DataSource(key=key, text=train.source, fields=fields, name=name))
+        found.append(
+            DataSource(key=key, text=train.source, fields=fields, name=name, math_rows=audited)
+        )
     for name, text in config.eval.items():
-        found.append(DataSource(key=f"data.eval.{name}", text=text, fields=config.fields))
+        found.append(
+            DataSource(key=f"data.eval.{name}", text=text, fields=config.fields, math_rows=audited)
+        )
     return found
+
+
+def _math_rows(rewards: Sequence[RewardConfig]) -> tuple[RowFilter, ...]:
+    filters = [reward.rows for reward in rewards if reward.function == "math"]
+    if not all(filters):
+        return ()
+    return tuple(
+        tuple((column, tuple(v) if isinstance(v, list) else (v,)) for column, v in rows.items())
+        for rows in filters
+    )
+
+
+def _is_audited(filters: tuple[RowFilter, ...], name: str, row: ProblemRow) -> bool:
+    held = {"level": row.level, "source": name or row.source, "source_in_file": row.source}
+    held |= row.meta
+    return not filters or any(all(held.get(c) in v for c, v in rows) for rows in filters)
 
 
 def local_files(source: DataSource) -> list[Path]:
@@ -122,10 +151,11 @@ def read_rows(
         rows = _task_rows(source.text)
         return rows, LoadReport(len(rows), len(rows), {})
     fields = tuple(source.fields.items())
+    audited = (source.math_rows, source.name)
     if (hub_source := parse_hub_source(source.text)) is not None:
-        rows, report = source.of_key(_read_hub, hub_source, dict(fields))
+        rows, report = source.of_key(_read_hub, hub_source, dict(fields), audited)
     else:
-        rows, report = _read_files(source.text, fields, _stamp(local_files(source)))
+        rows, report = _read_files(source.text, fields, _stamp(local_files(source)), audited)
     failed = report.dropped.get("gold_error", ())
     if failed and on_bad_row == "error" and report.audit is not None:
         named = [f"{short(id_)} ({report.audit.why[id_][:80]})" for id_ in failed[:SHOWN]]
@@ -144,21 +174,30 @@ def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:
 
 @lru_cache(maxsize=16)  # a run reads its rows when the config is checked, and again to render them
 def _read_files(
-    text: str, fields: tuple[tuple[str, str], ...], stamp: object
+    text: str,
+    fields: tuple[tuple[str, str], ...],
+    stamp: object,
+    audited: tuple[tuple[RowFilter, ...], str],
 ) -> tuple[list[ProblemRow], LoadReport]:
     data_format, equals, path = text.partition("=")
     return load_problems(
-        path if equals else text, format=data_format if equals else None, fields=dict(fields)
+        path if equals else text,
+        format=data_format if equals else None,
+        fields=dict(fields),
+        audited=partial(_is_audited, *audited),
     )
 
 
-def _read_hub(source: HubSource, fields: Mapping[str, str]) -> tuple[list[ProblemRow], LoadReport]:
+def _read_hub(
+    source: HubSource, fields: Mapping[str, str], audited: tuple[tuple[RowFilter, ...], str]
+) -> tuple[list[ProblemRow], LoadReport]:
     return load_problems(
         str(source.name),
         fields=fields,
         format=source.format,
         subset=source.subset,
         split=source.split,
+        audited=partial(_is_audited, *audited),
     )
 
 
