@@ -58,9 +58,7 @@ class LoopThread:
 class _DaemonThreads(ThreadPoolExecutor):
     """For asyncio.to_thread: a call that never returns must not keep the process alive."""
 
-    def submit(  # type: ignore[override]  # the same call; the stub's ParamSpec cannot be repeated
-        self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> "Future[Any]":
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
 
         def work() -> None:
