@@ -103,7 +103,10 @@ def evaluate(
     overrides: Overrides = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="A checkpoint or model folder; the config's model by default."),
+        typer.Option(
+            help="A run directory, one of its checkpoints, or a model folder; the config's model "
+            "by default."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for one .jsonl of verdicts per benchmark.")

@@ -119,6 +119,13 @@ class CodeReward:
 
         return await together([one(sample) for sample in batch])
 
+    @staticmethod
+    def check_gold(gold: Any) -> None:
+        """Raise ValueError if the gold holds no tests that can be read."""
+        for test in parse_tests(gold):
+            if isinstance(test, CallTest):
+                order(test)
+
     async def close(self) -> None:
         """Close the connections of level 2."""
         if self._remote is not None:

@@ -6,6 +6,7 @@ its own row alone, so any number of workers gives the same file.
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections import Counter, defaultdict
@@ -80,6 +81,8 @@ def _checked_row(row: Any) -> dict[str, Any]:
     for name in ("gold", "pred"):
         if isinstance(row[name], bool) or not isinstance(row[name], str | int | float):
             raise ValueError(f"{name} = {row[name]!r}: needs text or a number")
+    if isinstance(row["gold"], float) and not math.isfinite(row["gold"]):
+        raise ValueError(f"gold = {row['gold']}: needs a finite number, or text")
     check_policy(row.get("policy") or {}, "policy")
     return row
 
@@ -87,9 +90,10 @@ def _checked_row(row: Any) -> dict[str, Any]:
 class GradeRows:
     """Runs in a worker: verdicts of a chunk of (gold, pred, policy), layers 1 to 3 only."""
 
-    def __call__(self, rows: Any) -> list[tuple[Any, float]]:
-        """Verdict and seconds of each row."""
-        return asyncio.run(MathVerifier().verify(rows))
+    def __call__(self, sample: Any) -> list[tuple[Any, float]]:
+        """Verdict and seconds of each row. sample: the chunk; a worker passes what it gets by this
+        name."""
+        return asyncio.run(MathVerifier().verify(sample))
 
 
 async def _grade_rows(

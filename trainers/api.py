@@ -67,8 +67,7 @@ def train(
     run_dir = RunDir(settings.run_dir)
     run_dir.check(settings, resume=resume, overwrite=overwrite)
     precheck(settings)
-    from rlnorm.trainers.checkpoint import latest_checkpoint
-    from rlnorm.trainers.files import read_jsonl
+    from rlnorm.trainers.files import latest_checkpoint, read_jsonl
 
     _run(settings, display=display, resume=resume, overwrite=overwrite)
     last = read_jsonl(run_dir.metrics)[-1]

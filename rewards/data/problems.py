@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -79,7 +79,6 @@ def load_problems(
     keep_out: Sequence[ProblemRow] = (),
     on_bad: Literal["error", "drop"] = "error",
     audit: bool = True,
-    audited: Callable[[ProblemRow], bool] = lambda row: True,
 ) -> tuple[list[ProblemRow], LoadReport]:
     """Return the usable rows and a report; golds that do not verify against themselves are dropped.
 
@@ -88,8 +87,7 @@ def load_problems(
     fields: {question: prompt, answer: gold, id: uid}, or {messages: conversation}; {answer: ""} for
     data without golds. keep_out: rows of the held-out split. A question that is also held out, an
     empty answer or a duplicate id is an error, or dropped with on_bad="drop". Of rows without an id
-    that ask the same, the first is kept. audited: False for a row whose gold nothing reads as
-    mathematics. Raises InputError with the file, the row and what is
+    that ask the same, the first is kept. Raises InputError with the file, the row and what is
     allowed.
     """
     chosen = _with_fields(get_format(format), fields or {})
@@ -108,7 +106,7 @@ def load_problems(
     rows = _without_bad(read, where, chosen, keep_out, on_bad, dropped)
     report = None
     if audit:
-        report = audit_rows([(r.id, r.answer, r.meta) for r in rows if audited(r)])
+        report = audit_rows([(r.id, r.answer, r.meta) for r in rows])
         failed = set(report.failed)
         dropped["gold_error"] = list(report.failed)
         rows = [r for r in rows if r.id not in failed]

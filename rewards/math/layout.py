@@ -34,7 +34,7 @@ _IGNORED = re.compile(
     r"\\(?:displaystyle|textstyle|scriptstyle|scriptscriptstyle|limits|nolimits|boldsymbol|bm"
     rf"|{_FONTS}|underline|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge"
     r"|boldmath|centering|noindent|nonumber|notag|strut|mathstrut|null|relax|allowbreak|nobreak"
-    r"|hfill?|hline|par|[cv]?skip)(?![A-Za-z])"
+    r"|hfill?|hline|newline|linebreak|par|[cv]?skip)(?![A-Za-z])"
     r"|\\(?:[hv]skip|m?kern|mskip)\s*-?[\d.]+\s*(?:em|ex|pt|mu|cm|mm|in)(?![A-Za-z])"
     r"|(?<=\\\\)\[\s*-?[\d.]+\s*(?:em|ex|pt|mu|cm|mm|in)\s*\]"
 )
@@ -45,10 +45,11 @@ _SPACES = re.compile(
     r"(?P<row>\\\\)|\\q?quad|\\(?:enspace|enskip|thinspace|medspace|thickspace|space|nobreakspace"
     r"|neg(?:thin|med|thick)space)(?![A-Za-z])|\\[,;:> ]|~"
 )
-_END_MARKS = re.compile(
+_MARKS = (
     r"(?:\s|\\(?:checkmark|qed|qedhere|blacksquare|square|Box|hfill)(?![A-Za-z])|[✓✔✅☑∎□■▪◻◼]"
-    r"|\ufe0f)+$"
+    r"|\ufe0f)++"
 )
+_END_MARKS = re.compile(rf"^{_MARKS}|(?<![\s✓✔✅☑∎□■▪◻◼]){_MARKS}$")
 _RUN = re.compile(r"\\{2,}")
 _DOUBLED = re.compile(r"(?<!\\)\\{2,}+(?=[A-Za-z]{2}|[{}%$,;:!()\[\]|&_#])")
 _SINGLE = re.compile(r"(?<!\\)\\(?!\\)")
@@ -90,8 +91,8 @@ def without_spaces(text: str) -> str:
 
 def without_end_marks(text: str) -> str:
     """Without what closes a proof or affirms a result: a filled square, a check mark."""
-    if text[-1:].isalnum() and "\\" not in text:
-        return text
+    if text.isascii() and "\\" not in text:
+        return text.strip()
     return _END_MARKS.sub("", text)
 
 
@@ -115,8 +116,9 @@ def _unwrapped(text: str) -> str:
                 continue
             body = "".join(out[start:])
             del out[start:]
-            if kind not in _GONE.split("|"):
-                out.append(_styled(kind, body, "".join(out[-2:]), text[at : at + 8]))
+            gone = kind == "label" or kind in _GONE.split("|")
+            left = "".join(out[-2:])
+            out.append(" " if gone else _styled(kind, body, left, text[at : at + 8]))
             label = _BRACE_LABEL.match(text, at) if kind.endswith("brace") else None
             if label:
                 opened.append(("label", len(out)))
@@ -131,8 +133,9 @@ _SILENT = re.compile(r"\\[%$,;: !>]|\\q?quad(?![A-Za-z])")
 _INNER_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SAYING = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|:)\s*", re.I)
-_ATOM = re.compile(r"\s*(?:\d+(?:\.\d+)?|[^\W\d_]|[-+*/=<>:,|!.]|\\[A-Za-z]+)\s*")
+_ATOM = re.compile(r"\s*(?:\d+(?:\.\d+)?|[^\W\d_]|[-+*/=<>:,|!.()\[\]]|\\[A-Za-z]+)\s*")
 _UPRIGHT = words("text mbox hbox textrm textnormal textup textsf mathrm mathsf symrm")
+_FENCES = tuple("()[]|")
 _OPEN_ENDS, _CLOSED_ENDS = tuple("{([,;=<>&$:"), tuple("})],;=<>&$.:")
 
 
@@ -162,7 +165,7 @@ def _styled(kind: str, body: str, left: str, right: str) -> str:
     fits = (
         left not in ("^", "_") and not right.isalnum() and (len(inner) == 1 or not left.isalpha())
     )
-    if alone or (fits and _ATOM.fullmatch(inner)):
+    if alone or inner in _FENCES or (fits and _ATOM.fullmatch(inner)):
         # 2\mathbf{3} is not 23, nor is \sin\mathbf{x} the command \sinx
         return f" {inner}" if left.isalnum() else inner
     return f"{{{inner}}}"

@@ -10,6 +10,7 @@ from rlnorm.rewards.math.layout import (
     without_spaces,
 )
 from rlnorm.rewards.math.units import unit_fractions
+from rlnorm.rewards.math.vocabulary import CURRENCIES
 
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ⁽⁾ˣʸᵏᵐᵗᵀ", "0123456789-+n()xykmtT")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ⁽⁾ˣʸᵏᵐᵗᵀ]+")
@@ -39,8 +40,19 @@ _GREEK_NAMES = (
 )
 _GREEK = dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΣΦΨΩϕϑϵµ", _GREEK_NAMES.split(), strict=True))
 _GREEK_RUN = re.compile("[\u00b5\u0370-\u03ff\u1f00-\u1fff]+")
-_MONEY = {"€": "euro", "£": "sterling", "¥": "yen", "₹": "rupee", "₽": "ruble", "₩": "won"}
-_MONEY_SIGN = re.compile(r"[\u20a0-\u20cf£¥฿]")
+_MONEY = {
+    "€": "euro",
+    "£": "sterling",
+    "¥": "yen",
+    "¢": "cent",
+    "₹": "rupee",
+    "₽": "ruble",
+    "₩": "won",
+}
+_MONEY_SIGN = re.compile(r"[\u20a0-\u20cf£¥฿¢]")
+_MICRO = re.compile(
+    r"(?<=\d)\s*[µμ](?=[mgsLlAVFW](?![A-Za-z]))([A-Za-z])|(?<=\d)\s*([kM]?)[Ω\u2126]$"
+)
 
 
 def _greek(match: re.Match[str]) -> str:
@@ -75,6 +87,7 @@ def clean_unicode(text: str) -> str:
     text = "".join(map(_visible, text))
     text = _SUPERSCRIPTS.sub(lambda m: "^{" + m.group().translate(_SUPERSCRIPT) + "}", text)
     text = _SUBSCRIPTS.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPT) + "}", text)
+    text = _MICRO.sub(lambda m: r" \text{micro " + m[1] + "}" if m[1] else r" \text{ohm}", text)
     text = _VULGAR.sub(_vulgar, _MONEY_SIGN.sub(_money, text)).translate(_TRANSLATE)
     text = unicodedata.normalize("NFKC", _GREEK_RUN.sub(_greek, text))
     return _GREEK_RUN.sub(_greek, text).translate(_TRANSLATE)
@@ -83,6 +96,8 @@ def clean_unicode(text: str) -> str:
 _BRACED_SIGN = re.compile(
     r"(?P<owner>\\[A-Za-z]+\s*|[\^_}\]]\s*)?\{\s*(?P<sign>\\(?:cdot|times)(?![A-Za-z])|[-+*/=<>:])\s*\}"
 )
+_EMPTY_GROUP = re.compile(r"(?<![\^_}\]A-Za-z])\{\s*\}")
+_FRENCH = re.compile(r"([\[\](])([^\[\]()]*)([\[\])])")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _BARE_SET = re.compile(r"\\math(bb|cal)\s+([A-Za-z])(?![A-Za-z])")
 _DELIMITERS = {
@@ -98,8 +113,15 @@ _SCALE_OF_HEAT = re.compile(r"\\degree\s*(?:\\(?:text|mathrm|rm)\s*\{\s*)?([CF])
 _HEAT = {"C": r"\text{ degrees celsius}", "F": r"\text{ degrees fahrenheit}"}
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s*\{(\d{1,20})\}")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+_ABBREVIATION = re.compile(
+    r"(?<=\d sq)\.(?=\s)|(?<=millones)\s+de(?=\s)|(?<=millions)\s+(?:de|of)(?=\s)"
+)
 _HALF_DAY = re.compile(r"(?<=\d)\s*([ap])\.?m\b\.?", re.I)
-_CURRENCY = re.compile(r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:Rs|USD|EUR|GBP|INR)\b\.?[\s}]*(?=\d)")
+_CURRENCY = re.compile(
+    r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?"
+    rf"(?:(?:US|AU|CA|HK|NT|NZ|[ACRS])\\?\$|(?:Rs|Rp|RM|Tk|{CURRENCIES.replace(' ', '|')})\b\.?)"
+    r"[\s}]*(?=\d)"
+)
 _ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|split)\}")
 _BARE_DIFFERENCE = re.compile(r"(\\mathbb\s*\{[RQZNC]\})\s*\\\s*\{([^{}\\]*)(?:\}|$)")
 _MARKUP = ("**", "__", "`")
@@ -146,21 +168,25 @@ def strip_dollars(text: str) -> str:
 def normalize(answer: str, *, thousands: bool = True) -> str:
     """The spelling that the tokenizer reads; only layout and currency signs are lost."""
     text = single_backslashes(clean_unicode(answer))
+    if text[:1].isalpha() or text[:1] == "\\":
+        text = _CURRENCY.sub("", text, count=1) if _CURRENCY.match(text) else text
     text = _strip_markup(strip_dollars(text))
-    if currency := _CURRENCY.match(text):
-        text = text[currency.end() :]
     if "\\" in text:
         text = _plain_latex(text)
+    if "sq. " in text or "mill" in text:
+        text = _ABBREVIATION.sub("", text)
     if "10" in text:
         text = _TIMES_TEN.sub(r"\\times ", text)
     text = _HALF_DAY.sub(lambda m: f" {m[1].lower()}m", text)
     if thousands:
         text = join_thousands(text)
     if "{" in text:
-        text = text.replace("{,}", ",")
+        text = _EMPTY_GROUP.sub(" ", text.replace("{,}", ","))
         text = _BRACED_SIGN.sub(lambda m: m.group() if m["owner"] else m["sign"], text)
     if "\\" in text or "~" in text:
         text = without_spaces(text.replace("\\!", ""))
+    if "[" in text or "]" in text:
+        text = _FRENCH.sub(_french_interval, text)
     return _strip_end(text)
 
 
@@ -192,9 +218,19 @@ def _repeating(match: re.Match[str]) -> str:
     return f"{{\\frac{{{top}}}{{{(10 ** len(period) - 1) * 10 ** len(fixed)}}}}}"
 
 
+def _french_interval(match: re.Match[str]) -> str:
+    """`]0,1[` as (0,1)."""
+    low, *high = re.split("[,;]", match[2])
+    if len(high) != 1 or not low.strip() or not high[0].strip():
+        return match.group()
+    return f"{'(['[match[1] == '[']}{match[2]}{')]'[match[3] == ']']}"
+
+
 def _strip_markup(text: str) -> str:
     """Without Markdown emphasis around the complete text; `9**9` in the middle stays a power."""
     text = text.strip()
+    if len(text) > 2 and text[0] == text[-1] == "*" and text[1] != "*" != text[-2]:
+        text = text[1:-1].strip()
     while text.startswith(_MARKUP) or text.endswith(_MARKUP):
         for mark in _MARKUP:
             text = text.removeprefix(mark).removesuffix(mark).strip()

@@ -116,6 +116,8 @@ class MathReward:
     """
 
     components = ("math",)
+    reads_math = True
+    """The golds of rows that it grades have to verify against themselves."""
 
     def __init__(self, *, policy: Mapping[str, Any] | None = None, deadline_s: float = 1.5) -> None:
         self._policy = dict(policy or {})
@@ -125,6 +127,13 @@ class MathReward:
     def attach(self, pool: Pool) -> None:
         """Called by the scorer with its worker pool."""
         self._verifier.attach(pool)
+
+    @staticmethod
+    def check_gold(gold: Any) -> None:
+        """Raise ValueError if there is no gold, or one that is a table."""
+        listed = gold if isinstance(gold, list | tuple) else [gold]
+        if not gold_texts(gold) or not all(isinstance(g, str | int | float | None) for g in listed):
+            raise ValueError(f"gold {str(gold)[:100]!r}: needs a text or a list of texts")
 
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
         """One Score per sample."""

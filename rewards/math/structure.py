@@ -79,6 +79,8 @@ def _split_unit(node: Node) -> tuple[Node, str, bool]:
     name = ""
     if node[0] == "unit":
         node, name = node[1], node[2]
+    if node[0] == "neg" and node[1][0] in ("deg", "pct"):
+        node = (node[1][0], ("neg", node[1][1]))
     if node[0] == "deg":
         node, name = node[1], name or "degree"
     percent = node[0] == "pct"

@@ -2,18 +2,31 @@
 
 import re
 
-from rlnorm.rewards.math.vocabulary import POWERS_AFTER, POWERS_BEFORE, UNITS, by_name
+from rlnorm.rewards.math.vocabulary import (
+    CURRENCIES,
+    POWERS_AFTER,
+    POWERS_BEFORE,
+    SHORT_THINGS,
+    UNITS,
+    by_name,
+)
 from rlnorm.rewards.math.vocabulary import SCALES as SCALE_NAMES
 
-_UNITS = by_name(UNITS) | {"mph": "mi / h", "kmh": "km / h", "kph": "km / h"}
+_UNITS = (
+    {code.lower(): code.lower() for code in CURRENCIES.split()}
+    | by_name(UNITS)
+    | {"mph": "mi / h", "kmh": "km / h", "kph": "km / h"}
+)
 _BEFORE = {name: int(power) for name, power in by_name(POWERS_BEFORE).items()}
 _AFTER = {name: int(power) for name, power in by_name(POWERS_AFTER).items()}
 _PREFIXED = re.compile(r"(平方|立方|quadrat|kubik)(?=.)")
 UNIT_WORDS = frozenset(
-    ("mL", "USD", "EUR", "INR", "CNY", "RMB", "JPY", "Rs", "Uhr", "Std", "Tag", "PM", "AM", "per",
-     "square", "sq", "cubic", *(u for u in _UNITS if len(u) > 1 and u not in ("an", "rs", "ore")))
+    ("mL", "Rs", "Uhr", "Std", "Tag", "PM", "AM", "per", "square", "sq", "cubic",
+     *CURRENCIES.split(), *(u for u in _UNITS if len(u) > 1 and u not in ("an", "rs", "ore")))
 )  # fmt: skip
 """Written after a value without a style command, these are units; `12 m` is 12 times m."""
+THINGS = frozenset(SHORT_THINGS.split())
+"""Short words that are letters side by side unless a space sets them apart from the value."""
 SCALES = {name: value for name, value in by_name(SCALE_NAMES).items() if name != value}
 _SIGNS_OF_SCALE = "".join(w for w in SCALES if len(w) == 1)
 _SCALED = re.compile(
@@ -22,13 +35,16 @@ _SCALED = re.compile(
 )
 _VOID = re.compile(
     r"\d|\?|n't\b|\b(?:or|not|none|wrong|never|cannot|maybe|unsure|guess|squared|cubed|factorial"
-    r"|incorrect|false|half(?!-)|halves|thirds|fourths|fifths|sixths|eighths|tenths|hundredths"
-    r"|thousandths|at least|at most|gross|nicht|kein|oder|falsch|hoch|ou|pas|faux|puissance"
-    r"|au carré|au cube|al cuadrado|al cubo|al quadrato|falso|quizás|não|или|не|нет|половин\w*)\b"
-    r"|[不没沒非错錯误誤否或]|以[上下内外]|超|未[满満]|^[多余]|[多余半成折乘乗]$|分之|次方|方根"
-    r"|[阶階]|的[平立]方|^(?:平方|立方)$"
-    r"|また|では|じゃ|ない|ません|아[니닙닌냐]|또는|이상|이하|미만|초과|반$|제곱|तक|नहीं|ไม่|หรือ|ليس"
-    r"|(?:^|\s)(?:या|أو)(?:\s|$)"
+    r"|incorrect|false|at least|at most|gross|grand|plus|minus|divided|multiplied|over|below|power"
+    r"|to the|(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(?!-)"
+    r"|half(?!-)|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|elevenths"
+    r"|twelfths|\w+teenths|\w+tieths|hundredths|thousandths|millionths|billionths"
+    r"|tercios|cuartos|quintos|sextos|octavos|décimos|tiers|quarts|\w+ièmes|drittel|viertel|fünftel"
+    r"|sechstel|achtel|zehntel|nicht|kein|oder|falsch|hoch|ou|pas|faux|puissance|au carré|au cube"
+    r"|al cuadrado|al cubo|al quadrato|falso|quizás|não|или|не|нет|половин\w*)\b"
+    r"|[不没沒非错錯误誤否或割万萬亿億]|以[上下内外]|超|未[满満]|^[多余]|[多余半成折乘乗]$|分[之の]|次方|方根"
+    r"|[阶階]|的[平立]方|^(?:平方|立方)$|また|では|じゃ|ない|ません"
+    r"|아[니닙닌냐]|또는|이상|이하|미만|초과|반$|제곱|तक|नहीं|ไม่|หรือ|ليس|(?:^|\s)(?:या|أو)(?:\s|$)"
 )
 
 
@@ -91,8 +107,8 @@ _LONG_UNITS = "|".join(sorted((u for u in UNIT_WORDS if u.isascii()), key=len, r
 _ONE_UNIT = rf"(?:{_TEXT_UNIT}|\b(?:{_LONG_UNITS})\b\s*(?:\^\s*\{{?\s*\d\s*\}}?\s*)?)"
 _SOME_UNITS = rf"{_ONE_UNIT}(?:(?:\\cdot|\\times|\\[,;: ]|[~*/])?\s*{_ONE_UNIT}){{0,4}}"
 _FRACTION = re.compile(
-    rf"(?P<times>\\cdot|\\times|\*)?(?:\s|~|\\[,;: ])*\\frac\s*\{{\s*(?P<top>{_SOME_UNITS})\}}"
-    rf"\s*\{{\s*(?P<bottom>{_SOME_UNITS})\}}"
+    r"(?P<times>\\cdot|\\times|\*)?(?:\s|~|\\[,;: ])*(?P<open>\(\s*)?"
+    rf"\\frac\s*\{{\s*(?P<top>{_SOME_UNITS})\}}\s*\{{\s*(?P<bottom>{_SOME_UNITS})\}}(?(open)\s*\))"
 )
 _RATE = re.compile(
     rf"\\frac\s*\{{\s*(?P<value>-?\d[\d.,]*)(?:\s|~|\\[,;: ])*(?P<top>{_SOME_UNITS})\}}"

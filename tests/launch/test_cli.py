@@ -62,7 +62,10 @@ def test_the_help_of_train_names_presets_and_the_page_of_keys():
         (("grade", "missing.jsonl", "--out", "x.jsonl"), "missing.jsonl"),
         (("estimators", "gropo"), "did you mean 'grpo'?"),
         (("eval", "quickstart", "data.eval={}"), "data.eval is empty"),
-        (("eval", "quickstart", "--checkpoint", "nope"), "--checkpoint nope: not a checkpoint or"),
+        (
+            ("eval", "quickstart", "--checkpoint", "nope"),
+            "--checkpoint nope: holds no model; needs",
+        ),
         (("eval", "quickstart", "--out", "/dev/null"), "--out /dev/null: /dev/null is a file"),
         (("train", "quickstart", "output_dir=/dev/null"), "/dev/null is a file, not a folder"),
         (("train", "cluster_cpu", "cluster.address=127.0.0.1:1"), "nothing answers there"),

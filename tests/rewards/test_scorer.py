@@ -438,3 +438,11 @@ def test_rows_choose_the_samples_that_a_reward_sees():
     ]
     assert {row["m"].status for row in rows[:2]} == {Status.NOT_APPLICABLE}
     assert [scorer.applies(meta) for meta in metas] == [True, True, True]  # `after` is for all
+
+
+def test_golds_are_audited_where_a_reward_reads_them_as_mathematics():
+    specs = [{"name": "m", "function": "math", "rows": {"source": "a"}}]
+    specs.append({"name": "c", "function": "exact", "rows": {"source": "b"}})
+    scorer = load_rewards(specs)
+    assert [scorer.audits({"source": s}) for s in "ab"] == [True, False]
+    assert load_rewards(specs[1:]).audits({"source": "a"})

@@ -1,19 +1,17 @@
-"""The data sources that a config may name: parsing, checks, and their rows."""
+"""The data sources that a config may name: parsing and checks."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.formats import get_format
 from rlnorm.rewards.data.hub import HubName
-from rlnorm.rewards.data.problems import SHOWN, LoadReport, ProblemRow, load_problems, short
-from rlnorm.trainers.config.schema import DataConfig, RewardConfig
-from rlnorm.trainers.tasks import TASKS, generate_split
+from rlnorm.trainers.config.schema import DataConfig
+from rlnorm.trainers.tasks import TASKS
 
 T = TypeVar("T")
 _HUB_SOURCE = re.compile(r"(?:(\w+)=)?hf:([^:]*)(?::(.*))?")
@@ -67,10 +65,6 @@ def of_key(key: str, value: str, call: Callable[..., T], *args: Any) -> T:
         raise InputError(f"{key} = {value!r}: {error}") from error
 
 
-RowFilter = tuple[tuple[str, tuple[Any, ...]], ...]
-"""Columns, each with the values that a row may have."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSource:
     """One data source of a config."""
@@ -82,47 +76,22 @@ class DataSource:
     fields: Mapping[str, str]
     name: str = ""
     """Its name among several sources of training prompts; "" for any other."""
-    math_rows: tuple[RowFilter, ...] = ()
-    """The rows whose golds are audited as mathematics, those of any filter; () for all."""
 
     def of_key(self, call: Callable[..., T], *args: Any) -> T:
         """Call `call(*args)`; an InputError is raised again with the key and its value."""
         return of_key(self.key, self.text, call, *args)
 
 
-def data_sources(config: DataConfig, rewards: Sequence[RewardConfig] = ()) -> list[DataSource]:
-    """The sources of training prompts, then those of the benchmarks.
-
-    rewards: those of the config; where each `math` is for some rows only, only these are audited.
-    """
-    found, audited = [], _math_rows(rewards)
+def data_sources(config: DataConfig) -> list[DataSource]:
+    """The sources of training prompts, then those of the benchmarks."""
+    found = []
     for name, train in config.train_sources().items():
         fields = config.fields if train.fields is None else train.fields
         key = f"data.train.{name}.source" if name else "data.train"
-        found.append(
-            DataSource(key=key, text=train.source, fields=fields, name=name, math_rows=audited)
-        )
+        found.append(DataSource(key=key, text=train.source, fields=fields, name=name))
     for name, text in config.eval.items():
-        found.append(
-            DataSource(key=f"data.eval.{name}", text=text, fields=config.fields, math_rows=audited)
-        )
+        found.append(DataSource(key=f"data.eval.{name}", text=text, fields=config.fields))
     return found
-
-
-def _math_rows(rewards: Sequence[RewardConfig]) -> tuple[RowFilter, ...]:
-    filters = [reward.rows for reward in rewards if reward.function == "math"]
-    if not all(filters):
-        return ()
-    return tuple(
-        tuple((column, tuple(v) if isinstance(v, list) else (v,)) for column, v in rows.items())
-        for rows in filters
-    )
-
-
-def _is_audited(filters: tuple[RowFilter, ...], name: str, row: ProblemRow) -> bool:
-    held = {"level": row.level, "source": name or row.source, "source_in_file": row.source}
-    held |= row.meta
-    return not filters or any(all(held.get(c) in v for c, v in rows) for rows in filters)
 
 
 def local_files(source: DataSource) -> list[Path]:
@@ -136,85 +105,6 @@ def local_files(source: DataSource) -> list[Path]:
         return [path] if path.is_file() else []
     except OSError as error:
         raise InputError(f"{source.key} = {source.text!r}: {error.strerror}") from error
-
-
-def read_rows(
-    source: DataSource, on_bad_row: Literal["drop", "error"]
-) -> tuple[list[ProblemRow], LoadReport]:
-    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:...` or `FORMAT=FILE`, and
-    what was left out. Files that have not changed since are not read again.
-
-    Raises InputError for a malformed row, and for golds that do not verify with on_bad_row="error".
-    """
-    source.of_key(check_source, source.text, False)
-    if source.text.startswith("task:"):
-        rows = _task_rows(source.text)
-        return rows, LoadReport(len(rows), len(rows), {})
-    fields = tuple(source.fields.items())
-    audited = (source.math_rows, source.name)
-    if (hub_source := parse_hub_source(source.text)) is not None:
-        rows, report = source.of_key(_read_hub, hub_source, dict(fields), audited)
-    else:
-        rows, report = _read_files(source.text, fields, _stamp(local_files(source)), audited)
-    failed = report.dropped.get("gold_error", ())
-    if failed and on_bad_row == "error" and report.audit is not None:
-        named = [f"{short(id_)} ({report.audit.why[id_][:80]})" for id_ in failed[:SHOWN]]
-        raise InputError(
-            f"{source.key} = {source.text!r}: {len(failed)} of {report.read} golds do not verify "
-            f"against themselves: {', '.join(named)}; correct them, or set data.on_bad_row: drop"
-        )
-    return rows, report
-
-
-def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:
-    """What changes when one of the files does; reading says what is wrong with one that is gone."""
-    stats = [file.stat() for file in files if file.is_file()]
-    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
-
-
-@lru_cache(maxsize=16)  # a run reads its rows when the config is checked, and again to render them
-def _read_files(
-    text: str,
-    fields: tuple[tuple[str, str], ...],
-    stamp: object,
-    audited: tuple[tuple[RowFilter, ...], str],
-) -> tuple[list[ProblemRow], LoadReport]:
-    data_format, equals, path = text.partition("=")
-    return load_problems(
-        path if equals else text,
-        format=data_format if equals else None,
-        fields=dict(fields),
-        audited=partial(_is_audited, *audited),
-    )
-
-
-def _read_hub(
-    source: HubSource, fields: Mapping[str, str], audited: tuple[tuple[RowFilter, ...], str]
-) -> tuple[list[ProblemRow], LoadReport]:
-    return load_problems(
-        str(source.name),
-        fields=fields,
-        format=source.format,
-        subset=source.subset,
-        split=source.split,
-        audited=partial(_is_audited, *audited),
-    )
-
-
-def _task_rows(source: str) -> list[ProblemRow]:
-    _, name, *rest = source.split(":")
-    split = rest[0] if rest else "train"
-    return [
-        ProblemRow(
-            id=p.id,
-            question=p.question,
-            answer=p.answer,
-            source=source,
-            level=p.level,
-            meta=dict(p.extras),
-        )
-        for p in generate_split(name, split, TASK_SIZES[split])
-    ]
 
 
 def check_source(source: str, turns: bool) -> None:
