@@ -21,6 +21,7 @@ from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.record.loggers import Loggers
 from rlnorm.trainers.record.parts import end_before_resume
 from rlnorm.trainers.record.run_dir import RunDir
+from rlnorm.trainers.record.warnings import Watch
 from rlnorm.trainers.rollout.sampler import build_sampler
 from rlnorm.trainers.rollout.types import RolloutPool
 from rlnorm.trainers.sync import WeightChannel
@@ -71,6 +72,7 @@ async def build_run(
         run_dir=run_dir,
         loggers=loggers,
         display=display,
+        watch=Watch(),
     )
     return run, await _continue(run, stream) if resume else LoopState()
 
@@ -105,6 +107,7 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
             )
     run.display.note(f"continuing after step {state.step}: {end_before_resume(run.run_dir)}")
     run.run_dir.forget_after(state.step if checkpoint is not None else -1)
+    run.watch.restore(run.run_dir.rows(), run.run_dir.events_of("warning"))
     run.run_dir.log_event("resumed", step=state.step)
     return state
 

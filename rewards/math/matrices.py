@@ -6,7 +6,6 @@ left as it was written and equals only itself.
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import reduce
 
 from rlnorm.rewards.math.budget import OverBudget
 from rlnorm.rewards.math.evaluate import exact, has_kind
@@ -23,9 +22,7 @@ def reduced(node: Node) -> Node:
     kind = node[0]
     if kind in ("add", "mul"):
         parts = [reduced(part) for part in node[1]]
-        join = _sum if kind == "add" else _product
-        found = reduce(lambda a, b: a and join(a, b), parts[1:], parts[0])
-        return found or (kind, tuple(parts))
+        return _joined(parts, _sum if kind == "add" else _product) or (kind, tuple(parts))
     if kind == "neg":
         return _product(_MINUS_ONE, reduced(node[1])) or node
     if kind == "div" and not has_kind(node[2], "matrix"):
@@ -36,6 +33,14 @@ def reduced(node: Node) -> Node:
     if kind == "tuple" and len(node[3]) == 1 and node[1] + node[2] in ("()", "[]"):
         return reduced(node[3][0])
     return node
+
+
+def _joined(parts: Sequence[Node], join: Callable[[Node, Node], Node | None]) -> Node | None:
+    """The parts joined from left to right; None as soon as two of them do not fit."""
+    found: Node | None = parts[0]
+    for part in parts[1:]:
+        found = None if found is None else join(found, part)
+    return found
 
 
 _MINUS_ONE: Node = ("num", Fraction(-1), False)
@@ -99,4 +104,4 @@ def _power(base: Node, power: Node) -> Node | None:
     n = exact(power)
     if n is None or n.denominator != 1 or not 1 <= n <= _MAX_POWER:
         return None
-    return reduce(lambda a, b: a and _product(a, b), [base] * int(n))
+    return _joined([base] * int(n), _product)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -67,11 +68,20 @@ class Section(BaseModel):
         return value
 
 
+def _lora_target(value: Any) -> Any:
+    named = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
+    if value != "all-linear" and not named:
+        raise ValueError(f"got {value!r}, needs all-linear or a list such as [q_proj, v_proj]")
+    return value
+
+
 class LoraConfig(Section):
     rank: int = Field(ge=1)
     """Rank of the adapters."""
     alpha: float = Field(32.0, gt=0)
     """Numerator of their scale: adapters are multiplied by alpha / rank."""
+    target: Annotated[str | list[str], BeforeValidator(_lora_target)] = "all-linear"
+    """Layers with adapters: all linear layers of the body, or endings such as [q_proj, v_proj]."""
 
 
 class ModelConfig(Section):
@@ -80,7 +90,7 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights, for training and sampling."""
     lora: LoraConfig | None = None
-    """LoRA adapters (peft) on all linear layers; None trains every weight."""
+    """LoRA adapters (peft) on linear layers; None trains every weight."""
 
 
 class TrainSource(Section):

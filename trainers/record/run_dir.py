@@ -103,6 +103,15 @@ class RunDir:
         """Append one event, such as a fault or a restart."""
         _append(self.events, {"event": event, **fields})
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl; none before the first."""
+        return read_jsonl(self.metrics) if self.metrics.exists() else []
+
+    def events_of(self, *kinds: str) -> list[dict[str, Any]]:
+        """The events of these kinds, in their order."""
+        found = read_jsonl(self.events) if self.events.exists() else []
+        return [event for event in found if event["event"] in kinds]
+
     def write_jsonl(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one JSON object per line; the file is complete or absent."""
         path.parent.mkdir(parents=True, exist_ok=True)
