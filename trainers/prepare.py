@@ -11,6 +11,7 @@ from rlnorm.rewards.data.problems import SHOWN, short
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer
+from rlnorm.trainers.config.rows import forget_rows
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import DataSource, data_sources
 from rlnorm.trainers.learner.model import check_lora
@@ -85,6 +86,7 @@ async def load_all_prompts(config: Config, tokenizer: Any, scorer: Scorer) -> Lo
             check_tokens(prompts, model_config)
             _place(source, prompts, config, train, benchmarks)
             notices += found
+        forget_rows()
         _check_apart(train, benchmarks)
     if (odd := generation_prompt_notice(train[0], tokenizer)) is not None:
         notices.append(odd)

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from rlnorm.from_python import with_names
-from rlnorm.trainers.config.paths import LocalPath, Source
+from rlnorm.trainers.config.paths import local_path, source_text
 
 
 def _file_name(name: str) -> str:
@@ -35,6 +35,8 @@ def _file_name(name: str) -> str:
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
+LocalPath = Annotated[str, AfterValidator(local_path)]
+Source = Annotated[str, AfterValidator(source_text)]
 
 
 def _kinds(annotation: Any) -> set[Any]:
