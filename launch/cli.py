@@ -298,7 +298,7 @@ def _quietly(run: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    """Entry point: 0 done, 1 the run failed, 2 bad input; one line, no traceback."""
+    """Entry point: 0 done, 1 failed, 2 bad input, 130 stopped; one line, no traceback."""
     try:
         if os.getcwd() not in sys.path:
             # finds a reward or an estimator beside the config; last, so that it shadows nothing
@@ -315,8 +315,11 @@ def main() -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
             error.show()
             sys.exit(2)
-        from rlnorm.trainers.errors import Interrupted, RunError
+        from rlnorm.trainers.errors import Interrupted, RunError, StoppedAtOnce
 
+        if isinstance(error, StoppedAtOnce):
+            print(f"rlnorm: {error}", file=sys.stderr, flush=True)
+            os._exit(130)  # exit handlers of libraries may take many seconds
         if isinstance(error, RunError):
             _fail(error, 130 if isinstance(error, Interrupted) else 1)
         if isinstance(error, OSError):  # a disk, a file or a network, not the code

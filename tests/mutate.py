@@ -104,7 +104,7 @@ MUTATIONS = [
     ("rewards/length.py", "(start - end)", "(end - start)", "test_length.py"),
     ("rewards/length.py", "max_tokens - cache_tokens)", "max_tokens)", "test_length.py"),
     # this module runs in a child process only
-    ("rewards/worker.py", '"memory", "MemoryError', '"error", "MemoryError', "test_pool.py"),
+    ("rewards/worker.py", '"memory", f"a worker', '"error", f"a worker', "test_pool.py"),
     ("inputs.py", "repeat_interleave(size)", "repeat(size)", "test_inputs.py"),
     ("inputs.py", "present & ~(alone & (values == 0))", "present", "test_inputs.py"),
     ("advantages/run.py", "result.keep & changed.keep", "changed.keep", ADVANTAGES + "run.py"),

@@ -108,7 +108,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     name = folder / "latest"
     if not name.is_file():
         # a run that was killed before it wrote `latest` has left a complete checkpoint all the same
-        return (saved_checkpoints(folder) or [None])[-1]
+        return next(reversed(saved_checkpoints(folder)), None)
     path = folder / name.read_text().strip()
     if not path.is_dir():
         raise InputError(f"{name} names {path.name}, which is missing")

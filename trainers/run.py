@@ -11,7 +11,7 @@ from rlnorm.errors import InputError
 from rlnorm.from_python import functions_in
 from rlnorm.rewards.errors import RewardError
 from rlnorm.trainers.config.schema import Config
-from rlnorm.trainers.errors import Interrupted, RunError
+from rlnorm.trainers.errors import RunError, StoppedAtOnce
 from rlnorm.trainers.files import alone_in, latest_checkpoint, read_jsonl
 from rlnorm.trainers.loop import train
 from rlnorm.trainers.prepare import Prepared, prepare
@@ -155,10 +155,10 @@ def _cut_off(config: Config, run_dir: RunDir, ending: Ending, stop: Stop) -> str
     return told
 
 
-def _stopped_at_once(config: Config, run_dir: RunDir) -> Interrupted:
+def _stopped_at_once(config: Config, run_dir: RunDir) -> StoppedAtOnce:
     if not run_dir.metrics.exists():
-        return Interrupted("stopped before training began: nothing was saved; start again")
-    return Interrupted(
+        return StoppedAtOnce("stopped before training began: nothing was saved; start again")
+    return StoppedAtOnce(
         "stopped at once: steps after the last checkpoint are lost; to continue: "
         f"{_again(config, 'resume')}"
     )

@@ -13,6 +13,7 @@ from rlnorm.rewards.math.node import Node
 
 _MAX_PRODUCTS = 2000
 _MAX_POWER = 12
+_MAX_DETERMINANT = 5
 _TRANSPOSES = (("sym", "T"), ("sym", "\\top"), ("sym", "\\intercal"))
 Rows = tuple[tuple[Node, ...], ...]
 
@@ -28,6 +29,8 @@ def reduced(node: Node) -> Node:
     if kind == "div" and not has_kind(node[2], "matrix"):
         top = reduced(node[1])
         return _each(top, lambda entry: ("div", entry, node[2])) if _is_matrix(top) else node
+    if kind == "call" and node[1] == "det" and len(node[2]) == 1:
+        return _determinant(reduced(node[2][0])) or node
     if kind == "pow":
         return _power(reduced(node[1]), node[2]) or node
     if kind == "tuple" and len(node[3]) == 1 and node[1] + node[2] in ("()", "[]"):
@@ -105,3 +108,22 @@ def _power(base: Node, power: Node) -> Node | None:
     if n is None or n.denominator != 1 or not 1 <= n <= _MAX_POWER:
         return None
     return _joined([base] * int(n), _product)
+
+
+def _determinant(matrix: Node) -> Node | None:
+    """By expansion along the first row."""
+    if not _is_matrix(matrix) or not len(matrix[1]) == len(matrix[1][0]) <= _MAX_DETERMINANT:
+        return None
+    first, *rest = matrix[1]
+    if not rest:
+        only: Node = first[0]
+        return only
+    terms = []
+    for column, entry in enumerate(first):
+        minor = ("matrix", tuple(row[:column] + row[column + 1 :] for row in rest))
+        rest_of_term = _determinant(minor)
+        if rest_of_term is None:
+            return None
+        term = _times(entry, rest_of_term)
+        terms.append(_times(_MINUS_ONE, term) if column % 2 else term)
+    return ("add", tuple(terms))
