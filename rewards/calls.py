@@ -17,8 +17,10 @@ from rlnorm.lookup import suggest
 from rlnorm.options import check_options
 from rlnorm.rewards.types import Sample
 
-SAMPLE_FIELDS = (*Sample.__dataclass_fields__, "response", "answer")
+SAMPLE_FIELDS = (*Sample.__dataclass_fields__, "full_text", "after_reasoning")
 _BATCH_NAMES = ("samples", "batch")
+_GOLD_NAMES = ("answer", "answers", "solution", "ground_truth", "reference", "target", "label")
+"""What the gold is often called elsewhere."""
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,8 +36,9 @@ def inline(function: F) -> F:
 class Call:
     """A resolved reward with its options bound."""
 
-    where: Literal["inline", "pool", "loop"]
-    """The parent process, a killable worker, or the caller's event loop."""
+    where: Literal["inline", "pool", "loop", "thread"]
+    """The parent process, a killable worker, the caller's event loop (rlnorm's own coroutines and
+    those that use the pool), or the loop of a thread (users' coroutines)."""
     batched: bool
     """True when one call takes all samples."""
     needs_scores: bool
@@ -59,12 +62,15 @@ def _data_names(function: Callable[..., Any], where: str) -> list[str]:
     if len(names) == 1 and names[0] in _BATCH_NAMES:
         return ["samples"]
     known = (*SAMPLE_FIELDS, "sample", "scores")
+    if _is_ours(function) and len(names) == 1 and names[0] not in known:
+        return ["sample"]  # what rlnorm itself sends to a worker need not be a Sample
     name = getattr(function, "__name__", "__call__")
     form = "lambda sample: ..." if name == "<lambda>" else f"def {name}(sample)"
     for p in data:
         if p.name not in known or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            near = "gold" if p.name in _GOLD_NAMES else p.name
             raise InputError(
-                f"{where}.function: parameter `{p}`{suggest(p.name, known)}: write `{form}`, which "
+                f"{where}.function: parameter `{p}`{suggest(near, known)}: write `{form}`, which "
                 f"gets a Sample, or take {', '.join(known[:-2])} by name; options stand after a `*`"
             )
     if not names:
@@ -81,6 +87,14 @@ def _check_score(target: Any, where: str) -> None:
             f"{where}.function: score({', '.join(names)}): write `def score(self, samples)`, which "
             "gets a list of Samples and returns one score for each"
         )
+
+
+def _loop_of(target: Any) -> Literal["loop", "thread"]:
+    return "loop" if _is_ours(target) or hasattr(target, "attach") else "thread"
+
+
+def _is_ours(target: Any) -> bool:
+    return str(getattr(target, "__module__", "")).startswith("rlnorm.rewards.")
 
 
 def _is_async(function: Any) -> bool:
@@ -100,7 +114,7 @@ def build_call(target: Any, options: Mapping[str, Any], where: str) -> Call:
             target, options = target(**options), {}
     if hasattr(target, "score"):
         _check_score(target, where)
-        place: Literal["pool", "loop"] = "loop" if _is_async(target.score) else "pool"
+        place = _loop_of(target) if _is_async(target.score) else "pool"
         return Call(place, True, False, target.score, target)
     if not callable(target):
         raise InputError(
@@ -111,7 +125,7 @@ def build_call(target: Any, options: Mapping[str, Any], where: str) -> Call:
     batched, needs_scores = names == ["samples"], "scores" in names
     invoke = _batch_form(target, options) if batched else _item_form(target, names, options)
     if _is_async(target):
-        return Call("loop", batched, needs_scores, invoke, target)
+        return Call(_loop_of(target), batched, needs_scores, invoke, target)
     runs_inline = getattr(target, "runs_inline", False)
     return Call("inline" if runs_inline else "pool", batched, needs_scores, invoke, target)
 

@@ -6,6 +6,7 @@ its own row alone, so any number of workers gives the same file.
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections import Counter, defaultdict
@@ -21,7 +22,8 @@ from rlnorm.rewards.data.problems import load_problems
 from rlnorm.rewards.math.compare import Policy
 from rlnorm.rewards.math.reward import MathVerifier
 from rlnorm.rewards.math.verify import check_policy
-from rlnorm.rewards.pool import Outcome, WorkerPool
+from rlnorm.rewards.outcome import Outcome
+from rlnorm.rewards.pool import WorkerPool
 from rlnorm.rewards.statistics import quantile
 
 __all__ = ["GradeReport", "audit", "grade", "print_report", "read_cases"]
@@ -79,6 +81,8 @@ def _checked_row(row: Any) -> dict[str, Any]:
     for name in ("gold", "pred"):
         if isinstance(row[name], bool) or not isinstance(row[name], str | int | float):
             raise ValueError(f"{name} = {row[name]!r}: needs text or a number")
+    if isinstance(row["gold"], float) and not math.isfinite(row["gold"]):
+        raise ValueError(f"gold = {row['gold']}: needs a finite number, or text")
     check_policy(row.get("policy") or {}, "policy")
     return row
 
@@ -86,9 +90,10 @@ def _checked_row(row: Any) -> dict[str, Any]:
 class GradeRows:
     """Runs in a worker: verdicts of a chunk of (gold, pred, policy), layers 1 to 3 only."""
 
-    def __call__(self, rows: Any) -> list[tuple[Any, float]]:
-        """Verdict and seconds of each row."""
-        return asyncio.run(MathVerifier().verify(rows))
+    def __call__(self, sample: Any) -> list[tuple[Any, float]]:
+        """Verdict and seconds of each row. sample: the chunk; a worker passes what it gets by this
+        name."""
+        return asyncio.run(MathVerifier().verify(sample))
 
 
 async def _grade_rows(

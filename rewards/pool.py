@@ -9,15 +9,9 @@ thread, in other threads, under asyncio and inside actors.
 """
 
 import asyncio
-import contextlib
-import json
+import math
 import os
 import pickle
-import signal
-import socket
-import struct
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -25,25 +19,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from rlnorm.rewards.errors import RewardError
+from rlnorm.rewards.outcome import Batch, Chunk, Outcome, not_run, read_outcome
+from rlnorm.rewards.process import Process
 
-_BOOT = (
-    "import sys, json; a = json.loads(sys.argv[1]); sys.path[:] = a['path'];"
-    "from rlnorm.rewards.worker import main; main(a['fd'], a['parent'], a['memory'])"
-)
-_SOCKET_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result of one item."""
-
-    kind: Literal["ok", "error", "memory", "timeout", "died"]
-    value: Any
-    """The function's return value, or an error message."""
-    seconds: float
+GIVE_UP_AFTER = 8
+"""Samples of a batch, none of them in time, after which the others are not run."""
+_LATER_FIRST_CALL_S = 10.0
 
 
 class Pool(Protocol):
@@ -57,9 +41,21 @@ class Pool(Protocol):
         ...
 
     async def map(
-        self, call: int, items: Sequence[Any], *, deadline_s: float | None = None, chunk: int = 32
+        self,
+        call: int,
+        items: Sequence[Any],
+        *,
+        deadline_s: float | None = None,
+        first_s: float = 0.0,
+        give_up_after: int | None = None,
+        chunk: int = 32,
     ) -> list[Outcome]:
-        """One Outcome per item, in order; deadline_s is per item, chunk the most sent at once."""
+        """One Outcome per item, in order; deadline_s is per item, chunk the most sent at once.
+
+        first_s: a longer limit of a worker's first item, which may import and load. After another
+        worker's first item it is three times what that took. give_up_after: once that many items
+        have ended and each passed deadline_s, the others are not run.
+        """
         ...
 
     def close(self) -> None:
@@ -68,33 +64,20 @@ class Pool(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class _Chunk:
-    call: int
-    items: Sequence[Any]
-    deadline_s: float
-    future: "Future[list[Outcome]]" = field(default_factory=Future)
-    outcomes: list[Outcome] = field(default_factory=list)
-    load_attempts: int = 0
-
-
-@dataclass(eq=False, slots=True)
 class _Worker:
-    process: subprocess.Popen[bytes]
-    conn: Connection
+    process: Process
     calls: set[int] = field(default_factory=set)
-    chunk: _Chunk | None = None
+    warm: set[int] = field(default_factory=set)
+    """The calls that have finished an item."""
+    chunk: Chunk | None = None
     loading: bool = False
     started: float = 0.0
     """When the current item (or load) began."""
     served: int = 0
 
-
-def _outcome(kind: Any, data: bytes, seconds: float) -> Outcome:
-    try:
-        return Outcome(kind, pickle.loads(data), seconds)
-    except Exception as error:  # unpickling runs the value's own code
-        why = f"the returned value does not unpickle: {type(error).__name__}: {error}"
-        return Outcome("error", why, seconds)
+    @property
+    def conn(self) -> Connection:
+        return self.process.conn
 
 
 class WorkerPool:
@@ -116,11 +99,13 @@ class WorkerPool:
             raise ValueError(f"workers = {workers}: needs at least 1")
         self.workers = workers
         self.deadline_s = deadline_s
-        self._memory_bytes = memory_mb << 20
+        self.memory_mb = memory_mb
         self._recycle_items, self._recycle_rss = recycle_items, recycle_rss_mb << 20
         self._start_deadline_s = start_deadline_s
         self._definitions: list[tuple[str | bytes, dict[str, Any]]] = []
-        self._queue: deque[_Chunk] = deque()
+        self._first_s: dict[int, float] = {}
+        """Longest first item of a worker, by call; NaN if only unfinished ones are known."""
+        self._queue: deque[Chunk] = deque()
         self._pool: list[_Worker] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -135,20 +120,33 @@ class WorkerPool:
         return len(self._definitions) - 1
 
     async def map(
-        self, call: int, items: Sequence[Any], *, deadline_s: float | None = None, chunk: int = 32
+        self,
+        call: int,
+        items: Sequence[Any],
+        *,
+        deadline_s: float | None = None,
+        first_s: float = 0.0,
+        give_up_after: int | None = None,
+        chunk: int = 32,
     ) -> list[Outcome]:
-        """One Outcome per item, in order. Raises RewardError when the function cannot be loaded."""
+        """See Pool.map. Raises RewardError when the function cannot be loaded."""
         deadline = self.deadline_s if deadline_s is None else deadline_s
-        size = max(1, min(chunk, -(-len(items) // (4 * self.workers))))
+        batch = Batch(call, deadline, first_s, give_up_after)
         window = 4 * self.workers
+        count = max(-(-len(items) // chunk), min(len(items), window))
         done: list[Future[list[Outcome]]] = []
+        found: list[Outcome] = [not_run()] * len(items)
         try:
-            for part in (items[i : i + size] for i in range(0, len(items), size)):
+            # a chunk takes items from all over the batch, so that the first to run differ
+            for start in range(count):
                 # bounds the queue: at most `window` chunks of a caller wait at once
                 if len(done) >= window:
                     await asyncio.wrap_future(done[len(done) - window])
-                done.append(self._submit(_Chunk(call, part, deadline)))
-            return [outcome for f in done for outcome in await asyncio.wrap_future(f)]
+                done.append(self._submit(Chunk(batch, items[start::count])))
+            for start, future in enumerate(done):
+                outcomes = await asyncio.wrap_future(future)
+                found[start::count] = outcomes
+            return found
         finally:
             for future in done:
                 future.cancel()
@@ -167,7 +165,7 @@ class WorkerPool:
         """Process ids of the live workers."""
         return [w.process.pid for w in list(self._pool)]
 
-    def _submit(self, chunk: _Chunk) -> "Future[list[Outcome]]":
+    def _submit(self, chunk: Chunk) -> "Future[list[Outcome]]":
         with self._lock:
             if self._closed:
                 raise RewardError("the worker pool is closed")
@@ -203,6 +201,7 @@ class WorkerPool:
                     if isinstance(conn, Connection):
                         self._receive(conns[conn])
                 self._enforce_deadlines()
+                self._give_up()
         except BaseException as error:
             reason = f"the worker pool's dispatcher failed: {error!r}"
             raise
@@ -232,30 +231,34 @@ class WorkerPool:
     def _idle(self) -> Iterator[_Worker]:
         yield from [w for w in self._pool if w.chunk is None]
         while len(self._pool) < self.workers and self._queue:
-            yield self._start_worker()
+            self._pool.append(_Worker(Process(self.memory_mb << 20)))
+            yield self._pool[-1]
 
-    def _next_chunk(self) -> _Chunk | None:
+    def _next_chunk(self) -> Chunk | None:
         with self._lock:
             while self._queue:
                 chunk = self._queue.popleft()
-                if not chunk.future.cancelled():
+                if chunk.batch.hopeless:
+                    chunk.outcomes += [not_run()] * (len(chunk.items) - len(chunk.outcomes))
+                    self._finish(chunk)
+                elif not chunk.future.cancelled():
                     return chunk
         return None
 
-    def _give(self, worker: _Worker, chunk: _Chunk) -> None:
-        known = chunk.call in worker.calls
-        definition = None if known else self._definitions[chunk.call]
+    def _give(self, worker: _Worker, chunk: Chunk) -> None:
+        call = chunk.batch.call
+        definition = None if call in worker.calls else self._definitions[call]
         worker.chunk, worker.loading, worker.started = chunk, True, time.monotonic()
         rest = chunk.items[len(chunk.outcomes) :]
         try:
             # by value: send() would pass a tensor as shared memory that the worker cannot open
-            worker.conn.send_bytes(pickle.dumps(("run", chunk.call, definition, list(rest))))
+            worker.conn.send_bytes(pickle.dumps(("run", call, definition, list(rest))))
         except OSError as error:
             self._lost(worker, f"could not send to the worker: {error}")
         except Exception as error:  # pickle of a user's object can raise anything
             worker.chunk = None
             self._fail(chunk, f"samples or function do not pickle: {error!r}")
-        worker.calls.add(chunk.call)
+        worker.calls.add(call)
 
     def _receive(self, worker: _Worker) -> None:
         try:
@@ -273,10 +276,15 @@ class WorkerPool:
             worker.loading = False
         elif message[0] == "load_error":
             worker.chunk = None
-            worker.calls.discard(chunk.call)
+            worker.calls.discard(chunk.batch.call)
             self._fail(chunk, f"the reward could not be loaded in a worker: {message[1]}")
         elif message[0] == "item":
-            chunk.outcomes.append(_outcome(*message[1:]))
+            outcome = read_outcome(*message[1:])
+            chunk.add(outcome)
+            if chunk.batch.call not in worker.warm:
+                worker.warm.add(chunk.batch.call)
+                known = self._first_s.get(chunk.batch.call, math.nan)
+                self._first_s[chunk.batch.call] = max(outcome.seconds, known)
         else:
             worker.chunk = None
             worker.served += len(chunk.items)
@@ -291,7 +299,13 @@ class WorkerPool:
     def _limit(self, worker: _Worker) -> float:
         if worker.loading or worker.chunk is None:
             return self._start_deadline_s
-        return worker.chunk.deadline_s
+        batch = worker.chunk.batch
+        if not batch.first_s or batch.call in worker.warm:
+            return batch.deadline_s
+        limit = batch.first_s
+        if (known := self._first_s.get(batch.call)) is not None:
+            limit = min(limit, _LATER_FIRST_CALL_S if math.isnan(known) else 3 * known)
+        return max(limit, batch.deadline_s)
 
     def _enforce_deadlines(self) -> None:
         for worker in list(self._pool):
@@ -308,7 +322,17 @@ class WorkerPool:
                 self._finish(chunk)
             else:
                 self.killed += 1
-                chunk.outcomes.append(Outcome("timeout", f"killed after {spent:.2f} s", spent))
+                if chunk.batch.call not in worker.warm:
+                    self._first_s.setdefault(chunk.batch.call, math.nan)
+                chunk.add(Outcome("timeout", f"killed after {spent:.2f} s", spent))
+                self._requeue(chunk)
+
+    def _give_up(self) -> None:
+        for worker in list(self._pool):
+            chunk = worker.chunk
+            if chunk is not None and not worker.loading and chunk.batch.hopeless:
+                worker.chunk = None
+                self._kill(worker)
                 self._requeue(chunk)
 
     def _lost(self, worker: _Worker, why: str) -> None:
@@ -323,51 +347,25 @@ class WorkerPool:
                 return
         elif len(chunk.outcomes) < len(chunk.items):
             spent = time.monotonic() - worker.started
-            chunk.outcomes.append(Outcome("died", why, spent))
+            chunk.add(Outcome("died", why, spent))
         self._requeue(chunk)
 
-    def _requeue(self, chunk: _Chunk) -> None:
+    def _requeue(self, chunk: Chunk) -> None:
         if len(chunk.outcomes) == len(chunk.items):
             self._finish(chunk)
             return
         with self._lock:
             self._queue.appendleft(chunk)
 
-    def _finish(self, chunk: _Chunk) -> None:
+    def _finish(self, chunk: Chunk) -> None:
         if chunk.future.set_running_or_notify_cancel():
             chunk.future.set_result(chunk.outcomes)
 
-    def _fail(self, chunk: _Chunk, why: str) -> None:
+    def _fail(self, chunk: Chunk, why: str) -> None:
         if chunk.future.set_running_or_notify_cancel():
             chunk.future.set_exception(RewardError(why))
-
-    def _start_worker(self) -> _Worker:
-        ours, child = socket.socketpair()
-        limit = struct.pack("ll", int(_SOCKET_TIMEOUT_S), 0)
-        # a stuck child must not block the dispatcher in the middle of a message
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        fd = child.fileno()
-        boot = {"path": sys.path, "fd": fd, "parent": os.getpid(), "memory": self._memory_bytes}
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, json.dumps(boot)],
-            pass_fds=[fd],
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # a print in a reward must not mix with our output
-            env=environment,
-            start_new_session=True,
-        )
-        child.close()
-        worker = _Worker(process, Connection(ours.detach()))
-        self._pool.append(worker)
-        return worker
 
     def _kill(self, worker: _Worker) -> int | None:
         if worker in self._pool:
             self._pool.remove(worker)
-            with contextlib.suppress(ProcessLookupError):  # the group is gone already
-                os.killpg(worker.process.pid, signal.SIGKILL)
-            worker.process.wait(timeout=10)
-            worker.conn.close()
-        return worker.process.returncode
+        return worker.process.kill()

@@ -7,10 +7,12 @@ from typing import Any
 from rlnorm.errors import InputError
 from rlnorm.from_python import pickled
 from rlnorm.lookup import absolute_reference, choices, load_object
+from rlnorm.rewards.alarm import Alarm, log_alarm
 from rlnorm.rewards.calls import build_call, declared_components
 from rlnorm.rewards.pool import WorkerPool
-from rlnorm.rewards.scorer import Alarm, BoundReward, Scorer, log_alarm
-from rlnorm.rewards.spec import RewardSpec, component_weights, parse_spec
+from rlnorm.rewards.running import BoundReward
+from rlnorm.rewards.scorer import Scorer
+from rlnorm.rewards.spec import DEFAULT_MEMORY_MB, RewardSpec, component_weights, parse_spec
 
 BUILTINS: dict[str, str] = {
     "boxed_exact": "rlnorm.rewards.match:boxed_exact",
@@ -56,6 +58,11 @@ def resolve(function: str | Callable[..., Any], where: str) -> Any:
 def _bind(spec: RewardSpec) -> BoundReward:
     where = f"rewards.{spec.name}.function"
     call = build_call(resolve(spec.function, where), spec.options, f"rewards.{spec.name}")
+    if spec.memory_mb is not None and call.where != "pool" and not hasattr(call.target, "attach"):
+        raise InputError(
+            f"rewards.{spec.name}.memory_mb has no effect here: it needs a reward that runs in a "
+            "worker, a plain def"
+        )
     components = declared_components(call, spec.components, spec.name)
     shipped = _shipped(spec) if call.where == "pool" else None
     return BoundReward(spec, call, components, shipped)
@@ -96,12 +103,16 @@ def load_rewards(
     """
     if isinstance(specs, str | Mapping) or not specs:
         raise InputError(f"rewards = {specs!r}: needs a list with at least one reward")
-    pool = WorkerPool(default_workers() if workers is None else workers, deadline_s=deadline_s)
     bound = [_bind(parse_spec(raw, f"rewards[{i}]")) for i, raw in enumerate(specs)]
     _check_names(bound)
     weights: dict[str, float] = {}
     for reward in bound:
         weights |= component_weights(reward.spec, reward.components)
+    pool = WorkerPool(
+        default_workers() if workers is None else workers,
+        deadline_s=deadline_s,
+        memory_mb=max(r.spec.memory_mb or DEFAULT_MEMORY_MB for r in bound),
+    )
     return Scorer(
         bound, weights, pool, deadline_s=deadline_s, error_cap=error_cap, on_alarm=on_alarm
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlnorm.rewards.errors import RewardError
-from rlnorm.rewards.pool import Outcome
+from rlnorm.rewards.outcome import Outcome
 from rlnorm.rewards.types import Score, Status
 
 

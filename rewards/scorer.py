@@ -1,88 +1,29 @@
 """Scores batches of samples with several rewards at once and keeps every component separate."""
 
 import asyncio
-import inspect
-import logging
-import math
-import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlnorm.errors import InputError, with_place
 from rlnorm.rewards.agreement import Agreement
-from rlnorm.rewards.calls import Call
+from rlnorm.rewards.alarm import Alarm, log_alarm
 from rlnorm.rewards.errors import RewardError
-from rlnorm.rewards.pool import Outcome, Pool
+from rlnorm.rewards.pool import Pool
 from rlnorm.rewards.results import ComponentScore, as_scores, failure, not_applicable
-from rlnorm.rewards.spec import RewardSpec
+from rlnorm.rewards.running import BoundReward, Runner, close_target
+from rlnorm.rewards.spec import DEFAULT_MEMORY_MB
 from rlnorm.rewards.statistics import ComponentStatistics, summarize
 from rlnorm.rewards.types import Sample, Status
-
-log = logging.getLogger(__name__)
-LOOP_DEADLINE_S = 600.0
-"""Per sample, for a coroutine without a deadline of its own."""
-AT_ONCE = 64
-"""Most concurrent coroutines of a reward that takes one sample at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class BoundReward:
-    """One spec with its function found and its components named."""
-
-    spec: RewardSpec
-    call: Call
-    components: tuple[str, ...]
-    shipped: str | bytes | None = None
-    """What workers import or unpickle, where the call runs in them."""
-    pool_call: int | None = None
-    """Its id in the scorer's pool."""
-
-    @property
-    def compare_with(self) -> str | None:
-        """The component that this one, a judge, should agree with; see rlnorm.rewards.agreement."""
-        return getattr(self.call.target, "compare_with", None)
-
-    def attached(self, pool: Pool) -> "BoundReward":
-        """The same reward, with its function registered with this pool."""
-        attach = getattr(self.call.target, "attach", None)
-        if attach is not None:
-            attach(pool)
-        if self.call.where != "pool":
-            return self
-        assert self.shipped is not None, "a call in a pool is shipped to it"
-        return replace(self, pool_call=pool.register(self.shipped, self.spec.options))
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """A condition worth checking; sent to `on_alarm`, never raised."""
-
-    component: str
-    kind: str
-    """timeouts | failures | constant | disagreement"""
-    message: str
-
-
-def log_alarm(alarm: Alarm) -> None:
-    """The default alarm hook: a warning in the log."""
-    log.warning("reward %s: %s", alarm.component, alarm.message)
-
-
-@dataclass(eq=False, slots=True)
-class _History:
-    batches: int = 0
-    examples: dict[tuple[str, Status], deque[tuple[Sample, ComponentScore]]] = field(
-        default_factory=lambda: defaultdict(lambda: deque(maxlen=4))
-    )
 
 
 class Scorer:
     """`scores = await scorer.score(samples)`; see rlnorm.rewards.registry.load_rewards.
 
     A user's exception stops the run in the first batch. Later it is recorded as infra_error, until
-    more than `error_cap` of a batch fails. NaN, inf or a wrong component name always stops it.
+    more than `error_cap` of a batch fails. NaN, inf, a wrong component name or a batch of which no
+    sample is in time always stops it.
     """
 
     def __init__(
@@ -99,20 +40,34 @@ class Scorer:
         self.weights: dict[str, float] = dict(weights)
         self.statistics: dict[str, ComponentStatistics] = {}
         """Of the last batch, by component."""
-        self.pool = pool
+        self.batches = 0
+        """Batches that the run has scored; a run that is resumed has had some."""
         self.on_alarm = on_alarm
+        self._runner = Runner(pool, deadline_s, on_alarm)
         self._rewards = tuple(reward.attached(pool) for reward in rewards)
-        self._deadline_s, self._error_cap = deadline_s, error_cap
-        self._history = _History()
+        self._error_cap = error_cap
+        self._examples: dict[tuple[str, Status], deque[tuple[Sample, ComponentScore]]] = (
+            defaultdict(lambda: deque(maxlen=4))
+        )
         self._agreements = [
             Agreement(r.components[0], r.compare_with) for r in rewards if r.compare_with
         ]
+
+    @property
+    def pool(self) -> Pool:
+        """The workers that rewards run in."""
+        return self._runner.pool
+
+    @property
+    def memory_mb(self) -> int:
+        """The memory limit of a worker: the largest of the rewards', since they share workers."""
+        return max(r.spec.memory_mb or DEFAULT_MEMORY_MB for r in self._rewards)
 
     def run_on(self, pool: Pool) -> None:
         """Run workers' rewards in this pool from now on; the previous one is closed."""
         self.pool.close()
         self._rewards = tuple(reward.attached(pool) for reward in self._rewards)
-        self.pool = pool
+        self._runner.pool = pool
 
     async def score(self, samples: Sequence[Sample]) -> list[dict[str, ComponentScore]]:
         """Component scores of each sample, in order."""
@@ -136,6 +91,23 @@ class Scorer:
         other rows."""
         math_rewards = [r for r in self._rewards if getattr(r.call.target, "reads_math", False)]
         return not math_rewards or any(r.spec.applies_to(meta) for r in math_rewards)
+
+    def gold_fault(self, gold: Any, meta: Mapping[str, Any]) -> str:
+        """Why a reward that is for this row cannot read its gold; "" if all can.
+
+        Asked are rewards with a method `check_gold(gold)`, which raises ValueError.
+        """
+        for reward in self._rewards:
+            check = getattr(reward.call.target, "check_gold", None)
+            if check is not None and reward.spec.applies_to(meta):
+                try:
+                    check(gold)
+                except ValueError as error:
+                    return f"{reward.spec.name}: {error}"
+                except Exception as error:
+                    where = f"rewards.{reward.spec.name}.check_gold({gold!r:.80})"
+                    raise InputError(f"{where}: {with_place(error)}") from error
+        return ""
 
     @property
     def row_filters(self) -> dict[str, Mapping[str, tuple[Any, ...]]]:
@@ -168,27 +140,40 @@ class Scorer:
 
     def examples(self, component: str, status: Status) -> list[tuple[Sample, ComponentScore]]:
         """The last few samples that got this status."""
-        return list(self._history.examples[component, status])
+        return list(self._examples[component, status])
 
     async def close(self) -> None:
         """End every worker and whatever the rewards hold open. May be repeated."""
         async with AsyncExitStack() as stack:  # an error in one must not keep another open
             stack.push_async_callback(asyncio.to_thread, self.pool.close)
+            stack.push_async_callback(self._runner.close, self._rewards)
             for reward in self._rewards:
-                stack.push_async_callback(_close, reward.call.target)
+                if reward.call.where != "thread":
+                    stack.push_async_callback(close_target, reward.call.target)
 
     def _record(self, samples: Sequence[Sample], rows: list[dict[str, ComponentScore]]) -> None:
-        self._history.batches += 1
+        self.batches += 1
         self.statistics = {c: summarize([row[c] for row in rows]) for c in self.components}
         for sample, row in zip(samples, rows, strict=True):
             for name, score in row.items():
-                self._history.examples[name, score.status].append((sample, score))
-        for name, statistics in self.statistics.items():
-            for kind, message in statistics.alarms():
-                self.on_alarm(Alarm(name, kind, message))
+                self._examples[name, score.status].append((sample, score))
+        for reward in self._rewards:
+            for name in reward.components:
+                for kind, message in self.statistics[name].alarms():
+                    self.on_alarm(Alarm(name, kind, message + self._cause(reward, name, kind)))
         for agreement in self._agreements:
             if said := agreement.observe(samples, rows):
                 self.on_alarm(Alarm(agreement.judge, "disagreement", said))
+
+    def _cause(self, reward: BoundReward, component: str, kind: str) -> str:
+        """What a message of timeouts or failures adds: the key, or the last failure."""
+        if kind == "timeouts":
+            limit = self._runner.deadline_s(reward)
+            return f" (deadline_s = {limit:g}); raise rewards.{reward.spec.name}.deadline_s"
+        for status in (Status.INFRA_ERROR, Status.GOLD_ERROR) if kind == "failures" else ():
+            for _, score in reversed(self._examples[component, status]):
+                return f" ({status}: {score.detail.get('error') or score.detail.get('why', '')})"
+        return ""
 
     def _gated(self, row: dict[str, ComponentScore]) -> dict[str, ComponentScore]:
         out = dict(row)
@@ -216,96 +201,19 @@ class Scorer:
         return column
 
     async def _scores(
-        self, reward: BoundReward, samples: Sequence[Any]
+        self, reward: BoundReward, items: Sequence[Any]
     ) -> list[dict[str, ComponentScore]]:
-        where = reward.call.where
-        if where == "inline":
-            outcomes = await _run_inline(reward.call, samples)
-        elif where == "pool":
-            outcomes = await self._run_pool(reward, samples)
-        else:
-            outcomes = await self._run_loop(reward, samples)
-        errors = [o for o in outcomes if o.kind in ("error", "died", "memory")]
-        if errors and (
-            self._history.batches == 0 or len(errors) > max(1, self._error_cap * len(samples))
-        ):
+        outcomes, name = await self._runner.outcomes(reward, items), reward.spec.name
+        memory = [o for o in outcomes if o.kind == "memory"]
+        hint = f"; raise rewards.{name}.memory_mb" if memory else ""
+        errors = [*memory, *(o for o in outcomes if o.kind in ("error", "died"))]
+        if errors and (self.batches == 0 or len(errors) > max(1, self._error_cap * len(items))):
             raise RewardError(
-                f"reward {reward.spec.name!r} failed on {len(errors)} of {len(samples)} samples;"
-                f" the first: {errors[0].value}"
+                f"reward {name!r} failed on {len(errors)} of {len(items)} samples; the first: "
+                f"{errors[0].value}{hint}"
             )
+        if memory:
+            said = f"{memory[0].value} ({len(memory)} of {len(items)} samples){hint}"
+            self.on_alarm(Alarm(name, "memory", said))
         own = reward.call.own_components
-        return [as_scores(o, reward.components, reward.spec.name, own) for o in outcomes]
-
-    async def _run_pool(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
-        assert reward.pool_call is not None
-        deadline = reward.spec.deadline_s or self._deadline_s
-        if not reward.call.batched:
-            return await self.pool.map(reward.pool_call, samples, deadline_s=deadline)
-        if not samples:
-            return []
-        [batch] = await self.pool.map(
-            reward.pool_call, [list(samples)], deadline_s=deadline * len(samples)
-        )
-        return _split_batch(batch, len(samples), reward.spec.name)
-
-    async def _run_loop(self, reward: BoundReward, samples: Sequence[Any]) -> list[Outcome]:
-        """Await one coroutine per sample, at most AT_ONCE at a time, or one for the batch, with
-        the time that its samples would get in rounds of AT_ONCE."""
-        deadline = reward.spec.deadline_s or LOOP_DEADLINE_S
-        if reward.call.batched:
-            rounds = max(1, -(-len(samples) // AT_ONCE))
-            batch = await _timed(reward.call.invoke(samples), deadline * rounds)
-            return _split_batch(batch, len(samples), reward.spec.name)
-        limit = asyncio.Semaphore(AT_ONCE)
-
-        async def one(sample: Any) -> Outcome:
-            async with limit:
-                return await _timed(reward.call.invoke(sample), deadline)
-
-        return list(await asyncio.gather(*(one(s) for s in samples)))
-
-
-async def _close(target: Any) -> None:
-    closing = getattr(target, "close", None)
-    if closing is not None and inspect.isawaitable(result := closing()):
-        await result
-
-
-async def _timed(awaitable: Any, deadline_s: float) -> Outcome:
-    start = time.perf_counter()
-    try:
-        async with asyncio.timeout(deadline_s) as timer:
-            value = await awaitable
-        return Outcome("ok", value, time.perf_counter() - start)
-    except Exception as error:
-        spent = time.perf_counter() - start
-        if isinstance(error, TimeoutError) and timer.expired():
-            return Outcome("timeout", f"cancelled after {spent:.2f} s", spent)
-        return Outcome("error", f"{type(error).__name__}: {error}", spent)
-
-
-async def _run_inline(call: Call, samples: Sequence[Any]) -> list[Outcome]:
-    outcomes = []
-    for index, sample in enumerate(samples):
-        if index % 256 == 255:
-            await asyncio.sleep(0)  # let other coroutines in
-        start = time.perf_counter()
-        try:
-            value = call.invoke(sample)
-        except Exception as error:
-            outcomes.append(Outcome("error", f"{type(error).__name__}: {error}", math.nan))
-        else:
-            outcomes.append(Outcome("ok", value, time.perf_counter() - start))
-    return outcomes
-
-
-def _split_batch(batch: Outcome, count: int, name: str) -> list[Outcome]:
-    if batch.kind != "ok":
-        return [batch] * count
-    try:
-        values = list(batch.value)
-    except TypeError:
-        raise RewardError(f"reward {name!r} returned {batch.value!r}: needs a list") from None
-    if len(values) != count:
-        raise RewardError(f"reward {name!r} returned {len(values)} scores for {count} samples")
-    return [Outcome("ok", value, batch.seconds / max(1, count)) for value in values]
+        return [as_scores(o, reward.components, name, own) for o in outcomes]

@@ -8,6 +8,8 @@ from typing import Any
 from rlnorm.errors import InputError
 from rlnorm.lookup import choices
 
+DEFAULT_MEMORY_MB = 3072
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RewardSpec:
@@ -26,6 +28,9 @@ class RewardSpec:
     """Names in the dict the function returns; empty for a function of one value, named `name`."""
     deadline_s: float | None = None
     """Wall-clock seconds for one sample; None takes the scorer's."""
+    memory_mb: int | None = None
+    """Data that a worker may hold; None: DEFAULT_MEMORY_MB. Workers serve all rewards, so the
+    largest limit holds for all of them."""
     rows: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Column of a sample's meta -> the values for which the reward applies; empty: to all."""
 
@@ -71,6 +76,8 @@ def parse_spec(raw: Mapping[str, Any] | RewardSpec, where: str) -> RewardSpec:
         _check_number(f"{where}.weight{'.' + key if key else ''}", value)
     if raw.get("deadline_s") is not None:
         _check_number(f"{where}.deadline_s", raw["deadline_s"], positive=True)
+    if raw.get("memory_mb") is not None:
+        _check_number(f"{where}.memory_mb", raw["memory_mb"], positive=True)
     return RewardSpec(
         name=name,
         function=function,
@@ -79,6 +86,7 @@ def parse_spec(raw: Mapping[str, Any] | RewardSpec, where: str) -> RewardSpec:
         gate=raw.get("gate"),
         components=tuple(components),
         deadline_s=raw.get("deadline_s"),
+        memory_mb=raw.get("memory_mb"),
         rows=_rows(raw.get("rows") or {}, f"{where}.rows"),
     )
 

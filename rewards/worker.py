@@ -58,7 +58,8 @@ def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]
         value: Any = invoke(item)
         kind = "ok"
     except MemoryError:
-        kind, value = "memory", "MemoryError: over the worker's memory limit"
+        limit_mb = resource.getrlimit(resource.RLIMIT_DATA)[0] >> 20
+        kind, value = "memory", f"a worker passed memory_mb = {limit_mb}"
     except BaseException as error:  # a KeyboardInterrupt or SystemExit here is the reward's own
         kind, value = "error", with_place(error)
     return kind, value, time.perf_counter() - start

@@ -67,8 +67,7 @@ def train(
     run_dir = RunDir(settings.run_dir)
     run_dir.check(settings, resume=resume, overwrite=overwrite)
     precheck(settings)
-    from rlnorm.trainers.checkpoint import latest_checkpoint
-    from rlnorm.trainers.files import read_jsonl
+    from rlnorm.trainers.files import latest_checkpoint, read_jsonl
 
     _run(settings, display=display, resume=resume, overwrite=overwrite)
     last = read_jsonl(run_dir.metrics)[-1]
@@ -151,6 +150,8 @@ def _run(settings: "Config", *, display: bool, resume: bool, overwrite: bool) ->
 
 def _to_the_end(run: Coroutine[Any, Any, Any]) -> None:
     """Run to the end, in a new thread if this thread's event loop is already running."""
+    from rlnorm.trainers.stop import restore_handlers
+
     if not _loop_is_running():
         asyncio.run(run)
         return
@@ -164,7 +165,9 @@ def _to_the_end(run: Coroutine[Any, Any, Any]) -> None:
 
     thread = threading.Thread(target=body, name="rlnorm-train")
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(1.0)
+        restore_handlers()
     if failures:
         raise failures[0]
 

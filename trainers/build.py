@@ -4,13 +4,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.checkpoint import LoopState, latest_checkpoint, load_state
+from rlnorm.trainers.checkpoint import LoopState, load_state
 from rlnorm.trainers.collect import Collector
 from rlnorm.trainers.config.resolve import model_path
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import data_sources, local_files
 from rlnorm.trainers.errors import RunError
-from rlnorm.trainers.files import hash_files
+from rlnorm.trainers.files import hash_files, latest_checkpoint, saved_checkpoints
 from rlnorm.trainers.learner.build import seed_everything, start_embedded_learner
 from rlnorm.trainers.learner.model import load_model, plain_model
 from rlnorm.trainers.learner.types import Learner
@@ -21,6 +21,7 @@ from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.record.loggers import Loggers
 from rlnorm.trainers.record.parts import end_before_resume
 from rlnorm.trainers.record.run_dir import RunDir
+from rlnorm.trainers.record.warnings import Watch
 from rlnorm.trainers.rollout.sampler import build_sampler
 from rlnorm.trainers.rollout.types import RolloutPool
 from rlnorm.trainers.sync import WeightChannel
@@ -71,6 +72,7 @@ async def build_run(
         run_dir=run_dir,
         loggers=loggers,
         display=display,
+        watch=Watch(),
     )
     return run, await _continue(run, stream) if resume else LoopState()
 
@@ -78,9 +80,7 @@ async def build_run(
 async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
     """Return to the newest checkpoint, or to the start if there is none yet."""
     folder = run.run_dir.checkpoints
-    saved = sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
-    # a run killed before it wrote `latest` has left a complete checkpoint all the same
-    checkpoint = latest_checkpoint(folder) or (saved[-1] if saved else None)
+    checkpoint = latest_checkpoint(folder)
     state = LoopState()
     if checkpoint is not None:
         try:
@@ -89,7 +89,8 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
         except (InputError, RunError):
             raise
         except Exception as error:  # readers of damaged files raise many kinds of errors
-            older = ", ".join(path.name for path in saved if path != checkpoint) or "none"
+            saved = [path.name for path in saved_checkpoints(folder) if path != checkpoint]
+            older = ", ".join(saved) or "none"
             raise InputError(
                 f"--resume: {checkpoint} cannot be loaded ({type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}); to continue from an older one (available: "
@@ -97,9 +98,16 @@ async def _continue(run: RunContext, stream: PromptStream) -> LoopState:
             ) from error
         run.algorithm.load_state_dict(state.algorithm or {})
         stream.cursor = state.cursor
+        run.scorer.batches = state.step
         await run.channel.publish(run.learner, run.pool)
+        if not (checkpoint / "config.yaml").is_file():
+            run.display.note(
+                f"{checkpoint.name} does not hold the config that it was made with (it is from an "
+                f"older rlnorm): this one was compared with {run.run_dir.path}/config.yaml"
+            )
     run.display.note(f"continuing after step {state.step}: {end_before_resume(run.run_dir)}")
     run.run_dir.forget_after(state.step if checkpoint is not None else -1)
+    run.watch.restore(run.run_dir.rows(), run.run_dir.events_of("warning"))
     run.run_dir.log_event("resumed", step=state.step)
     return state
 

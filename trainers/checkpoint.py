@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rlnorm.errors import InputError
+from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.files import write_atomic
 from rlnorm.trainers.learner.types import Learner
+from rlnorm.trainers.record.run_dir import dump_config
 
 FULL_BYTES = 2**20
 """A failed write with less free space than this means that the disk is full."""
@@ -28,8 +29,13 @@ class LoopState:
     """State of adaptive stages, such as an adaptive entropy coefficient."""
 
 
-async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, keep: int) -> Path:
-    """Write `step_000050/`, complete or not at all, then name it in `latest`."""
+async def save_checkpoint(
+    folder: Path, learner: Learner, state: LoopState, *, config: Config
+) -> Path:
+    """Write `step_000050/`, complete or not at all, then name it in `latest`.
+
+    It holds the config that it was made with, which a resume compares with its own.
+    """
     final = folder / f"step_{state.step:06d}"
     partial = folder / f".{final.name}.partial"
     for left in folder.glob(".step_*.partial"):  # left by a run that was killed while writing
@@ -38,6 +44,7 @@ async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, k
     try:
         await learner.save(partial)
         write_atomic(partial / "trainer_state" / "loop.json", json.dumps(asdict(state)))
+        write_atomic(partial / "config.yaml", dump_config(config))
         for path in (*partial.rglob("*"), partial):  # on disk before the rename makes it visible
             _sync(path)
     except Exception as error:
@@ -51,19 +58,8 @@ async def save_checkpoint(folder: Path, learner: Learner, state: LoopState, *, k
     os.replace(partial, final)
     _sync(folder)  # before `latest` may name it
     write_atomic(folder / "latest", final.name + "\n")
-    _prune(folder, state.step, keep)
+    _prune(folder, state.step, config.keep_checkpoints)
     return final
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint, or None before the first."""
-    name = folder / "latest"
-    if not name.is_file():
-        return None
-    path = folder / name.read_text().strip()
-    if not path.is_dir():
-        raise InputError(f"{name} names {path.name}, which is missing")
-    return path
 
 
 def load_state(checkpoint: Path) -> LoopState:

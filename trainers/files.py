@@ -1,4 +1,4 @@
-"""Atomic writes, locked folders, and reading JSON."""
+"""Atomic writes, locked folders, the newest checkpoint, and reading JSON."""
 
 import errno
 import fcntl
@@ -101,3 +101,20 @@ def parse_json(text: str, where: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise InputError(f"{where} is damaged: {error}") from error
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in a run's folder `checkpoints`, or None before the first."""
+    name = folder / "latest"
+    if not name.is_file():
+        # a run that was killed before it wrote `latest` has left a complete checkpoint all the same
+        return next(reversed(saved_checkpoints(folder)), None)
+    path = folder / name.read_text().strip()
+    if not path.is_dir():
+        raise InputError(f"{name} names {path.name}, which is missing")
+    return path
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """All complete checkpoints, by step."""
+    return sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))

@@ -16,9 +16,10 @@ after the other. All of them carry versions, so that sampling could run ahead of
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
@@ -45,6 +46,7 @@ from rlnorm.trainers.record.display import Display
 from rlnorm.trainers.record.loggers import Loggers
 from rlnorm.trainers.record.rollouts import write_rollouts
 from rlnorm.trainers.record.run_dir import RunDir
+from rlnorm.trainers.record.warnings import Watch
 from rlnorm.trainers.rollout.sampler import Sampler
 from rlnorm.trainers.rollout.types import RolloutPool
 from rlnorm.trainers.scoring import score_table, split_baseline, weighted_sums
@@ -73,6 +75,7 @@ class RunContext:
     run_dir: RunDir
     loggers: Loggers
     display: Display
+    watch: Watch
 
 
 async def train(run: RunContext, state: LoopState, stop: Stop) -> LoopState:
@@ -130,8 +133,7 @@ async def train(run: RunContext, state: LoopState, stop: Stop) -> LoopState:
 
 
 async def _save(run: RunContext, state: LoopState) -> int:
-    keep = run.config.keep_checkpoints
-    await save_checkpoint(run.run_dir.checkpoints, run.learner, state, keep=keep)
+    await save_checkpoint(run.run_dir.checkpoints, run.learner, state, config=run.config)
     return state.step
 
 
@@ -188,6 +190,9 @@ def _log(run: RunContext, row: dict[str, Any]) -> None:
     run.run_dir.log_metrics(row)
     run.loggers.log(int(row["step"]), row)
     run.display.step(row)
+    for warning in run.watch.observe(row):
+        run.run_dir.log_event("warning", **asdict(warning))
+        run.display.note(str(warning))
 
 
 def step_metrics(
@@ -205,6 +210,7 @@ def step_metrics(
     row: Numbers = {
         "reward/mean": float(totals.nanmean()),
         "completion/tokens_mean": float(lengths.mean()),
+        "completion/most_common_frac": _most_common_frac(scored),
         "completion/truncated_frac": float(scored.truncated.double().mean()),
         "group/zero_signal_frac": batch.zero_signal_frac,
         "group/dropped": len(collection.dropped),
@@ -219,6 +225,12 @@ def step_metrics(
     for index, name in enumerate(scored.reward_names):
         row[f"reward/{name}"] = float(scored.rewards[:, index].nanmean())
     return row | (_learner_metrics(results) if results else NOTHING_LEARNT)
+
+
+def _most_common_frac(scored: ScoredRollouts) -> float:
+    """Share of the completions that are the same, token by token, as the most frequent one."""
+    counts = Counter(r.completion.token_ids.numpy().tobytes() for r in scored.rollouts)
+    return max(counts.values()) / len(scored.rollouts)
 
 
 def _learner_metrics(results: Sequence[StepResult]) -> Numbers:

@@ -79,6 +79,19 @@ def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
     write_model_folder(model, merged_weights(model), tokenizer, folder)
 
 
+def adapter_weights(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
+    """The trained weights of a LoRA model by name, none of a plain model."""
+    if not hasattr(model, "get_base_model"):
+        return []
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def save_adapter(model: Any, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write a LoRA model's adapter as peft loads it. weights: those of `adapter_weights`."""
+    model.save_pretrained(folder, state_dict=dict(weights), save_embedding_layers=False)
+    (folder / "README.md").unlink()  # an empty model card
+
+
 def write_model_folder(
     model: Any, weights: Mapping[str, torch.Tensor], tokenizer: Any, folder: Path
 ) -> None:

@@ -10,11 +10,9 @@ import torch
 from rlnorm.errors import InputError
 from rlnorm.from_python import functions_in
 from rlnorm.rewards.errors import RewardError
-from rlnorm.trainers.build import build_run
-from rlnorm.trainers.checkpoint import latest_checkpoint
 from rlnorm.trainers.config.schema import Config
-from rlnorm.trainers.errors import Interrupted, RunError
-from rlnorm.trainers.files import alone_in, read_jsonl
+from rlnorm.trainers.errors import RunError, StoppedAtOnce
+from rlnorm.trainers.files import alone_in, latest_checkpoint, read_jsonl
 from rlnorm.trainers.loop import train
 from rlnorm.trainers.prepare import Prepared, prepare
 from rlnorm.trainers.record.display import Display, sparkline
@@ -37,11 +35,14 @@ async def run_training(
     stop = stop or Stop(display.note)
     stop.watch()
     started, run_dir = time.perf_counter(), RunDir(config.run_dir)
-    run_dir.check(config, resume=resume, overwrite=overwrite)
+    changes = run_dir.check(config, resume=resume, overwrite=overwrite)
     prepared = await prepare(config)  # first, so that bad input leaves no empty run directory
     # an existing directory is locked before it is changed or moved
     with alone_in(run_dir.path, "run directory") if run_dir.path.exists() else nullcontext():
         run_dir.create(config, overwrite=overwrite)
+        if changes:
+            found = {change.key: {"old": change.old, "new": change.new} for change in changes}
+            run_dir.log_event("config_changed", changes=found)
     with alone_in(run_dir.path, "run directory"):
         return await _train_in(run_dir, prepared, display, stop, started, resume=resume)
 
@@ -55,6 +56,8 @@ async def _train_in(
     *,
     resume: bool,
 ) -> RunDir:
+    from rlnorm.trainers.build import build_run  # takes seconds to load, so bad input is told first
+
     config, state, ending = prepared.config, None, Ending(run_dir, started)
     stop.last_words = lambda: _cut_off(config, run_dir, ending, stop)
     title = f"rlnorm run {config.run_name}"
@@ -152,10 +155,10 @@ def _cut_off(config: Config, run_dir: RunDir, ending: Ending, stop: Stop) -> str
     return told
 
 
-def _stopped_at_once(config: Config, run_dir: RunDir) -> Interrupted:
+def _stopped_at_once(config: Config, run_dir: RunDir) -> StoppedAtOnce:
     if not run_dir.metrics.exists():
-        return Interrupted("stopped before training began: nothing was saved; start again")
-    return Interrupted(
+        return StoppedAtOnce("stopped before training began: nothing was saved; start again")
+    return StoppedAtOnce(
         "stopped at once: steps after the last checkpoint are lost; to continue: "
         f"{_again(config, 'resume')}"
     )

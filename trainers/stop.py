@@ -145,6 +145,15 @@ def signals_stop(stop: Stop) -> Iterator[None]:
         stop.ended()
 
 
+def restore_handlers() -> None:
+    """Install Python's handlers again in the main thread, where a library has put its own over
+    them: that of Ray for SIGTERM aborts the process 3 s later."""
+    if threading.current_thread() is threading.main_thread():
+        for number in NAMES:
+            if (handler := signal.getsignal(number)) is not None:
+                signal.signal(number, handler)
+
+
 def _pass_on(reader: int, stop: Stop, terminals: list[int]) -> None:
     while numbers := os.read(reader, 64):
         for number in numbers:

@@ -24,6 +24,10 @@ _GROUP = re.compile(
     rf"|(?P<second>{_SECOND}){_BEGIN}\{{[^{{}}]*\}}\s*\{{|.)|[{{}}]",
     re.DOTALL,
 )
+_SI = re.compile(
+    r"\\(?:(?:SI|qty)\s*\{(?P<value>[^{}]*)\}\s*|(?:si|unit)\s*)\{(?P<unit>[^{}]*)\}"
+    r"|\\num\s*\{(?P<number>[^{}]*)\}"
+)
 _HAS_GROUP = re.compile(rf"\\(?:{_STYLES}|{_GONE}|{_SECOND})(?![A-Za-z])")
 _BRACE_LABEL = re.compile(r"\s*[_^]\s*\{")
 _FONTS = "rm|bf|it|sf|tt|em|bfseries|itshape|rmfamily|upshape|mdseries"
@@ -34,21 +38,23 @@ _IGNORED = re.compile(
     r"\\(?:displaystyle|textstyle|scriptstyle|scriptscriptstyle|limits|nolimits|boldsymbol|bm"
     rf"|{_FONTS}|underline|tiny|scriptsize|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge"
     r"|boldmath|centering|noindent|nonumber|notag|strut|mathstrut|null|relax|allowbreak|nobreak"
-    r"|hfill?|hline|par|[cv]?skip)(?![A-Za-z])"
+    r"|hfill?|hline|newline|linebreak|par|[cv]?skip)(?![A-Za-z])"
     r"|\\(?:[hv]skip|m?kern|mskip)\s*-?[\d.]+\s*(?:em|ex|pt|mu|cm|mm|in)(?![A-Za-z])"
     r"|(?<=\\\\)\[\s*-?[\d.]+\s*(?:em|ex|pt|mu|cm|mm|in)\s*\]"
 )
 _SIZED = re.compile(
     r"\\(?:left|right|mleft|mright|middle|[bB]igg?[lrm]?)(?![A-Za-z])(?:\s*\.(?!\d))?"
 )
+_ANGLES = re.compile(r"\\(?:m?left|[bB]igg?l?)\s*<|\\(?:m?right|[bB]igg?r?)\s*>")
 _SPACES = re.compile(
     r"(?P<row>\\\\)|\\q?quad|\\(?:enspace|enskip|thinspace|medspace|thickspace|space|nobreakspace"
     r"|neg(?:thin|med|thick)space)(?![A-Za-z])|\\[,;:> ]|~"
 )
-_END_MARKS = re.compile(
+_MARKS = (
     r"(?:\s|\\(?:checkmark|qed|qedhere|blacksquare|square|Box|hfill)(?![A-Za-z])|[✓✔✅☑∎□■▪◻◼]"
-    r"|\ufe0f)+$"
+    r"|\ufe0f)++"
 )
+_END_MARKS = re.compile(rf"^{_MARKS}|(?<![\s✓✔✅☑∎□■▪◻◼]){_MARKS}$")
 _RUN = re.compile(r"\\{2,}")
 _DOUBLED = re.compile(r"(?<!\\)\\{2,}+(?=[A-Za-z]{2}|[{}%$,;:!()\[\]|&_#])")
 _SINGLE = re.compile(r"(?<!\\)\\(?!\\)")
@@ -73,7 +79,8 @@ def single_backslashes(text: str) -> str:
 
 def without_layout(text: str) -> str:
     """The text with its styles unwrapped; what only spaces, sizes or decorates becomes a space."""
-    text = _SIZED.sub("", text)
+    text = _SIZED.sub("", _ANGLES.sub(_angle, text))
+    text = _SI.sub(_si_unit, text)
     if "{\\" in text:
         text = _SWITCH.sub(r"\\text{\1}", text)
     text = _SWITCH_TO_END.sub(r"\\text{\1}", text)
@@ -83,6 +90,18 @@ def without_layout(text: str) -> str:
     return _IGNORED.sub(" ", text)
 
 
+def _angle(match: re.Match[str]) -> str:
+    return "\\langle " if match.group().endswith("<") else "\\rangle "
+
+
+def _si_unit(match: re.Match[str]) -> str:
+    """`\\SI{5}{\\meter\\per\\second}` as 5 and its unit in words."""
+    if match["number"] is not None:
+        return match["number"]
+    unit = " ".join(match["unit"].replace("\\", " ").replace("~", " ").replace(".", " ").split())
+    return f"{match['value'] or ''} \\text{{{unit}}}"
+
+
 def without_spaces(text: str) -> str:
     r"""Every spacing command as a space; `\\` stays."""
     return _SPACES.sub(lambda m: m["row"] or " ", text)
@@ -90,8 +109,8 @@ def without_spaces(text: str) -> str:
 
 def without_end_marks(text: str) -> str:
     """Without what closes a proof or affirms a result: a filled square, a check mark."""
-    if text[-1:].isalnum() and "\\" not in text:
-        return text
+    if text.isascii() and "\\" not in text:
+        return text.strip()
     return _END_MARKS.sub("", text)
 
 
@@ -115,8 +134,9 @@ def _unwrapped(text: str) -> str:
                 continue
             body = "".join(out[start:])
             del out[start:]
-            if kind not in _GONE.split("|"):
-                out.append(_styled(kind, body, "".join(out[-2:]), text[at : at + 8]))
+            gone = kind == "label" or kind in _GONE.split("|")
+            left = "".join(out[-2:])
+            out.append(" " if gone else _styled(kind, body, left, text[at : at + 8]))
             label = _BRACE_LABEL.match(text, at) if kind.endswith("brace") else None
             if label:
                 opened.append(("label", len(out)))
@@ -131,7 +151,7 @@ _SILENT = re.compile(r"\\[%$,;: !>]|\\q?quad(?![A-Za-z])")
 _INNER_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SAYING = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|:)\s*", re.I)
-_ATOM = re.compile(r"\s*(?:\d+(?:\.\d+)?|[^\W\d_]|[-+*/=<>:,|!.]|\\[A-Za-z]+)\s*")
+_ATOM = re.compile(r"\s*(?:\d+(?:\.\d+)?|[^\W\d_]|[-+*/=<>:,|!.()\[\]]|\\[A-Za-z]+)\s*")
 _UPRIGHT = words("text mbox hbox textrm textnormal textup textsf mathrm mathsf symrm")
 _OPEN_ENDS, _CLOSED_ENDS = tuple("{([,;=<>&$:"), tuple("})],;=<>&$.:")
 
@@ -151,6 +171,8 @@ def _is_formula(body: str) -> bool:
 
 def _styled(kind: str, body: str, left: str, right: str) -> str:
     inner = body.strip()
+    if inner and all(sign in "()[],;:+-=/|<>" for sign in inner):
+        return inner
     symbol = len(inner) == 1 and kind not in _UPRIGHT
     if not symbol and not _is_formula(body):
         if kind in ("mathop", "operatorname", "mathrm") and inner in FUNCTIONS - {"min"}:

@@ -10,6 +10,7 @@ from rlnorm.rewards.math.layout import (
     without_spaces,
 )
 from rlnorm.rewards.math.units import unit_fractions
+from rlnorm.rewards.math.vocabulary import CURRENCIES
 
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ⁽⁾ˣʸᵏᵐᵗᵀ", "0123456789-+n()xykmtT")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ⁽⁾ˣʸᵏᵐᵗᵀ]+")
@@ -39,8 +40,19 @@ _GREEK_NAMES = (
 )
 _GREEK = dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΣΦΨΩϕϑϵµ", _GREEK_NAMES.split(), strict=True))
 _GREEK_RUN = re.compile("[\u00b5\u0370-\u03ff\u1f00-\u1fff]+")
-_MONEY = {"€": "euro", "£": "sterling", "¥": "yen", "₹": "rupee", "₽": "ruble", "₩": "won"}
-_MONEY_SIGN = re.compile(r"[\u20a0-\u20cf£¥฿]")
+_MONEY = {
+    "€": "euro",
+    "£": "sterling",
+    "¥": "yen",
+    "¢": "cent",
+    "₹": "rupee",
+    "₽": "ruble",
+    "₩": "won",
+}
+_MONEY_SIGN = re.compile(r"[\u20a0-\u20cf£¥฿¢]")
+_MICRO = re.compile(
+    r"(?<=\d)\s*[µμ](?=[mgsLlAVFW](?![A-Za-z]))([A-Za-z])|(?<=\d)\s*([kM]?)[Ω\u2126]$"
+)
 
 
 def _greek(match: re.Match[str]) -> str:
@@ -68,13 +80,37 @@ def _visible(char: str) -> str:
     return {"Cs": "\ufffd", "Cf": "", "Cc": "", "Zs": " "}.get(category, char)
 
 
+_EATEN = re.compile(
+    r"[\f\x08\a\v](?=[a-z]{2})|\t(?=ext|imes|heta|an\b|frac|au\b|riangle)|\r(?=ight|ho\b|angle|floor)"
+    r"|\n(?=eq\b|abla\b|otin\b)"
+)
+_ESCAPES = {
+    "\f": "\\f",
+    "\b": "\\b",
+    "\a": "\\a",
+    "\v": "\\v",
+    "\t": "\\t",
+    "\r": "\\r",
+    "\n": "\\n",
+}
+
+
+def restored_escapes(text: str) -> str:
+    """`\\frac` whose `\\f` a string literal turned into a form feed, and the like."""
+    if text.isprintable():
+        return text
+    return _EATEN.sub(lambda match: _ESCAPES[match.group()], text)
+
+
 def clean_unicode(text: str) -> str:
     """NFKC with powers and fractions kept; invisible characters dropped, surrogates replaced."""
+    text = restored_escapes(text)
     if text.isascii():
         return text if text.isprintable() else "".join(map(_visible, text))
     text = "".join(map(_visible, text))
     text = _SUPERSCRIPTS.sub(lambda m: "^{" + m.group().translate(_SUPERSCRIPT) + "}", text)
     text = _SUBSCRIPTS.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPT) + "}", text)
+    text = _MICRO.sub(lambda m: r" \text{micro " + m[1] + "}" if m[1] else r" \text{ohm}", text)
     text = _VULGAR.sub(_vulgar, _MONEY_SIGN.sub(_money, text)).translate(_TRANSLATE)
     text = unicodedata.normalize("NFKC", _GREEK_RUN.sub(_greek, text))
     return _GREEK_RUN.sub(_greek, text).translate(_TRANSLATE)
@@ -83,8 +119,9 @@ def clean_unicode(text: str) -> str:
 _BRACED_SIGN = re.compile(
     r"(?P<owner>\\[A-Za-z]+\s*|[\^_}\]]\s*)?\{\s*(?P<sign>\\(?:cdot|times)(?![A-Za-z])|[-+*/=<>:])\s*\}"
 )
+_EMPTY_GROUP = re.compile(r"(?<![\^_}\]A-Za-z])\{\s*\}")
+_FRENCH = re.compile(r"([\[\](])([^\[\]()]*)([\[\])])")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
-_BARE_SET = re.compile(r"\\math(bb|cal)\s+([A-Za-z])(?![A-Za-z])")
 _DELIMITERS = {
     r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]",
     r"\lgroup": "(", r"\rgroup": ")", r"\lparen": "(", r"\rparen": ")",
@@ -98,10 +135,22 @@ _SCALE_OF_HEAT = re.compile(r"\\degree\s*(?:\\(?:text|mathrm|rm)\s*\{\s*)?([CF])
 _HEAT = {"C": r"\text{ degrees celsius}", "F": r"\text{ degrees fahrenheit}"}
 _REPEATING = re.compile(r"(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s*\{(\d{1,20})\}")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+_ABBREVIATION = re.compile(
+    r"(?<=\d sq)\.(?=\s)|(?<=millones)\s+de(?=\s)|(?<=millions)\s+(?:de|of)(?=\s)"
+)
 _HALF_DAY = re.compile(r"(?<=\d)\s*([ap])\.?m\b\.?", re.I)
-_CURRENCY = re.compile(r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:Rs|USD|EUR|GBP|INR)\b\.?[\s}]*(?=\d)")
+_CURRENCY = re.compile(
+    r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?"
+    rf"(?:(?:US|AU|CA|HK|NT|NZ|[ACRS])\\?\$|(?:Rs|Rp|RM|Tk|{CURRENCIES.replace(' ', '|')})\b\.?)"
+    r"[\s}]*(?=\d)"
+)
 _ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|split)\}")
 _BARE_DIFFERENCE = re.compile(r"(\\mathbb\s*\{[RQZNC]\})\s*\\\s*\{([^{}\\]*)(?:\}|$)")
+_SET_LETTER = re.compile(
+    r"\\(?:Bbb|mathds|mathbbm|mathbb|mathcal)\s*(?:\{\s*([A-Z])\s*\}|([A-Z])(?![A-Za-z]))|\\([RZQN])(?![A-Za-z])"
+)
+_ANGLED = re.compile(r"<([^<>=]+,[^<>=]+)>")
+_TO = re.compile(r"(?<=\d)(?:\s+to\s+|\s*\\text\s*\{\s*to\s*\}\s*)(?=\d)")
 _MARKUP = ("**", "__", "`")
 _GROUPED = re.compile(
     r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\[,!;: ]|[~ \u00a0])\d{3})+(?!\d)"
@@ -146,35 +195,48 @@ def strip_dollars(text: str) -> str:
 def normalize(answer: str, *, thousands: bool = True) -> str:
     """The spelling that the tokenizer reads; only layout and currency signs are lost."""
     text = single_backslashes(clean_unicode(answer))
+    if text[:1].isalpha() or text[:1] == "\\":
+        text = _CURRENCY.sub("", text, count=1) if _CURRENCY.match(text) else text
     text = _strip_markup(strip_dollars(text))
-    if currency := _CURRENCY.match(text):
-        text = text[currency.end() :]
     if "\\" in text:
         text = _plain_latex(text)
+    if "sq. " in text or "mill" in text:
+        text = _ABBREVIATION.sub("", text)
     if "10" in text:
         text = _TIMES_TEN.sub(r"\\times ", text)
     text = _HALF_DAY.sub(lambda m: f" {m[1].lower()}m", text)
     if thousands:
         text = join_thousands(text)
     if "{" in text:
-        text = text.replace("{,}", ",")
+        text = _EMPTY_GROUP.sub(" ", text.replace("{,}", ","))
         text = _BRACED_SIGN.sub(lambda m: m.group() if m["owner"] else m["sign"], text)
     if "\\" in text or "~" in text:
         text = without_spaces(text.replace("\\!", ""))
+    if " to" in text or "{to" in text:
+        text = _TO.sub(":", text)
+    if text[:1] == "<" and (angled := _ANGLED.fullmatch(text.strip())):
+        text = f"\\langle {angled[1]}\\rangle"
+    if "[" in text or "]" in text:
+        text = _FRENCH.sub(_french_interval, text)
     return _strip_end(text)
 
 
 def _plain_latex(text: str) -> str:
-    text = _BARE_DIFFERENCE.sub(r"\1\\setminus {\2}", _one_line(text))
+    text = _SET_LETTER.sub(_set_letter, _one_line(text.replace("\\n ", " ").removesuffix("\\n")))
+    text = _BARE_DIFFERENCE.sub(r"\1\\setminus {\2}", text)
     text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
     text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], without_layout(text))
     text = _REPEATING.sub(_repeating, text)
     text = _FRACS.sub(r"\\frac", text)
-    text = _BARE_SET.sub(r"\\math\1{\2}", text)
     text = _DEGREES.sub(r"\\degree ", text).replace("\\%", "%")
     if "\\degree" in text:
         text = _SCALE_OF_HEAT.sub(lambda m: _HEAT[m[1]], text)
     return unit_fractions(text) if "\\frac" in text else text
+
+
+def _set_letter(match: re.Match[str]) -> str:
+    style = "mathcal" if match.group().startswith("\\mathcal") else "mathbb"
+    return f"\\{style}{{{match[1] or match[2] or match[3]}}}"
 
 
 def _one_line(text: str) -> str:
@@ -192,9 +254,19 @@ def _repeating(match: re.Match[str]) -> str:
     return f"{{\\frac{{{top}}}{{{(10 ** len(period) - 1) * 10 ** len(fixed)}}}}}"
 
 
+def _french_interval(match: re.Match[str]) -> str:
+    """`]0,1[` as (0,1)."""
+    low, *high = re.split("[,;]", match[2])
+    if len(high) != 1 or not low.strip() or not high[0].strip():
+        return match.group()
+    return f"{'(['[match[1] == '[']}{match[2]}{')]'[match[3] == ']']}"
+
+
 def _strip_markup(text: str) -> str:
     """Without Markdown emphasis around the complete text; `9**9` in the middle stays a power."""
     text = text.strip()
+    if len(text) > 2 and text[0] == text[-1] in ("*", "_") and text[1] != text[0] != text[-2]:
+        text = text[1:-1].strip()
     while text.startswith(_MARKUP) or text.endswith(_MARKUP):
         for mark in _MARKUP:
             text = text.removeprefix(mark).removesuffix(mark).strip()

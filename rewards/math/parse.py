@@ -147,7 +147,7 @@ class Parser:
     def trailing_unit(self, node: Node) -> Node:
         """A unit, a percent sign or a remark after a value; `per` or `/` may stand before it."""
         names: list[str] = []
-        while self.peek().kind in ("unit", "text") or self.before_unit():
+        while self.peek().kind in ("unit", "text") or self.before_unit(inside=bool(names)):
             word = self.take()
             if word.kind in ("unit", "text"):
                 names.append(word.text)
@@ -161,12 +161,13 @@ class Parser:
                 names[-1] += f"^{'-' if power[0] == 'neg' else ''}{value[1]}"
         return ("unit", node, " ".join(" ".join(names).split())) if names else node
 
-    def before_unit(self) -> bool:
-        """True at an operator that joins a value to a unit: `60 / hour`, `5 * km`."""
+    def before_unit(self, *, inside: bool = False) -> bool:
+        """True at an operator that joins a value or a unit to a unit: `60 / hour`, `5 * km`."""
         if self.peek().text not in ("/", "*", "\\cdot", "\\times"):
             return False
         unit = self.tokens[self.at + 1]
-        return unit.kind == "unit" or (unit.kind == "text" and bool(unit_key(unit.text)))
+        known = inside or bool(unit_key(unit.text))
+        return unit.kind == "unit" or (unit.kind == "text" and known)
 
     def sum(self) -> Node:
         """Terms joined by +, -, ±, ∓."""
@@ -217,7 +218,7 @@ class Parser:
         """A product without a sign, or a mixed number."""
         mixed = node[0] == "num" and not node[2] and node[1].denominator == 1
         last = node[1][-1] if node[0] == "mul" else node
-        if token.kind == "num" and last[0] == "num":
+        if token.kind == "num" and last[0] == "num" and self.tokens[self.at - 1].text != ")":
             if not mixed or not token.spaced:
                 raise Unparsable("two numbers side by side")
             numerator = self.factor()
@@ -261,7 +262,7 @@ class Parser:
                 self.at += 1
                 node = ("pct", node)
             elif self.accept("^", "**"):
-                node = ("pow", node, self.exponent())
+                node = ("pow", _grouped(node), self.exponent())
             else:
                 return node
 
@@ -371,7 +372,13 @@ def _negated(sign: str, node: Node) -> Node:
     return (sign, node)
 
 
+def _grouped(node: Node) -> Node:
+    """The content of braces around one value where they can only group: 2{3 + 4}."""
+    return node[1][0] if node[0] == "set" and len(node[1]) == 1 else node
+
+
 def _times(left: Node, right: Node) -> Node:
+    left, right = _grouped(left), _grouped(right)
     return ("mul", (*left[1], right)) if left[0] == "mul" else ("mul", (left, right))
 
 

@@ -19,7 +19,7 @@ from rlnorm.rewards.math.relations import labelled_value, relations_equal
 from rlnorm.rewards.math.units import is_void, unit_key
 
 _GROUPING = ("list", "set")
-_ARITHMETIC = {"add", "mul", "neg", "div", "pow"}
+_ARITHMETIC = {"add", "mul", "neg", "div", "pow", "call"}
 _REGIONS = {"union", "builder", "minus"}
 
 
@@ -79,6 +79,8 @@ def _split_unit(node: Node) -> tuple[Node, str, bool]:
     name = ""
     if node[0] == "unit":
         node, name = node[1], node[2]
+    if node[0] == "neg" and node[1][0] in ("deg", "pct"):
+        node = (node[1][0], ("neg", node[1][1]))
     if node[0] == "deg":
         node, name = node[1], name or "degree"
     percent = node[0] == "pct"

@@ -51,14 +51,14 @@ class Symbolic:
         if not self(("\\frac{1}{2}", "\\int_0^1 x dx")):
             raise RuntimeError("math-verify does not work in this worker")
 
-    def __call__(self, pair: tuple[str, str]) -> bool:
-        """Both texts are normalized and allowed()."""
+    def __call__(self, sample: tuple[str, str]) -> bool:
+        """sample: gold and answer, both normalized and allowed(), by the name that workers pass."""
         from math_verify import LatexExtractionConfig, parse, verify
 
         config = [LatexExtractionConfig(boxed_match_priority=-1)]
         gold, answer = (
             parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)
-            for text in pair
+            for text in sample
         )
         if not gold or not answer:
             return False

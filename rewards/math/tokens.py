@@ -4,7 +4,14 @@ import re
 from dataclasses import dataclass
 
 from rlnorm.rewards.math.budget import MAX_DIGITS, MAX_TOKENS, OverBudget, Unparsable, words
-from rlnorm.rewards.math.units import SCALES, UNIT_WORDS, is_unit_letter, split_scale, unit_key
+from rlnorm.rewards.math.units import (
+    SCALES,
+    THINGS,
+    UNIT_WORDS,
+    is_unit_letter,
+    split_scale,
+    unit_key,
+)
 
 FUNCTIONS = words(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth sech "
@@ -16,7 +23,9 @@ GREEK = words(
     "rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi "
     "Omega ell hbar angle triangle"
 )
-PERCENT = frozenset(("percent", "pct", "percentage"))
+PERCENT = words(
+    "percent pct percentage prozent procent процент процента процентов パーセント 퍼센트 百分点"
+)
 WORD_CONSTANTS = {"pi": "\\pi", "infty": "\\infty", "infinity": "\\infty", "oo": "\\infty"}
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _MARKS = (
@@ -39,7 +48,8 @@ _JOINERS = words("and or und oder или и 或 或者 和 与 與 及 以及 �
 _JOINERS_IN_TEXT = words("et ou y o e ve veya atau dan &")
 _SAYING = re.compile(r"^(?:the\s+)?(?:final\s+)?answer(?:\s+is|:)\s*(?=[-+]?\d)", re.I)
 _LEADING_NUMBER = re.compile(r"[-+]?\d[\d.,/: ]*")
-_METERS_PER_SECOND = re.compile(r"(?<=\d m)/s(?:\s*\^\s*\{?2\}?)?\s*$")
+_BARE_RATE = re.compile(r"(?:(?<=\d m)/s(?:\s*\^\s*\{?2\}?)?|(?<=\d g)/L|(?<=\d N)/m)\s*$")
+"""After a letter that is a unit only in such a pair: `5 m/s`, where `5 m` is a product."""
 _DOTS = frozenset((r"\ldots", r"\dots", r"\cdots", r"\dotsc", r"\dotsb"))
 
 
@@ -61,11 +71,13 @@ def _word(word: str, spaced: bool, after_value: bool) -> list[Token]:
         return [Token("sep", low, spaced)]
     if low in PERCENT:
         return [Token("percent", "%", spaced)]
+    if low == "not":
+        raise Unparsable("a denial")
     if word in WORD_CONSTANTS:
         return [Token("cmd", WORD_CONSTANTS[word], spaced)]
     if after_value and (low in SCALES or not word.isascii()):
         return _scaled(word, spaced)
-    if word in UNIT_WORDS and after_value:
+    if after_value and (word in UNIT_WORDS or (spaced and word in THINGS)):
         return [Token("unit", word, spaced)]
     if len(word) > 1 and word in GREEK:
         return [Token("cmd", "\\" + word, spaced)]
@@ -103,7 +115,12 @@ def _styled(style: str, body: str, spaced: bool, after_value: bool) -> list[Toke
         return [Token("percent", "%", spaced)]
     if body in FUNCTIONS and (style.startswith("operatorname") or not after_value):
         return [Token("fn", body, spaced)]
-    if len(body) == 1 and body.isalpha() and not (after_value and is_unit_letter(body)):
+    if (
+        len(body) == 1
+        and body.isascii()
+        and body.isalpha()
+        and not (after_value and is_unit_letter(body))
+    ):
         return [Token("name", body, spaced)]
     body = _SAYING.sub("", body)
     number = _LEADING_NUMBER.match(body)
@@ -147,9 +164,7 @@ def tokenize(text: str) -> list[Token]:
         if kind == "body":
             out += _styled(match["style"], match["body"], spaced, after_value or _in_unit(out))
         elif kind in ("word", "cjk"):
-            if is_unit_letter(found) and (
-                _in_unit(out) or _METERS_PER_SECOND.match(text, position)
-            ):
+            if is_unit_letter(found) and (_in_unit(out) or _BARE_RATE.match(text, position)):
                 out.append(Token("unit", found, spaced))
             else:
                 out += _word(found, spaced, after_value or _in_unit(out))

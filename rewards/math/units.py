@@ -2,18 +2,31 @@
 
 import re
 
-from rlnorm.rewards.math.vocabulary import POWERS_AFTER, POWERS_BEFORE, UNITS, by_name
+from rlnorm.rewards.math.vocabulary import (
+    CURRENCIES,
+    POWERS_AFTER,
+    POWERS_BEFORE,
+    SHORT_THINGS,
+    UNITS,
+    by_name,
+)
 from rlnorm.rewards.math.vocabulary import SCALES as SCALE_NAMES
 
-_UNITS = by_name(UNITS) | {"mph": "mi / h", "kmh": "km / h", "kph": "km / h"}
+_UNITS = (
+    {code.lower(): code.lower() for code in CURRENCIES.split()}
+    | by_name(UNITS)
+    | {"mph": "mi / h", "kmh": "km / h", "kph": "km / h"}
+)
 _BEFORE = {name: int(power) for name, power in by_name(POWERS_BEFORE).items()}
 _AFTER = {name: int(power) for name, power in by_name(POWERS_AFTER).items()}
 _PREFIXED = re.compile(r"(平方|立方|quadrat|kubik)(?=.)")
 UNIT_WORDS = frozenset(
-    ("mL", "USD", "EUR", "INR", "CNY", "RMB", "JPY", "Rs", "Uhr", "Std", "Tag", "PM", "AM", "per",
-     "square", "sq", "cubic", *(u for u in _UNITS if len(u) > 1 and u not in ("an", "rs", "ore")))
+    ("mL", "Rs", "Uhr", "Std", "Tag", "PM", "AM", "per", "square", "sq", "cubic",
+     *CURRENCIES.split(), *(u for u in _UNITS if len(u) > 1 and u not in ("an", "rs", "ore")))
 )  # fmt: skip
 """Written after a value without a style command, these are units; `12 m` is 12 times m."""
+THINGS = frozenset(SHORT_THINGS.split())
+"""Short words that are letters side by side unless a space sets them apart from the value."""
 SCALES = {name: value for name, value in by_name(SCALE_NAMES).items() if name != value}
 _SIGNS_OF_SCALE = "".join(w for w in SCALES if len(w) == 1)
 _SCALED = re.compile(
@@ -22,13 +35,16 @@ _SCALED = re.compile(
 )
 _VOID = re.compile(
     r"\d|\?|n't\b|\b(?:or|not|none|wrong|never|cannot|maybe|unsure|guess|squared|cubed|factorial"
-    r"|incorrect|false|half(?!-)|halves|thirds|fourths|fifths|sixths|eighths|tenths|hundredths"
-    r"|thousandths|at least|at most|gross|nicht|kein|oder|falsch|hoch|ou|pas|faux|puissance"
-    r"|au carré|au cube|al cuadrado|al cubo|al quadrato|falso|quizás|não|или|не|нет|половин\w*)\b"
-    r"|[不没沒非错錯误誤否或]|以[上下内外]|超|未[满満]|^[多余]|[多余半成折乘乗]$|分之|次方|方根"
-    r"|[阶階]|的[平立]方|^(?:平方|立方)$"
-    r"|また|では|じゃ|ない|ません|아[니닙닌냐]|또는|이상|이하|미만|초과|반$|제곱|तक|नहीं|ไม่|หรือ|ليس"
-    r"|(?:^|\s)(?:या|أو)(?:\s|$)"
+    r"|incorrect|false|at least|at most|gross|grand|plus|minus|divided|multiplied|over|below|power"
+    r"|to the|(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(?!-)"
+    r"|half(?!-)|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|elevenths"
+    r"|twelfths|\w+teenths|\w+tieths|hundredths|thousandths|millionths|billionths"
+    r"|tercios|cuartos|quintos|sextos|octavos|décimos|tiers|quarts|\w+ièmes|drittel|viertel|fünftel"
+    r"|sechstel|achtel|zehntel|nicht|kein|oder|falsch|hoch|ou|pas|faux|puissance|au carré|au cube"
+    r"|al cuadrado|al cubo|al quadrato|falso|quizás|não|или|не|нет|половин\w*)\b"
+    r"|[不没沒非错錯误誤否或割万萬亿億]|以[上下内外]|超|未[满満]|^[多余]|[多余半成折乘乗]$|分[之の]|次方|方根"
+    r"|[阶階]|的[平立]方|^(?:平方|立方)$|また|では|じゃ|ない|ません"
+    r"|아[니닙닌냐]|또는|이상|이하|미만|초과|반$|제곱|तक|नहीं|ไม่|หรือ|ليس|(?:^|\s)(?:या|أو)(?:\s|$)"
 )
 
 
@@ -86,41 +102,64 @@ def is_void(remark: str) -> bool:
     return not unit_key(remark) and _VOID.search(remark.casefold()) is not None
 
 
-_TEXT_UNIT = r"\\text\s*\{[^{}\d]*\}\s*(?:\^\s*\{?\s*-?\d\s*\}?\s*)?"
-_LONG_UNITS = "|".join(sorted((u for u in UNIT_WORDS if u.isascii()), key=len, reverse=True))
-_ONE_UNIT = rf"(?:{_TEXT_UNIT}|\b(?:{_LONG_UNITS})\b\s*(?:\^\s*\{{?\s*\d\s*\}}?\s*)?)"
-_SOME_UNITS = rf"{_ONE_UNIT}(?:(?:\\cdot|\\times|\\[,;: ]|[~*/])?\s*{_ONE_UNIT}){{0,4}}"
+_SPACE = r"(?:\s|~|\\[,;: ])*+"
+_ONE_UNIT = (
+    rf"(?:\\text\s*\{{[^{{}}\d]*\}}|[A-Za-z]{{1,12}}+){_SPACE}(?:\^\s*\{{?\s*-?\d\s*\}}?\s*)?"
+)
+_SOME_UNITS = rf"{_ONE_UNIT}(?:(?:\\cdot|\\times|[*/])?{_SPACE}{_ONE_UNIT}){{0,4}}+"
 _FRACTION = re.compile(
-    rf"(?P<times>\\cdot|\\times|\*)?(?:\s|~|\\[,;: ])*\\frac\s*\{{\s*(?P<top>{_SOME_UNITS})\}}"
-    rf"\s*\{{\s*(?P<bottom>{_SOME_UNITS})\}}"
+    rf"(?P<times>\\cdot|\\times|\*)?{_SPACE}(?P<open>\(\s*)?"
+    rf"\\frac\s*\{{\s*(?P<top>{_SOME_UNITS})\}}\s*\{{\s*(?P<bottom>{_SOME_UNITS})\}}(?(open)\s*\))"
 )
 _RATE = re.compile(
-    rf"\\frac\s*\{{\s*(?P<value>-?\d[\d.,]*)(?:\s|~|\\[,;: ])*(?P<top>{_SOME_UNITS})\}}"
-    rf"\s*\{{\s*(?:1(?:\s|~|\\[,;: ])*)?(?P<bottom>{_SOME_UNITS})\}}"
+    rf"\\frac\s*\{{\s*(?P<value>-?\d[\d.,]*){_SPACE}(?P<top>{_SOME_UNITS})\}}"
+    rf"\s*\{{\s*(?:1{_SPACE})?(?P<bottom>{_SOME_UNITS})\}}"
 )
+_IN_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[^\W\d_]+(?:\^\s*\{?\s*-?\d)?|/")
 
 
-def _named(unit: str) -> str:
-    return " ".join(_WORD.findall(unit.replace("\\text", " ").replace("\\cdot", " ")))
+def _is_unit_fraction(top: str, bottom: str) -> bool:
+    """True for words set upright, and for italics with a unit of several letters among them."""
+    italics = _LETTERS.findall(re.sub(r"\\[A-Za-z]+", " ", _IN_TEXT.sub(" ", f"{top} {bottom}")))
+    upright = _LETTERS.findall(" ".join(_IN_TEXT.findall(f"{top} {bottom}")))
+    letters = [word for word in (*italics, *upright) if len(word) == 1 and word.isascii()]
+    if not all(map(is_unit_letter, letters)) or any(map(is_void, upright)):
+        return False
+    long = [word for word in italics if len(word) > 1]
+    return (bool(long) or not italics) and all(word in UNIT_WORDS for word in long)
 
 
-def _one_line(match: re.Match[str]) -> str:
+_LETTERS = re.compile(r"[^\W\d_]+")
+
+
+def _key_of(part: str) -> str:
+    words = _WORD.findall(_IN_TEXT.sub(r" \1 ", part).replace("\\cdot", " "))
+    return unit_key(" ".join(words).replace("{", ""))
+
+
+def _in_a_line(match: re.Match[str]) -> str:
     top, bottom = match["top"].strip(), match["bottom"].strip()
-    names = [_named(top).replace("{", ""), _named(bottom).replace("{", "")]
-    if not all(names) or any(is_void(name) for name in names):
-        return match.group()
-    letters = [word[0] for name in names for word in name.split() if len(word.split("^")[0]) == 1]
     before = match.string[: match.start()].rstrip()[-1:]
-    known = all(is_unit_letter(letter) for letter in letters if letter != "/")
-    if not known or not (before.isdigit() or before in ("}", ")")):
+    follows = before.isdigit() or before in ("}", ")")
+    if not follows or not _is_unit_fraction(top, bottom):
         return match.group()
-    if match["times"] and not all(map(unit_key, names)):
+    if match["times"] and not (_key_of(top) and _key_of(bottom)):
         return match.group()
-    return f" {top}/{bottom}"
+    return f" {_upright(top)}/{_upright(bottom)}"
+
+
+def _upright(part: str) -> str:
+    return part if "\\text" in part else f"\\text{{{part}}}"
+
+
+def _rate(match: re.Match[str]) -> str:
+    top, bottom = match["top"].strip(), match["bottom"].strip()
+    if not _is_unit_fraction(top, bottom):
+        return match.group()
+    return f"{match['value']} {_upright(top)}/{_upright(bottom)}"
 
 
 def unit_fractions(text: str) -> str:
     r"""`60\frac{\text{km}}{\text{h}}` as `60 \text{km}/\text{h}`: variables stay a fraction."""
-    text = _RATE.sub(lambda m: f"{m['value']} {m['top'].strip()}/{m['bottom'].strip()}", text)
-    return _FRACTION.sub(_one_line, text)
+    return _FRACTION.sub(_in_a_line, _RATE.sub(_rate, text))

@@ -92,6 +92,7 @@ T:
 """
 SCALES = """
 12: dozen dozens docena docenas douzaine douzaines dutzend dúzia дюжин
+1e1: 十
 1e2: hundred hundreds hundert 百 백 सौ
 1e3: thousand thousands mil mille tausend mila тысяч тысячи тыс duizend ribu nghìn ngàn
    bin 千 仟 천 हज़ार हजार ألف พัน
@@ -113,6 +114,14 @@ POWERS_AFTER = """
 2: cuadrados carrés quadrados quadrati
 3: cúbicos cubes
 """
+
+
+SHORT_THINGS = "of men cup egg box bag can car pen toy kid boy cat dog cow hen pig pts pcs yrs"
+CURRENCIES = (
+    "USD EUR GBP INR CHF JPY CNY RMB AUD CAD NZD HKD SGD KRW BRL MXN SEK NOK DKK PLN CZK HUF RUB "
+    "TRY ZAR BDT PKR NPR LKR PHP IDR VND THB MYR NGN KES GHS EGP ILS AED SAR"
+)
+"""Codes, which stand before or after an amount."""
 
 
 def by_name(table: str) -> dict[str, str]:

@@ -63,6 +63,8 @@ def test_any_worker_count_gives_the_same_verdicts(tmp_path):
         ('\n{"id": 1, "gold": "5"}\n', "line 2: has no pred"),
         ("[1]\n", "line 1: needs an object with id, gold, pred"),
         ('{"id": 1, "gold": null, "pred": "5"}\n', "line 1: gold = None: needs text"),
+        ('{"id": 1, "gold": NaN, "pred": "5"}\n', "line 1: gold = nan: needs a finite number"),
+        ('{"id": 1, "gold": -Infinity, "pred": "5"}\n', "line 1: gold = -inf: needs a finite"),
         ('{"id": 1, "gold": "5", "pred": ["5"]}\n', "line 1: pred = "),
         ("x\n" * 9, r"and 4 more"),
         ("\n", "has no rows"),

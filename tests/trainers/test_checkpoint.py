@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from rlnorm.algorithms import resolve_algorithm
-from rlnorm.trainers.checkpoint import LoopState, latest_checkpoint, load_state, save_checkpoint
+from rlnorm.trainers.checkpoint import LoopState, load_state, save_checkpoint
+from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
-from rlnorm.trainers.files import write_atomic
+from rlnorm.trainers.files import latest_checkpoint, write_atomic
 from rlnorm.trainers.learner.embedded import EmbeddedLearner
 from rlnorm.trainers.models import load_tokenizer
 
@@ -33,7 +34,8 @@ def steps(folder) -> list[int]:
 
 
 async def save(folder, learner, step: int, keep: int) -> None:
-    path = await save_checkpoint(folder, learner, LoopState(step=step), keep=keep)
+    config = load_config("quickstart", [f"keep_checkpoints={keep}"])
+    path = await save_checkpoint(folder, learner, LoopState(step=step), config=config)
     assert latest_checkpoint(folder) == path
     assert load_state(path).step == step
 

@@ -11,6 +11,7 @@ from rlnorm.rewards.registry import load_rewards
 from rlnorm.rewards.types import Score, Status
 from rlnorm.trainers.collect import Collector
 from rlnorm.trainers.config.load import load_config
+from rlnorm.trainers.config.resolve import build_scorer
 from rlnorm.trainers.config.schema import RolloutConfig
 from rlnorm.trainers.config.sources import data_sources
 from rlnorm.trainers.models import load_tokenizer
@@ -33,8 +34,11 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
-    data = load_config("quickstart").data
-    rows, _ = load_prompts(data_sources(data)[0], config=data, tokenizer=tokenizer, limit=None)
+    config = load_config("quickstart")
+    source, scorer = data_sources(config.data)[0], build_scorer(config)
+    rows, _ = load_prompts(
+        source, config=config.data, tokenizer=tokenizer, scorer=scorer, limit=None
+    )
     return rows[:3]
 
 

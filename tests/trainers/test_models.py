@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 import torch
+from peft import PeftModel
 from rich.console import Console
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     Gemma3ForCausalLM,
@@ -19,11 +21,13 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from rlnorm.algorithms import resolve_algorithm
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.config.resolve import model_path
-from rlnorm.trainers.config.schema import LoraConfig, ModelConfig
+from rlnorm.trainers.config.schema import LearnerConfig, LoraConfig, ModelConfig
 from rlnorm.trainers.files import read_jsonl
+from rlnorm.trainers.learner.embedded import EmbeddedLearner
 from rlnorm.trainers.learner.model import load_model
 from rlnorm.trainers.models import (
     load_model_config,
@@ -85,6 +89,74 @@ def test_merged_lora_equals_the_adapted_model_and_leaves_it_alone(folder):
     model.get_base_model().set_attn_implementation("sdpa")
     torch.testing.assert_close(logits(plain), logits(model), atol=1e-4, rtol=1e-4)
     assert all(torch.equal(before[n], p) for n, p in model.state_dict().items())
+
+
+@pytest.mark.parametrize("target", ["all-linear", ["q_proj", "mlp.down_proj"]])
+async def test_peft_loads_the_adapter_of_a_checkpoint_on_its_base(folder, tmp_path, target):
+    config = ModelConfig(path=str(folder), lora=LoraConfig(rank=4, alpha=8, target=target))
+    learner = EmbeddedLearner(
+        config,
+        LearnerConfig(),
+        resolve_algorithm("grpo", {}),
+        load_tokenizer(str(folder)),
+        seed=1,
+        device=torch.device("cpu"),
+        faults=tmp_path / "faults",
+    )
+    await learner.start()
+    with torch.no_grad():
+        for name, parameter in learner.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    (tmp_path / "step").mkdir()
+    await learner.save(tmp_path / "step")
+    adapter = tmp_path / "step" / "adapter"
+    base, merged = (
+        AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        for path in (folder, tmp_path / "step" / "model")
+    )
+    assert sorted(path.name for path in adapter.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    table = json.loads((adapter / "adapter_config.json").read_text())
+    assert table["base_model_name_or_path"] == str(folder)
+    untouched = logits(base)
+    adapted = logits(PeftModel.from_pretrained(base, adapter))
+    torch.testing.assert_close(adapted, logits(merged), atol=1e-4, rtol=1e-4)
+    assert float((adapted - untouched).abs().max()) > 0.1
+    layers = {name.split(".lora_")[0] for name in load_file(adapter / "adapter_model.safetensors")}
+    assert len(layers) == (2 if target != "all-linear" else 7) * SHAPE["num_hidden_layers"]
+
+
+@pytest.mark.parametrize(
+    ("target", "wrong"),
+    [(["q_proj", "qkv"], "qkv"), (["proj"], "proj"), (["embed_tokens"], "embed_tokens")],
+)
+def test_a_target_that_names_no_linear_layer_is_refused_before_anything_starts(
+    tmp_path, target, wrong
+):
+    config = load_config("quickstart", [f"output_dir={tmp_path}/runs", "model.lora.rank=2"])
+    lora = LoraConfig(rank=2, target=target)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"lora": lora})})
+    with pytest.raises(InputError) as caught:
+        asyncio.run(run_training(config, Display(1, Console(quiet=True))))
+    assert str(caught.value) == (
+        f"model.lora.target = {target}: {wrong!r} ends the name of no linear layer of the model, "
+        "choose from q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_head_can_be_a_target_where_it_is_not_the_embedding(tmp_path):
+    for tied in (False, True):
+        Qwen3ForCausalLM(
+            Qwen3Config(**SHAPE, head_dim=8, tie_word_embeddings=tied)
+        ).save_pretrained(tmp_path / str(tied))
+    lora = LoraConfig(rank=2, target=["lm_head"])
+    load_model(ModelConfig(path=str(tmp_path / "False"), lora=lora))
+    with pytest.raises(InputError, match="'lm_head' ends the name of no linear layer"):
+        load_model(ModelConfig(path=str(tmp_path / "True"), lora=lora))
 
 
 def test_adapters_start_from_the_seed():

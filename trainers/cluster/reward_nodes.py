@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlnorm.rewards.errors import RewardError
-from rlnorm.rewards.pool import Outcome, WorkerPool
+from rlnorm.rewards.outcome import Batch, Outcome, not_run
+from rlnorm.rewards.pool import WorkerPool
 from rlnorm.rewards.registry import default_workers
+from rlnorm.rewards.spec import DEFAULT_MEMORY_MB
 from rlnorm.rewards.worker import load_function
 from rlnorm.trainers.cluster.ray import ClusterError, EventHandler, Host, wait_for
 
@@ -29,13 +31,14 @@ CLOSE_S = 30.0
 class NodeWorkers:
     """Runs in the actor: the worker pool of one node."""
 
-    def __init__(self, definitions: bytes, workers: int | None) -> None:
+    def __init__(self, definitions: bytes, workers: int | None, memory_mb: int) -> None:
         """definitions: pickled pairs of function and options, as given to `register`.
 
-        workers: None for one per core available to this process, at most 8.
+        workers: None for one per core available to this process, at most 8. memory_mb: of each.
         Raises InputError when a function cannot be imported on this node.
         """
-        self._pool = WorkerPool(default_workers() if workers is None else workers)
+        count = default_workers() if workers is None else workers
+        self._pool = WorkerPool(count, memory_mb=memory_mb)
         for function, options in pickle.loads(definitions):
             load_function(function)
             self._pool.register(function, options)
@@ -49,11 +52,14 @@ class NodeWorkers:
         return self._pool.pids()
 
     def map(
-        self, call: int, items: Sequence[Any], deadline_s: float, chunk: int
+        self, call: int, items: Sequence[Any], limits: Mapping[str, Any]
     ) -> list[Outcome] | str:
-        """Outcomes in order, or the text of the RewardError that prevented them."""
+        """Outcomes in order, or the text of the RewardError that prevented them.
+
+        limits: keywords of `WorkerPool.map`.
+        """
         try:
-            return asyncio.run(self._pool.map(call, items, deadline_s=deadline_s, chunk=chunk))
+            return asyncio.run(self._pool.map(call, items, **limits))
         except RewardError as error:
             return str(error)
 
@@ -76,9 +82,9 @@ class _Node:
 class _Work:
     """One call of `map`."""
 
-    call: int
+    batch: Batch
+    """Counts the items that were late and in time, on all nodes."""
     items: Sequence[Any]
-    deadline_s: float
     chunk: int
     """Items per worker."""
     taken: int = 0
@@ -97,16 +103,18 @@ class NodePools:
         *,
         workers: int | None = None,
         deadline_s: float = 2.0,
+        memory_mb: int = DEFAULT_MEMORY_MB,
         start_deadline_s: float = 300.0,
         on_event: EventHandler = lambda event: None,
     ) -> None:
         """workers: of each node, None for one per core and at most 8. deadline_s: of one item,
-        unless `map` is given one. start_deadline_s: of an actor, and of a part in addition to its
-        items' deadlines, since workers load the rewards first. on_event: called for lost nodes.
+        unless `map` is given one. memory_mb: of a worker. start_deadline_s: of an actor, and of a
+        part in addition to its items' deadlines, since workers load the rewards first. on_event:
+        called for lost nodes.
         """
         self.items_by_node: dict[str, int] = dict.fromkeys(addresses, 0)
         """Number of items scored so far, by node."""
-        self._workers, self._deadline_s = workers, deadline_s
+        self._workers, self._deadline_s, self._memory_mb = workers, deadline_s, memory_mb
         self._start_deadline_s, self._on_event = start_deadline_s, on_event
         self._definitions: list[tuple[str | bytes, dict[str, Any]]] = []
         self._nodes: list[_Node] = []
@@ -135,17 +143,29 @@ class NodePools:
         alive = {n["NodeManagerAddress"]: n["NodeID"] for n in ray.nodes() if n["Alive"]}
         if missing := [address for address in self.items_by_node if address not in alive]:
             raise ClusterError(f"rewards: no live node {', '.join(missing)}")
-        options = {"definitions": pickle.dumps(self._definitions), "workers": self._workers}
+        options = {
+            "definitions": pickle.dumps(self._definitions),
+            "workers": self._workers,
+            "memory_mb": self._memory_mb,
+        }
         self._nodes = [_Node(a, _spawn(alive[a], options)) for a in self.items_by_node]
         await asyncio.gather(*(self._load(node) for node in self._nodes))
 
     async def map(
-        self, call: int, items: Sequence[Any], *, deadline_s: float | None = None, chunk: int = 32
+        self,
+        call: int,
+        items: Sequence[Any],
+        *,
+        deadline_s: float | None = None,
+        first_s: float = 0.0,
+        give_up_after: int | None = None,
+        chunk: int = 32,
     ) -> list[Outcome]:
         """See `Pool.map`. Also raises RewardError if no node is left or a part fails twice."""
         every = sum(self.workers_by_node.values())
         size = max(1, min(chunk, -(-len(items) // max(1, 4 * every))))
-        work = _Work(call, items, self._deadline_s if deadline_s is None else deadline_s, size)
+        deadline = self._deadline_s if deadline_s is None else deadline_s
+        work = _Work(Batch(call, deadline, first_s, give_up_after), items, size)
         # every node takes a first part before any node takes a second
         turns = [node for _ in range(SLOTS) for node in self._nodes]
         tasks = [asyncio.ensure_future(self._pull(node, work)) for node in turns]
@@ -187,7 +207,12 @@ class NodePools:
                     return
                 work.taken += work.chunk * node.workers
                 part = list(work.items[start : work.taken])
+                if work.batch.hopeless:
+                    work.outcomes[start] = [not_run()] * len(part)
+                    continue
                 work.outcomes[start] = await self._settle(node, work, part)
+                for outcome in work.outcomes[start]:
+                    work.batch.count(outcome)
 
     async def _settle(self, node: _Node, work: _Work, part: list[Any]) -> list[Outcome]:
         """The outcomes of one part, from this node or, if it is lost, from another."""
@@ -205,11 +230,19 @@ class NodePools:
                 raise RewardError(f"{len(part)} samples lost twice: {first}; {second}") from second
 
     async def _ask(self, node: _Node, work: _Work, part: list[Any]) -> list[Outcome]:
-        cost = -(-len(part) // node.workers) * (work.deadline_s + RESTART_S)
+        batch = work.batch
+        # the first item of a worker has its longer limit, and again after a kill at the deadline
+        cost = -(-len(part) // node.workers) * (batch.deadline_s + RESTART_S) + batch.first_s
+        limits = {
+            "deadline_s": batch.deadline_s,
+            "first_s": batch.first_s,
+            "give_up_after": batch.give_up_after,
+            "chunk": work.chunk,
+        }
         what = f"rewards on node {node.address}"
         node.owed_s += cost
         try:
-            ref = node.actor.call.remote("map", work.call, part, work.deadline_s, work.chunk)
+            ref = node.actor.call.remote("map", batch.call, part, limits)
             limit = self._start_deadline_s + node.owed_s
             [answer] = await wait_for([ref], deadline_s=limit, what=what)
         finally:

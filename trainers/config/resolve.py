@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from rlnorm.errors import InputError
 from rlnorm.from_python import functions_in, name_from_python, pickled
+from rlnorm.rewards.alarm import Alarm
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.hub import HubName
 from rlnorm.rewards.registry import load_rewards
-from rlnorm.rewards.scorer import Alarm, Scorer
+from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.config.schema import Config, ModelConfig
 from rlnorm.trainers.config.sources import of_key
 from rlnorm.trainers.tasks import shipped_model
@@ -61,13 +62,14 @@ def local_or_hub(path: str) -> str | HubName:
 
 
 def build_scorer(config: Config) -> Scorer:
-    """The rewards, with their workers not yet started; each kind of alarm is logged once."""
+    """The rewards, with their workers not yet started; each kind of alarm is logged once, but
+    waiting each time."""
     logged: set[tuple[str, str]] = set()
 
     def log_once(alarm: Alarm) -> None:
-        if (alarm.component, alarm.kind) not in logged:
+        if alarm.kind == "waiting" or (alarm.component, alarm.kind) not in logged:
             logged.add((alarm.component, alarm.kind))
-            log.warning("reward %s: %s", alarm.component, alarm.message)
+            log.warning("%s", alarm)
 
     return load_rewards(
         [r.model_dump(exclude_none=True) for r in config.rewards], on_alarm=log_once

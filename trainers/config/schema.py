@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -23,7 +24,7 @@ from pydantic import (
 )
 
 from rlnorm.from_python import with_names
-from rlnorm.trainers.config.paths import LocalPath, Source
+from rlnorm.trainers.config.paths import local_path, source_text
 
 
 def _file_name(name: str) -> str:
@@ -34,6 +35,8 @@ def _file_name(name: str) -> str:
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
+LocalPath = Annotated[str, AfterValidator(local_path)]
+Source = Annotated[str, AfterValidator(source_text)]
 
 
 def _kinds(annotation: Any) -> set[Any]:
@@ -65,11 +68,20 @@ class Section(BaseModel):
         return value
 
 
+def _lora_target(value: Any) -> Any:
+    named = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
+    if value != "all-linear" and not named:
+        raise ValueError(f"got {value!r}, needs all-linear or a list such as [q_proj, v_proj]")
+    return value
+
+
 class LoraConfig(Section):
     rank: int = Field(ge=1)
     """Rank of the adapters."""
     alpha: float = Field(32.0, gt=0)
     """Numerator of their scale: adapters are multiplied by alpha / rank."""
+    target: Annotated[str | list[str], BeforeValidator(_lora_target)] = "all-linear"
+    """Layers with adapters: all linear layers of the body, or endings such as [q_proj, v_proj]."""
 
 
 class ModelConfig(Section):
@@ -78,7 +90,7 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights, for training and sampling."""
     lora: LoraConfig | None = None
-    """LoRA adapters (peft) on all linear layers; None trains every weight."""
+    """LoRA adapters (peft) on linear layers; None trains every weight."""
 
 
 class TrainSource(Section):
@@ -115,8 +127,8 @@ class DataConfig(Section):
     """Longest prompt in tokens, chat template included; None: what the model's context leaves in
     addition to rollout.max_tokens."""
     on_bad_row: Literal["drop", "error"] = "drop"
-    """A row whose prompt is too long or whose gold does not verify against itself: drop it by name,
-    or end the run. A malformed row always ends it."""
+    """A row whose prompt is too long or whose gold a reward cannot read: drop it by name, or end
+    the run. A malformed row always ends it."""
 
     def train_sources(self) -> dict[str, TrainSource]:
         """The sources of training prompts by name; the name of a single one is ""."""
@@ -153,6 +165,8 @@ class RewardConfig(Section):
     """Keyword options of the function."""
     deadline_s: float | None = Field(None, gt=0)
     """Time limit per sample, which is masked beyond it; None: 2 s in a worker, 600 s if async."""
+    memory_mb: int | None = Field(None, ge=64)
+    """Memory limit of a worker, which all rewards share, so that the largest holds; None: 3072."""
     rows: dict[str, RowValue | Annotated[list[RowValue], Field(min_length=1)]] = {}
     """Only for data rows with these values, such as {source: math}; {}: for all rows."""
 

@@ -34,7 +34,12 @@ from rlnorm.trainers.learner.packing import microbatches, take_rollouts, token_i
 from rlnorm.trainers.learner.shares import RankResult, RankShare
 from rlnorm.trainers.learner.types import Columns
 from rlnorm.trainers.learner.weight_units import WeightUnit, weight_units
-from rlnorm.trainers.models import load_tokenizer, write_model_folder
+from rlnorm.trainers.models import (
+    adapter_weights,
+    load_tokenizer,
+    save_adapter,
+    write_model_folder,
+)
 from rlnorm.types import TokenBatch
 
 
@@ -328,13 +333,16 @@ class Rank:
         return (name, "lm_head.weight") if name in self._tied else (name,)
 
     def save(self, folder: str, state: Mapping[str, Any]) -> None:
-        """`model/` by rank 0, `trainer_state/` by every rank."""
+        """`model/` and `adapter/` by rank 0, `trainer_state/` by every rank."""
         here, weights = Path(folder), dict[str, Tensor]()
         for name, weight in self.full_weights(bucket_mb=256.0):
             if self._rank == 0:  # other ranks only take part in gathering
                 # under ZeRO the weights are views of one flat storage, which safetensors rejects
                 weights[name] = weight.cpu().clone()
+        adapter = self._adapter()
         if self._rank == 0:
+            if adapter:
+                save_adapter(self._model, adapter, here / "adapter")
             tokenizer = load_tokenizer(self._tokenizer_path)
             write_model_folder(self._model, weights, tokenizer, here / "model")
             (here / "trainer_state").mkdir()
@@ -346,6 +354,13 @@ class Rank:
             kept = [shard.cpu() for shard in _shards(self._proximal)]
             path = here / "trainer_state" / f"proximal_{self._rank:03d}.pt"
             torch.save({"weight": self._proximal_weight, "tensors": kept}, path)
+
+    @torch.no_grad()
+    def _adapter(self) -> dict[str, Tensor]:
+        """The full weights of the adapters; under ZeRO-3 all ranks gather them."""
+        named = adapter_weights(self._model)
+        with deepspeed.zero.GatheredParameters([p for _, p in named], enabled=self._zero3):
+            return {name: p.detach().cpu().clone() for name, p in named}
 
     @torch.no_grad()
     def load(self, folder: str) -> None:

@@ -17,7 +17,7 @@ from rlnorm.trainers.learner.model import enable_checkpointing, load_model
 from rlnorm.trainers.learner.optimizer import average_into, build_optimizer
 from rlnorm.trainers.learner.packing import microbatches, take_rollouts
 from rlnorm.trainers.learner.types import Columns
-from rlnorm.trainers.models import merged_weights, save_pretrained
+from rlnorm.trainers.models import adapter_weights, merged_weights, save_adapter, save_pretrained
 from rlnorm.types import StepResult, TokenBatch
 
 
@@ -114,6 +114,8 @@ class EmbeddedLearner:
 
     async def save(self, folder: Path) -> None:
         save_pretrained(self.model, self._tokenizer, folder / "model")
+        if adapter := dict(adapter_weights(self.model)):
+            save_adapter(self.model, adapter, folder / "adapter")
         state = folder / "trainer_state"
         state.mkdir()
         tensors = {

@@ -42,7 +42,8 @@ class Learner(Protocol):
         ...
 
     async def save(self, folder: Path) -> None:
-        """Write `model/` (Hugging Face safetensors) and `trainer_state/` into a folder."""
+        """Write `model/` (Hugging Face safetensors), `trainer_state/` and, of a LoRA model,
+        `adapter/` (peft) into a folder."""
 
     async def load(self, folder: Path) -> None:
         """Restore exactly what `save` wrote."""

@@ -28,6 +28,7 @@ source/<source>/prompts | prompts | prompts that train, of one of several source
 source/<source>/reward_mean | reward | `reward/mean` over the rollouts of this source
 completion/tokens_mean | tokens | mean length of a completion, end token included
 completion/truncated_frac | share | completions ended by `rollout.max_tokens`
+completion/most_common_frac | share | rollouts that train whose completion is the most common one
 group/zero_signal_frac | share | groups in which every advantage is 0, so that nothing is learned
 group/dropped | groups | groups that resampling replaced (dynamic sampling)
 group/rounds | rounds | rounds of sampling that the step took

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.record.run_dir import RunDir
 
 Status = Literal["done", "stopped", "stopped at once", "failed", "not recorded"]
@@ -35,8 +34,7 @@ def parts_of(run_dir: RunDir) -> list[Part]:
     """The parts that have ended, the oldest first."""
     return [
         Part(**{name: event[name] for name in Part.__dataclass_fields__})
-        for event in _events(run_dir)
-        if event["event"] == "ended"
+        for event in run_dir.events_of("ended")
     ]
 
 
@@ -57,11 +55,11 @@ class Ending:
 
 def end_before_resume(run_dir: RunDir) -> Part:
     """How the run ended that is now resumed; an end that was not recorded is recorded now."""
-    marks = [e for e in _events(run_dir) if e["event"] in ("resumed", "ended")]
+    marks = run_dir.events_of("resumed", "ended")
     if marks and marks[-1]["event"] == "ended":
         return parts_of(run_dir)[-1]
     begun = marks[-1]["step"] if marks else -1
-    rows = [row for row in _rows(run_dir) if row["step"] > begun]
+    rows = [row for row in run_dir.rows() if row["step"] > begun]
     return _record(run_dir, "not recorded", NOT_RECORDED, seconds_of(rows))
 
 
@@ -88,12 +86,4 @@ def _record(run_dir: RunDir, status: Status, cause: str, seconds: float) -> Part
 
 
 def _last_step(run_dir: RunDir) -> int:
-    return max((int(row["step"]) for row in _rows(run_dir)), default=0)
-
-
-def _rows(run_dir: RunDir) -> list[dict[str, Any]]:
-    return read_jsonl(run_dir.metrics) if run_dir.metrics.exists() else []
-
-
-def _events(run_dir: RunDir) -> list[dict[str, Any]]:
-    return read_jsonl(run_dir.events) if run_dir.events.exists() else []
+    return max((int(row["step"]) for row in run_dir.rows()), default=0)

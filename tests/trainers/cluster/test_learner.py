@@ -15,6 +15,7 @@ from rlnorm.trainers.cluster.ray import ClusterError
 from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
 from rlnorm.trainers.learner.embedded import EmbeddedLearner
 from rlnorm.trainers.models import merged_weights
+from rlnorm.trainers.tasks import shipped_model
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 if MISSING := [name for name in ("ray", "vllm", "deepspeed") if find_spec(name) is None]:
@@ -140,6 +141,27 @@ def test_a_checkpoint_loads_in_transformers_and_continues_bit_for_bit(
     with pytest.raises(ClusterError, match=r"learner.ranks = 2: .* was saved with 4"):
         run(again.load(tmp_path))
     run(again.close())
+
+
+def test_ranks_save_the_adapter_that_gives_the_merged_model(batch, make_learner, run, tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    learner = make_learner(lora_rank=4, ranks=2, zero_stage=3)
+    for _ in range(3):
+        run(learner.step(batch, 1e-2))
+    run(learner.save(tmp_path))
+    run(learner.close())
+    base, merged = (
+        AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        for path in (shipped_model("quick"), tmp_path / "model")
+    )
+    ids = torch.arange(5, 15)[None]
+    with torch.no_grad():
+        before = base(input_ids=ids).logits
+        adapted = PeftModel.from_pretrained(base, tmp_path / "adapter")(input_ids=ids).logits
+        torch.testing.assert_close(adapted, merged(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
+    assert float((adapted - before).abs().max()) > 0.1
 
 
 def test_bfloat16_weights_sharded_on_load_turn_far_positions_as_far_as_whole_ones(

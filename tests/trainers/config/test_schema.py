@@ -38,7 +38,22 @@ def with_change(**change):
         ({"model": {"path": "a", "lora": 4}}, r"model.lora = 4: .*values, choose from rank, alpha"),
         ({"model": {"path": "a", "lora": {"alpha": 8}}}, r"model.lora.rank: missing"),
         ({"model": {"path": "a", "lora": {"rank": 0}}}, r"model.lora.rank = 0: .*equal to 1"),
-        ({"model": {"path": "a", "lora": {"rnak": 1}}}, r"from rank, alpha, did you mean 'rank'"),
+        (
+            {"model": {"path": "a", "lora": {"rnak": 1}}},
+            r"from rank, alpha, target, did you mean 'rank'",
+        ),
+        (
+            {"model": {"path": "a", "lora": {"rank": 1, "target": "q"}}},
+            r"lora.target: got 'q', needs",
+        ),
+        (
+            {"model": {"path": "a", "lora": {"rank": 1, "target": []}}},
+            r"lora.target: got \[\], needs",
+        ),
+        (
+            {"model": {"path": "a", "lora": {"rank": 1, "target": [3]}}},
+            r"target: got \[3\], needs all",
+        ),
         ({"learner": {"rank": 2}}, r"learner.rank: unknown key, .*, did you mean 'ranks'\?"),
         ({"learner": {"group_size": 4}}, r"group_size: .*, did you mean 'rollout.group_size'\?"),
         ({"learner": None}, r"learner = None: needs keys with values, choose from backend, lr, "),
