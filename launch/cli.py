@@ -17,6 +17,7 @@ import typer
 from rlnorm import __version__
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.file import shipped_presets
+from rlnorm.trainers.config.paths import local_path
 
 if TYPE_CHECKING:
     from rlnorm.trainers.config.schema import Config
@@ -44,6 +45,17 @@ Overrides = Annotated[
         help="Overrides, such as learner.lr=1e-6; all keys: docs/configuration.md.",
     ),
 ]
+
+
+def _on_this_machine(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The path with a leading `~` expanded; InputError for a URL, which would become a folder."""
+    if path is None:
+        return None
+    try:
+        return Path(local_path(str(path)))
+    except ValueError as error:
+        named = f"--{option.name}" if option.param_type_name == "option" else option.name
+        raise InputError(f"{named}: {error}") from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -109,7 +121,10 @@ def evaluate(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for one .jsonl of verdicts per benchmark.")
+        Path | None,
+        typer.Option(
+            callback=_on_this_machine, help="Folder for one .jsonl of verdicts per benchmark."
+        ),
     ] = None,
 ) -> None:
     """Measure a model on the config's benchmarks: greedy, avg@k and pass@k.
@@ -143,7 +158,11 @@ def compare(
         str, typer.Option(help="The algorithm that the others are compared with.")
     ] = "grpo",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the page and summaries; the runs' by default.")
+        Path | None,
+        typer.Option(
+            callback=_on_this_machine,
+            help="Folder for the page and summaries; the runs' by default.",
+        ),
     ] = None,
 ) -> None:
     """Compare algorithms by paired runs: one page of verdicts with intervals. Can be resumed.
@@ -175,13 +194,21 @@ def compare(
 @app.command()
 def grade(
     cases: Annotated[
-        Path | None, typer.Argument(help="A .jsonl of rows with id, gold and pred.")
+        Path | None,
+        typer.Argument(callback=_on_this_machine, help="A .jsonl of rows with id, gold and pred."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File for verdicts, one line per row.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(callback=_on_this_machine, help="File for verdicts, one line per row."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Worker processes for the symbolic layer.")] = 2,
     deadline: Annotated[float, typer.Option(help="Seconds per row.")] = 2.0,
     audit: Annotated[
-        Path | None, typer.Option(help="Check every gold of a data file against itself instead.")
+        Path | None,
+        typer.Option(
+            callback=_on_this_machine,
+            help="Check every gold of a data file against itself instead.",
+        ),
     ] = None,
     format: Annotated[
         str | None, typer.Option(help="With --audit: the data set's format, such as gsm8k.")

@@ -17,8 +17,10 @@ from rlnorm.lookup import suggest
 from rlnorm.options import check_options
 from rlnorm.rewards.types import Sample
 
-SAMPLE_FIELDS = (*Sample.__dataclass_fields__, "response", "answer")
+SAMPLE_FIELDS = (*Sample.__dataclass_fields__, "full_text", "after_reasoning")
 _BATCH_NAMES = ("samples", "batch")
+_GOLD_NAMES = ("answer", "answers", "solution", "ground_truth", "reference", "target", "label")
+"""What the gold is often called elsewhere."""
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,8 +68,9 @@ def _data_names(function: Callable[..., Any], where: str) -> list[str]:
     form = "lambda sample: ..." if name == "<lambda>" else f"def {name}(sample)"
     for p in data:
         if p.name not in known or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            near = "gold" if p.name in _GOLD_NAMES else p.name
             raise InputError(
-                f"{where}.function: parameter `{p}`{suggest(p.name, known)}: write `{form}`, which "
+                f"{where}.function: parameter `{p}`{suggest(near, known)}: write `{form}`, which "
                 f"gets a Sample, or take {', '.join(known[:-2])} by name; options stand after a `*`"
             )
     if not names:

@@ -119,6 +119,13 @@ class CodeReward:
 
         return await together([one(sample) for sample in batch])
 
+    @staticmethod
+    def check_gold(gold: Any) -> None:
+        """Raise ValueError if the gold holds no tests that can be read."""
+        for test in parse_tests(gold):
+            if isinstance(test, CallTest):
+                order(test)
+
     async def close(self) -> None:
         """Close the connections of level 2."""
         if self._remote is not None:
@@ -137,7 +144,7 @@ class CodeReward:
             stdins = [order(t) if isinstance(t, CallTest) else t.stdin for t in tests]
         except ValueError as error:
             return verdict(float("nan"), Status.GOLD_ERROR, error=str(error))
-        code = extract_code(sample.response)
+        code = extract_code(sample.full_text)
         if code is None:
             return verdict(0.0, Status.NO_ANSWER)
         ended: list[str] = []

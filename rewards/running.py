@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rlnorm.errors import with_place
 from rlnorm.rewards.alarm import Alarm
 from rlnorm.rewards.calls import Call
 from rlnorm.rewards.errors import RewardError
@@ -195,7 +196,7 @@ async def _timed(awaitable: Any, deadline_s: float) -> Outcome:
         spent = time.perf_counter() - start
         if isinstance(error, TimeoutError) and timer.expired():
             return Outcome("timeout", f"cancelled after {spent:.2f} s", spent)
-        return Outcome("error", f"{type(error).__name__}: {error}", spent)
+        return Outcome("error", with_place(error), spent)
 
 
 async def _run_inline(call: Call, items: Sequence[Any]) -> list[Outcome]:
@@ -207,7 +208,7 @@ async def _run_inline(call: Call, items: Sequence[Any]) -> list[Outcome]:
         try:
             value = call.invoke(item)
         except Exception as error:
-            outcomes.append(Outcome("error", f"{type(error).__name__}: {error}", math.nan))
+            outcomes.append(Outcome("error", with_place(error), math.nan))
         else:
             outcomes.append(Outcome("ok", value, time.perf_counter() - start))
     return outcomes

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from rlnorm.errors import InputError, with_place
 from rlnorm.rewards.agreement import Agreement
 from rlnorm.rewards.alarm import Alarm, log_alarm
 from rlnorm.rewards.errors import RewardError
@@ -90,6 +91,23 @@ class Scorer:
         other rows."""
         math_rewards = [r for r in self._rewards if getattr(r.call.target, "reads_math", False)]
         return not math_rewards or any(r.spec.applies_to(meta) for r in math_rewards)
+
+    def gold_fault(self, gold: Any, meta: Mapping[str, Any]) -> str:
+        """Why a reward that is for this row cannot read its gold; "" if all can.
+
+        Asked are rewards with a method `check_gold(gold)`, which raises ValueError.
+        """
+        for reward in self._rewards:
+            check = getattr(reward.call.target, "check_gold", None)
+            if check is not None and reward.spec.applies_to(meta):
+                try:
+                    check(gold)
+                except ValueError as error:
+                    return f"{reward.spec.name}: {error}"
+                except Exception as error:
+                    where = f"rewards.{reward.spec.name}.check_gold({gold!r:.80})"
+                    raise InputError(f"{where}: {with_place(error)}") from error
+        return ""
 
     @property
     def row_filters(self) -> dict[str, Mapping[str, tuple[Any, ...]]]:

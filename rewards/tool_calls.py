@@ -109,6 +109,18 @@ def has_format(completion: str, *, calls: bool, response: bool) -> bool:
     return not rest
 
 
+def _reference(gold: Any) -> tuple[list[ToolCall], bool]:
+    """The calls of a gold, and whether a reply is expected; ValueError for any other gold."""
+    try:
+        read = json.loads(gold) if isinstance(gold, str) else gold
+        table = read if isinstance(read, Mapping) else {"calls": read}
+        reference = [as_call(call) for call in table["calls"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"gold {str(gold)[:200]!r}: {error}") from error
+    reply = table.get("response")
+    return reference, not reference if reply is None else bool(reply)
+
+
 class ToolCallReward:
     """Components format (0 or 1) and correctness (-3 to 3), kept separate for GDPO.
 
@@ -122,20 +134,20 @@ class ToolCallReward:
     def __init__(self, *, needless_calls: Literal["ignore", "penalise"] = "ignore") -> None:
         self._penalise = needless_calls == "penalise"
 
-    def __call__(self, response: str, gold: Any) -> Score:
+    @staticmethod
+    def check_gold(gold: Any) -> None:
+        """Raise ValueError if the gold holds no calls that can be read."""
+        _reference(gold)
+
+    def __call__(self, full_text: str, gold: Any) -> Score:
         """Score one reply. Malformed calls: correctness -3, status unparsable."""
         try:
-            gold = json.loads(gold) if isinstance(gold, str) else gold
-            table = gold if isinstance(gold, Mapping) else {"calls": gold}
-            reference = [as_call(call) for call in table["calls"]]
-            reply = table.get("response")
-            replies = not reference if reply is None else bool(reply)
-        except (ValueError, KeyError, TypeError) as error:
+            reference, replies = _reference(gold)
+        except ValueError as error:
             nan = {name: float("nan") for name in self.components}
-            detail = {"error": f"gold {str(gold)[:200]!r}: {error}"}
-            return Score(components=nan, status=Status.GOLD_ERROR, detail=detail)
-        shape = float(has_format(response, calls=bool(reference), response=replies))
-        answer = after_reasoning(response)
+            return Score(components=nan, status=Status.GOLD_ERROR, detail={"error": str(error)})
+        shape = float(has_format(full_text, calls=bool(reference), response=replies))
+        answer = after_reasoning(full_text)
         predicted = parse_calls(answer or "")
         if answer is None:  # the reasoning never ends
             unexcused = bool(reference) or self._penalise

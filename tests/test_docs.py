@@ -113,3 +113,15 @@ def test_from_python_trains_with_functions_of_a_script_and_in_a_loop_of_its_own(
     shares = [float(re.search(r"'boxed_exact': ([\d.]+)", line)[1]) for line in (first, last)]
     assert shares[0] < 0.25
     assert shares[1] > 0.5
+
+
+def test_every_check_that_the_page_promises_has_its_test():
+    page, file, missing = (ROOT / "docs/checks.md").read_text(), "", []
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    promises = [row for row in rows if "::" in row]
+    assert len(promises) == len(rows) - 2 * page.count("|---|---|---|")
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)?::(\w+)`", "\n".join(promises)):
+        file = path or file
+        if not re.search(rf"^(async )?def {name}\b", (ROOT / file).read_text(), re.MULTILINE):
+            missing.append(f"{file}::{name}")
+    assert missing == []

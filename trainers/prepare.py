@@ -11,6 +11,7 @@ from rlnorm.rewards.data.problems import SHOWN, short
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer
+from rlnorm.trainers.config.rows import forget_rows
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import DataSource, data_sources
 from rlnorm.trainers.learner.model import check_lora
@@ -18,13 +19,13 @@ from rlnorm.trainers.models import load_model_config, load_tokenizer
 from rlnorm.trainers.prompts import (
     Notice,
     check_tokens,
-    generation_prompt_notice,
     load_prompts,
     problem_prompts,
     prompt_limit,
 )
 from rlnorm.trainers.rollout.environment import resolve_environment
 from rlnorm.trainers.scoring import check_reward_rows
+from rlnorm.trainers.template_checks import template_notices
 from rlnorm.types import Prompt
 
 
@@ -54,7 +55,7 @@ async def prepare(config: Config) -> Prepared:
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
     check_lora(config.model)
-    prompts = await load_all_prompts(config, tokenizer)
+    prompts = await load_all_prompts(config, tokenizer, scorer)
     sources = {f"data.eval.{name}": shown for name, shown in prompts.benchmarks.items()}
     check_reward_rows(scorer, {"data.train": prompts.train, **sources})
     return Prepared(
@@ -66,7 +67,7 @@ async def prepare(config: Config) -> Prepared:
     )
 
 
-async def load_all_prompts(config: Config, tokenizer: Any) -> LoadedPrompts:
+async def load_all_prompts(config: Config, tokenizer: Any, scorer: Scorer) -> LoadedPrompts:
     """Rendered training prompts and benchmarks; InputError if they share a prompt."""
     train, benchmarks, notices = list[Prompt](), dict[str, list[Prompt]](), list[Notice]()
     if config.rollout.environment is not None:
@@ -80,14 +81,16 @@ async def load_all_prompts(config: Config, tokenizer: Any) -> LoadedPrompts:
         limit = prompt_limit(model_config, config.rollout, config.data.max_prompt_tokens)
         for source in data_sources(config.data):
             prompts, found = load_prompts(
-                source, config=config.data, tokenizer=tokenizer, limit=limit
+                source, config=config.data, tokenizer=tokenizer, scorer=scorer, limit=limit
             )
             check_tokens(prompts, model_config)
             _place(source, prompts, config, train, benchmarks)
             notices += found
+        forget_rows()
         _check_apart(train, benchmarks)
-    if (odd := generation_prompt_notice(train[0], tokenizer)) is not None:
-        notices.append(odd)
+    notices += template_notices(
+        [*train, *(p for own in benchmarks.values() for p in own)], tokenizer
+    )
     return LoadedPrompts(train=train, benchmarks=benchmarks, notices=tuple(notices))
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from rlnorm.errors import InputError, one_line
 from rlnorm.rewards.data.problems import SHOWN, ProblemRow, short
 from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.rewards.scorer import Scorer
+from rlnorm.trainers.config.rows import row_columns, usable_rows
 from rlnorm.trainers.config.schema import DataConfig, RolloutConfig
 from rlnorm.trainers.config.sources import (
     ENV_SIZES,
     DataSource,
     check_source,
-    read_rows,
 )
 from rlnorm.trainers.models import context_length
 from rlnorm.trainers.rollout.environment import Environment
@@ -36,13 +37,13 @@ class Limit:
 
 
 def load_prompts(
-    source: DataSource, *, config: DataConfig, tokenizer: Any, limit: Limit | None
+    source: DataSource, *, config: DataConfig, tokenizer: Any, scorer: Scorer, limit: Limit | None
 ) -> tuple[list[Prompt], list[Notice]]:
     """The rendered prompts of one data source, and a notice of the rows that are left out.
 
     Raises InputError if no prompt is left, or with data.on_bad_row: error if any is left out.
     """
-    rows, report = read_rows(source, config.on_bad_row)
+    rows, report = usable_rows(source, scorer, config.on_bad_row)
     rendered = render(rows, tokenizer, config, name=source.name)
     long = [p for p in rendered if limit is not None and len(p.token_ids) > limit.tokens]
     event: dict[str, Any] = {"event": "rows_dropped", "key": source.key, "source": source.text}
@@ -116,41 +117,19 @@ def render(
     prompts = []
     for row in rows:
         messages = _messages(row, config.system_prompt)
-        extras = {**row.meta, "source_in_file": row.source} if name else row.meta
+        columns = row_columns(row, name)
         prompts.append(
             Prompt(
                 prompt_id=f"{name}/{row.id}" if name else row.id,
                 token_ids=_token_ids(tokenizer, messages, row),
                 answer=row.answer,
-                source=name or row.source,
-                level=row.level,
+                source=columns.pop("source"),
+                level=columns.pop("level"),
                 messages=tuple(messages),
-                extras=extras,
+                extras=columns,
             )
         )
     return prompts
-
-
-def generation_prompt_notice(prompt: Prompt, tokenizer: Any) -> Notice | None:
-    """A notice if the chat template renders a prompt the same with and without the opening of the
-    assistant's turn."""
-    if tokenizer.chat_template is None:
-        return None
-    rendered = [
-        tokenizer.apply_chat_template(
-            list(prompt.messages), add_generation_prompt=asked, tokenize=False
-        )
-        for asked in (True, False)
-    ]
-    if rendered[0] != rendered[1]:
-        return None
-    where = tokenizer.name_or_path
-    return Notice(
-        text=f"model.path: the chat template of {where!r} ignores add_generation_prompt: prompts "
-        f"end with {rendered[0][-40:]!r}, where the completion starts; unless that opens the "
-        "assistant's turn, correct chat_template in its tokenizer_config.json",
-        event={"event": "no_generation_prompt", "model": where, "ends_with": rendered[0][-40:]},
-    )
 
 
 def _messages(row: ProblemRow, system_prompt: str | None) -> list[Mapping[str, str]]:

@@ -10,7 +10,6 @@ import torch
 from rlnorm.errors import InputError
 from rlnorm.from_python import functions_in
 from rlnorm.rewards.errors import RewardError
-from rlnorm.trainers.build import build_run
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import RunError, StoppedAtOnce
 from rlnorm.trainers.files import alone_in, latest_checkpoint, read_jsonl
@@ -57,6 +56,8 @@ async def _train_in(
     *,
     resume: bool,
 ) -> RunDir:
+    from rlnorm.trainers.build import build_run  # takes seconds to load, so bad input is told first
+
     config, state, ending = prepared.config, None, Ending(run_dir, started)
     stop.last_words = lambda: _cut_off(config, run_dir, ending, stop)
     title = f"rlnorm run {config.run_name}"

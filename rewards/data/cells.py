@@ -127,7 +127,8 @@ def _unreadable(value: Any, depth: int = 0) -> tuple[str, str] | None:
     """Where in a value lies what cannot be read, and why."""
     if isinstance(value, str):
         half = lone_surrogate(value)
-        return half and ("", f"holds {half!r}, half of a surrogate pair, which is not Unicode text")
+        what = f"holds {half!r}, half of a surrogate pair, which is not Unicode text"
+        return ("", what) if half else None
     if not isinstance(value, Mapping | list | tuple):
         return None
     if depth > _DEEPEST:

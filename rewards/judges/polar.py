@@ -121,6 +121,12 @@ class PolarReward:
         self._max_answer, self._max_tokens = max_answer_tokens, max_tokens
         self._batch_size, self._deadline_s = batch_size, deadline_s
 
+    @staticmethod
+    def check_gold(gold: Any) -> None:
+        """Raise ValueError if the gold is no reference."""
+        if not _is_reference(gold):
+            raise ValueError(_no_reference(gold))
+
     async def score(self, batch: Sequence[Sample]) -> list[Score]:
         """One Score per sample, in order."""
         chunks = [batch[i : i + self._batch_size] for i in range(0, len(batch), self._batch_size)]
@@ -144,18 +150,18 @@ class PolarReward:
         for sample in samples:
             value, note = found.get(id(sample), math.nan), detail
             status = Status.CORRECT if id(sample) in found else failed
-            if status is Status.CORRECT and sample.answer is None:
+            if status is Status.CORRECT and sample.after_reasoning is None:
                 status = Status.NO_ANSWER
             if not _is_reference(sample.gold):
                 status = Status.GOLD_ERROR
-                note = {"error": f"gold {str(sample.gold)[:100]!r}: needs a text or messages"}
+                note = {"error": _no_reference(sample.gold)}
             results.append(
                 Score(components={"polar": value}, status=status, seconds=seconds, detail=note)
             )
         return results
 
     def _input(self, sample: Sample) -> str:
-        candidate = sample.answer or ""
+        candidate = sample.after_reasoning or ""
         texts = _text(sample.messages), _text(sample.gold), _text(candidate.strip())
         if self._tokenizer is not None and not isinstance(self._tokenizer, str):
             texts = truncate(texts, self._tokenizer, self._max_answer, self._max_tokens)
@@ -172,6 +178,10 @@ class PolarReward:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+
+def _no_reference(gold: Any) -> str:
+    return f"gold {str(gold)[:100]!r}: needs a text or messages"
 
 
 def _is_reference(gold: Any) -> bool:

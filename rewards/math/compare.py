@@ -93,6 +93,71 @@ def _points(names: Sequence[str]) -> list[dict[str, str]]:
     return out
 
 
+def _whole_points(names: Sequence[str]) -> list[dict[str, str]]:
+    """Integers of every remainder by 2, 3 and 4, different for each name."""
+    return [
+        {name: str(whole + (3 + i) * k) for k, name in enumerate(names)}
+        for i, whole in enumerate((2, 3, 5, 8, 12, 19, 30))
+    ]
+
+
+def _far_points(names: Sequence[str], largest: int) -> list[dict[str, str]]:
+    """Far apart, and at wholes and halves, where a function with steps or a bend shows them."""
+    beyond = 3 * largest + 70001
+    apart = [
+        {n: f"{sign}{a + 7 * k}.{618 + 41 * k}" for k, n in enumerate(names)}
+        for a, sign in ((6, ""), (53, ""), (911, ""), (beyond, ""), (23, "-"), (beyond, "-"))
+    ]
+    halves = [{n: f"{a + 2 * k}.5" for k, n in enumerate(names)} for a in (3, 14)]
+    return apart + halves + _whole_points(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two expressions that are compared at points; signs: +1 or -1 for the ± in each."""
+
+    a: Node
+    b: Node
+    signs: tuple[int, int]
+    policy: Policy
+    decimal: bool
+    complex: bool
+
+    def agreed(
+        self, points: Sequence[dict[str, str]], *, skip_undecided: bool = False
+    ) -> tuple[int, int] | None:
+        """At how many points both have the same value, and a value other than 0; None if not."""
+        agreed = nonzero = 0
+        for point in points:
+            try:
+                same = self._same(point)
+            except OverBudget:
+                if not skip_undecided:
+                    raise
+                continue
+            if same is False:
+                return None
+            agreed += same is not None
+            nonzero += same == "not 0"
+        return agreed, nonzero
+
+    def _same(self, point: dict[str, str]) -> bool | str | None:
+        left, right = _at(self.a, point, self.signs[0]), _at(self.b, point, self.signs[1])
+        if left is None or right is None:
+            return None
+        (x, numeric), (y, other) = left, right
+        mp, gap, size = numeric.mp, abs(x - y), max(abs(x), abs(y))
+        if not self.complex and (abs(mp.im(x)) > 1e-20 or abs(mp.im(y)) > 1e-20):
+            return None
+        if not _tolerated(gap, size, mp, decimal=self.decimal, policy=self.policy):
+            if gap > size * mp.mpf(10) ** -25 and size > mp.mpf(10) ** -15:
+                return False
+            reach = max(numeric.reach, other.reach)
+            if not _same_in_detail(self.a, self.b, point, self.signs, reach):
+                return False
+        return "not 0" if size > 1e-15 else True
+
+
 def numeric_equal(a: Node, b: Node, policy: Policy, signs: tuple[int, int] = (1, 1)) -> bool:
     """Same value at every usable point (one, when there is no symbol)."""
     names = sorted(symbols(a) | symbols(b))
@@ -102,22 +167,38 @@ def numeric_equal(a: Node, b: Node, policy: Policy, signs: tuple[int, int] = (1,
     # rounding is allowed only between a rounded decimal and an exact value
     decimal = len(literal) == 2 and exact(literal[True]) is not None
     complex_ = has_kind(a, "i") or has_kind(b, "i") or not names
-    agreed = 0
-    for point in _points(names) if names else [{}]:
-        left, right = _at(a, point, signs[0]), _at(b, point, signs[1])
-        if left is None or right is None:
-            continue
-        (x, numeric), (y, other) = left, right
-        mp, gap, size = numeric.mp, abs(x - y), max(abs(x), abs(y))
-        if not complex_ and (abs(mp.im(x)) > 1e-20 or abs(mp.im(y)) > 1e-20):
-            continue
-        if not _tolerated(gap, size, mp, decimal=decimal, policy=policy):
-            if gap > size * mp.mpf(10) ** -25 and size > mp.mpf(10) ** -15:
-                return False
-            if not _same_in_detail(a, b, point, signs, max(numeric.reach, other.reach)):
-                return False
-        agreed += 1
-    return agreed >= (2 if names else 1)
+    pair = _Pair(a, b, signs, policy, decimal, complex_)
+    found = pair.agreed(_points(names) if names else [{}])
+    if not names or found is None:
+        return found is not None and found[0] == 1
+    if _calls(a, _PIECEWISE) or _calls(b, _PIECEWISE):
+        # near 0 the floor of x vanishes, and so does twice the floor
+        largest = min(int(_largest(("add", (a, b)))), 10**9)
+        found = pair.agreed(_far_points(names, largest), skip_undecided=True)
+        return found is not None and found[1] >= 2
+    if found[0] < 2:  # (-1)^n is real at whole numbers only
+        found = pair.agreed(_whole_points(names))
+        return found is not None and found[0] >= 5
+    return True
+
+
+_PIECEWISE = words("floor ceil mod max min abs")
+
+
+def _calls(node: Any, names: frozenset[str]) -> bool:
+    """True when one of these functions is called in the node."""
+    if not isinstance(node, tuple) or not node:
+        return False
+    return (node[0] == "call" and node[1] in names) or any(_calls(part, names) for part in node)
+
+
+def _largest(node: Any) -> Fraction:
+    """The largest size of a number in the node."""
+    if not isinstance(node, tuple) or not node:
+        return Fraction(0)
+    if node[0] == "num":
+        return abs(Fraction(node[1]))
+    return max(map(_largest, node), default=Fraction(0))
 
 
 def _at(

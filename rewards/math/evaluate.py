@@ -287,10 +287,26 @@ class Numeric:
             self.reach = max(self.reach, int(3 * abs(args[0])))
         if name == "root" and len(args) == 2 and args[1]:
             return self._power(args[0], 1 / args[1], _reciprocal(args[1]))
+        if name in ("floor", "ceil", "mod"):
+            return self._step(name, *args)
         function = _NUMERIC.get(name)
         if function is None:
             raise Undefined(f"function {name} has no value")
         return function(self.mp, *args)
+
+    def _step(self, name: str, value: Any, divisor: Any = 1) -> Any:
+        mp, quotient = self.mp, value / divisor
+        nearest = mp.nint(quotient)
+        if mp.im(quotient) or abs(quotient - nearest) > 1e-25 * max(1, abs(quotient)):
+            whole = mp.ceil(quotient) if name == "ceil" else mp.floor(quotient)
+        elif self.reach > _REACH_OF_A_WHOLE:
+            raise OverBudget("too close to a whole number to decide")
+        else:
+            whole = nearest
+        return value - divisor * whole if name == "mod" else whole
+
+
+_REACH_OF_A_WHOLE = 60
 
 
 def _reciprocal(n: Any) -> Fraction | None:
@@ -320,7 +336,7 @@ _MP_NAMES |= {f"arc{n}h": f"a{n}h" for n in ("sin", "cos", "tan")}
 _MP_NAMES |= {
     n: n for n in ("sin", "cos", "tan", "cot", "sec", "csc", "exp", "sinh", "cosh", "tanh")
 }
-_MP_NAMES |= {n: n for n in ("coth", "sech", "csch", "floor", "ceil", "asinh", "acosh", "atanh")}
+_MP_NAMES |= {n: n for n in ("coth", "sech", "csch", "asinh", "acosh", "atanh")}
 
 
 def _by_name(mp_name: str) -> Callable[..., Any]:
@@ -332,6 +348,5 @@ _NUMERIC |= {alias: _NUMERIC[name] for alias, name in _ALIASES.items()}
 _NUMERIC |= {
     "ln": _log, "log": _log, "lg": lambda mp, x: _log(mp, x, 10), "abs": lambda mp, x: abs(x),
     "cbrt": lambda mp, x: mp.cbrt(x), "factorial": _factorial_numeric, "binom": _binomial_numeric,
-    "mod": lambda mp, a, b: a - b * mp.floor(a / b), "max": lambda mp, *v: max(v),
-    "min": lambda mp, *v: min(v),
+    "max": lambda mp, *v: max(v), "min": lambda mp, *v: min(v),
 }  # fmt: skip

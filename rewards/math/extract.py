@@ -9,14 +9,17 @@ from typing import NamedTuple
 
 from rlnorm.rewards.math.joined import joined_boxes
 from rlnorm.rewards.math.layout import single_backslashes
+from rlnorm.rewards.math.normalize import restored_escapes
 from rlnorm.rewards.math.phrases import (
     AGAIN,
+    DENIED,
     ENGLISH,
     FOREIGN,
     HEADING,
     HEDGES,
     LABELLED_LINE,
     LONE_LABEL,
+    NOUNS,
     SAYS,
     TAGS,
 )
@@ -27,6 +30,7 @@ from rlnorm.rewards.text import Box, after_reasoning, find_boxes, first_turn
 _TAIL_CHARS = 20_000
 _SHORT_CHARS = 300
 _FOREIGN_TAIL = 2000
+_NOUN = re.compile("answer|solution|ans")
 _HASHES = re.compile(r"####[ \t]*(?P<a>[^\n]*)")
 _FORMULA = re.compile(
     r"\$\$(?P<a>(?:[^$\\]|\\.)+)\$\$|\$(?P<b>(?:[^$\\]|\\.)+)\$"
@@ -60,7 +64,7 @@ def extract(completion: str) -> Extraction:
 
 def extract_gold(gold: str) -> str:
     """A gold is its box when it has one, else what follows `####`, else all of it."""
-    gold = first_turn(gold)
+    gold = first_turn(restored_escapes(gold))
     boxes = find_boxes(gold)
     if boxes:
         return _from_boxes(gold, boxes).answer or ""
@@ -110,7 +114,8 @@ def _from_text(text: str) -> Extraction:
             return Extraction(SAYS.sub("", found.strip(), 1))
     marked = _marked(text)
     if marked is not None:
-        return Extraction(_stated(marked))
+        stated = _stated(marked)
+        return Extraction(None, "a denial") if DENIED.match(stated) else Extraction(stated)
     if len(text) <= _SHORT_CHARS:
         formula = _one_formula(text)
         if formula is not None:
@@ -127,17 +132,29 @@ def _marked(text: str) -> str | None:
 
     A label such as `Total: x` counts on the last line only.
     """
-    lowered = text.lower()
-    at = max(lowered.rfind("ans"), lowered.rfind("solution"))
-    found = _last(ENGLISH, text) if at >= 0 else None
-    tail = text[-_FOREIGN_TAIL:]
-    for other in (_last(FOREIGN, tail), _last(HEADING, tail)):
-        start = -1 if found is None else found.start() - (len(text) - len(tail))
-        if other is not None and other.start() > start:
-            return other["a"]
+    found = _english(text)
+    if found is None or not text.isascii():
+        start = max(0, len(text) - _FOREIGN_TAIL)
+        for other in (_last(FOREIGN, text, start), _last(HEADING, text, start)):
+            if other is not None and (found is None or other.start() > found.start()):
+                found = other
     if found is None:
         found = LABELLED_LINE.match(text[text.rfind("\n") + 1 :])
     return found["a"] if found is not None else None
+
+
+def _english(text: str) -> re.Match[str] | None:
+    """The first `answer is x` of the last line that has one, or the heading that it is."""
+    lowered = text.lower()
+    end = len(text)
+    while (last := max(lowered.rfind(noun, 0, end) for noun in NOUNS)) >= 0:
+        start = end = text.rfind("\n", 0, last) + 1
+        for noun in _NOUN.finditer(lowered, start, last + 8):
+            if found := ENGLISH.match(text, noun.start()):
+                return found
+        if heading := HEADING.match(text, start):
+            return heading
+    return None
 
 
 def _stated(line: str) -> str:
@@ -154,9 +171,9 @@ def _is_plain(text: str) -> bool:
     return all(w in _PLAIN_WORDS for w in _PROSE.findall(re.sub(r"\\[A-Za-z]+", "", text)))
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+def _last(pattern: re.Pattern[str], text: str, start: int = 0) -> re.Match[str] | None:
     found = None
-    for match in pattern.finditer(text):
+    for match in pattern.finditer(text, start):
         found = match
     return found
 

@@ -24,6 +24,10 @@ _GROUP = re.compile(
     rf"|(?P<second>{_SECOND}){_BEGIN}\{{[^{{}}]*\}}\s*\{{|.)|[{{}}]",
     re.DOTALL,
 )
+_SI = re.compile(
+    r"\\(?:(?:SI|qty)\s*\{(?P<value>[^{}]*)\}\s*|(?:si|unit)\s*)\{(?P<unit>[^{}]*)\}"
+    r"|\\num\s*\{(?P<number>[^{}]*)\}"
+)
 _HAS_GROUP = re.compile(rf"\\(?:{_STYLES}|{_GONE}|{_SECOND})(?![A-Za-z])")
 _BRACE_LABEL = re.compile(r"\s*[_^]\s*\{")
 _FONTS = "rm|bf|it|sf|tt|em|bfseries|itshape|rmfamily|upshape|mdseries"
@@ -41,6 +45,7 @@ _IGNORED = re.compile(
 _SIZED = re.compile(
     r"\\(?:left|right|mleft|mright|middle|[bB]igg?[lrm]?)(?![A-Za-z])(?:\s*\.(?!\d))?"
 )
+_ANGLES = re.compile(r"\\(?:m?left|[bB]igg?l?)\s*<|\\(?:m?right|[bB]igg?r?)\s*>")
 _SPACES = re.compile(
     r"(?P<row>\\\\)|\\q?quad|\\(?:enspace|enskip|thinspace|medspace|thickspace|space|nobreakspace"
     r"|neg(?:thin|med|thick)space)(?![A-Za-z])|\\[,;:> ]|~"
@@ -74,7 +79,8 @@ def single_backslashes(text: str) -> str:
 
 def without_layout(text: str) -> str:
     """The text with its styles unwrapped; what only spaces, sizes or decorates becomes a space."""
-    text = _SIZED.sub("", text)
+    text = _SIZED.sub("", _ANGLES.sub(_angle, text))
+    text = _SI.sub(_si_unit, text)
     if "{\\" in text:
         text = _SWITCH.sub(r"\\text{\1}", text)
     text = _SWITCH_TO_END.sub(r"\\text{\1}", text)
@@ -82,6 +88,18 @@ def without_layout(text: str) -> str:
     if _HAS_GROUP.search(text):
         text = _unwrapped(text)
     return _IGNORED.sub(" ", text)
+
+
+def _angle(match: re.Match[str]) -> str:
+    return "\\langle " if match.group().endswith("<") else "\\rangle "
+
+
+def _si_unit(match: re.Match[str]) -> str:
+    """`\\SI{5}{\\meter\\per\\second}` as 5 and its unit in words."""
+    if match["number"] is not None:
+        return match["number"]
+    unit = " ".join(match["unit"].replace("\\", " ").replace("~", " ").replace(".", " ").split())
+    return f"{match['value'] or ''} \\text{{{unit}}}"
 
 
 def without_spaces(text: str) -> str:
@@ -135,7 +153,6 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _SAYING = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|:)\s*", re.I)
 _ATOM = re.compile(r"\s*(?:\d+(?:\.\d+)?|[^\W\d_]|[-+*/=<>:,|!.()\[\]]|\\[A-Za-z]+)\s*")
 _UPRIGHT = words("text mbox hbox textrm textnormal textup textsf mathrm mathsf symrm")
-_FENCES = tuple("()[]|")
 _OPEN_ENDS, _CLOSED_ENDS = tuple("{([,;=<>&$:"), tuple("})],;=<>&$.:")
 
 
@@ -154,6 +171,8 @@ def _is_formula(body: str) -> bool:
 
 def _styled(kind: str, body: str, left: str, right: str) -> str:
     inner = body.strip()
+    if inner and all(sign in "()[],;:+-=/|<>" for sign in inner):
+        return inner
     symbol = len(inner) == 1 and kind not in _UPRIGHT
     if not symbol and not _is_formula(body):
         if kind in ("mathop", "operatorname", "mathrm") and inner in FUNCTIONS - {"min"}:
@@ -165,7 +184,7 @@ def _styled(kind: str, body: str, left: str, right: str) -> str:
     fits = (
         left not in ("^", "_") and not right.isalnum() and (len(inner) == 1 or not left.isalpha())
     )
-    if alone or inner in _FENCES or (fits and _ATOM.fullmatch(inner)):
+    if alone or (fits and _ATOM.fullmatch(inner)):
         # 2\mathbf{3} is not 23, nor is \sin\mathbf{x} the command \sinx
         return f" {inner}" if left.isalnum() else inner
     return f"{{{inner}}}"

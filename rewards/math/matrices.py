@@ -6,7 +6,6 @@ left as it was written and equals only itself.
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import reduce
 
 from rlnorm.rewards.math.budget import OverBudget
 from rlnorm.rewards.math.evaluate import exact, has_kind
@@ -14,6 +13,7 @@ from rlnorm.rewards.math.node import Node
 
 _MAX_PRODUCTS = 2000
 _MAX_POWER = 12
+_MAX_DETERMINANT = 5
 _TRANSPOSES = (("sym", "T"), ("sym", "\\top"), ("sym", "\\intercal"))
 Rows = tuple[tuple[Node, ...], ...]
 
@@ -23,19 +23,27 @@ def reduced(node: Node) -> Node:
     kind = node[0]
     if kind in ("add", "mul"):
         parts = [reduced(part) for part in node[1]]
-        join = _sum if kind == "add" else _product
-        found = reduce(lambda a, b: a and join(a, b), parts[1:], parts[0])
-        return found or (kind, tuple(parts))
+        return _joined(parts, _sum if kind == "add" else _product) or (kind, tuple(parts))
     if kind == "neg":
         return _product(_MINUS_ONE, reduced(node[1])) or node
     if kind == "div" and not has_kind(node[2], "matrix"):
         top = reduced(node[1])
         return _each(top, lambda entry: ("div", entry, node[2])) if _is_matrix(top) else node
+    if kind == "call" and node[1] == "det" and len(node[2]) == 1:
+        return _determinant(reduced(node[2][0])) or node
     if kind == "pow":
         return _power(reduced(node[1]), node[2]) or node
     if kind == "tuple" and len(node[3]) == 1 and node[1] + node[2] in ("()", "[]"):
         return reduced(node[3][0])
     return node
+
+
+def _joined(parts: Sequence[Node], join: Callable[[Node, Node], Node | None]) -> Node | None:
+    """The parts joined from left to right; None as soon as two of them do not fit."""
+    found: Node | None = parts[0]
+    for part in parts[1:]:
+        found = None if found is None else join(found, part)
+    return found
 
 
 _MINUS_ONE: Node = ("num", Fraction(-1), False)
@@ -99,4 +107,23 @@ def _power(base: Node, power: Node) -> Node | None:
     n = exact(power)
     if n is None or n.denominator != 1 or not 1 <= n <= _MAX_POWER:
         return None
-    return reduce(lambda a, b: a and _product(a, b), [base] * int(n))
+    return _joined([base] * int(n), _product)
+
+
+def _determinant(matrix: Node) -> Node | None:
+    """By expansion along the first row."""
+    if not _is_matrix(matrix) or not len(matrix[1]) == len(matrix[1][0]) <= _MAX_DETERMINANT:
+        return None
+    first, *rest = matrix[1]
+    if not rest:
+        only: Node = first[0]
+        return only
+    terms = []
+    for column, entry in enumerate(first):
+        minor = ("matrix", tuple(row[:column] + row[column + 1 :] for row in rest))
+        rest_of_term = _determinant(minor)
+        if rest_of_term is None:
+            return None
+        term = _times(entry, rest_of_term)
+        terms.append(_times(_MINUS_ONE, term) if column % 2 else term)
+    return ("add", tuple(terms))

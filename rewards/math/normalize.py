@@ -80,8 +80,31 @@ def _visible(char: str) -> str:
     return {"Cs": "\ufffd", "Cf": "", "Cc": "", "Zs": " "}.get(category, char)
 
 
+_EATEN = re.compile(
+    r"[\f\x08\a\v](?=[a-z]{2})|\t(?=ext|imes|heta|an\b|frac|au\b|riangle)|\r(?=ight|ho\b|angle|floor)"
+    r"|\n(?=eq\b|abla\b|otin\b)"
+)
+_ESCAPES = {
+    "\f": "\\f",
+    "\b": "\\b",
+    "\a": "\\a",
+    "\v": "\\v",
+    "\t": "\\t",
+    "\r": "\\r",
+    "\n": "\\n",
+}
+
+
+def restored_escapes(text: str) -> str:
+    """`\\frac` whose `\\f` a string literal turned into a form feed, and the like."""
+    if text.isprintable():
+        return text
+    return _EATEN.sub(lambda match: _ESCAPES[match.group()], text)
+
+
 def clean_unicode(text: str) -> str:
     """NFKC with powers and fractions kept; invisible characters dropped, surrogates replaced."""
+    text = restored_escapes(text)
     if text.isascii():
         return text if text.isprintable() else "".join(map(_visible, text))
     text = "".join(map(_visible, text))
@@ -99,7 +122,6 @@ _BRACED_SIGN = re.compile(
 _EMPTY_GROUP = re.compile(r"(?<![\^_}\]A-Za-z])\{\s*\}")
 _FRENCH = re.compile(r"([\[\](])([^\[\]()]*)([\[\])])")
 _FRACS = re.compile(r"\\[dtc]frac(?![A-Za-z])")
-_BARE_SET = re.compile(r"\\math(bb|cal)\s+([A-Za-z])(?![A-Za-z])")
 _DELIMITERS = {
     r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]",
     r"\lgroup": "(", r"\rgroup": ")", r"\lparen": "(", r"\rparen": ")",
@@ -124,6 +146,11 @@ _CURRENCY = re.compile(
 )
 _ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|split)\}")
 _BARE_DIFFERENCE = re.compile(r"(\\mathbb\s*\{[RQZNC]\})\s*\\\s*\{([^{}\\]*)(?:\}|$)")
+_SET_LETTER = re.compile(
+    r"\\(?:Bbb|mathds|mathbbm|mathbb|mathcal)\s*(?:\{\s*([A-Z])\s*\}|([A-Z])(?![A-Za-z]))|\\([RZQN])(?![A-Za-z])"
+)
+_ANGLED = re.compile(r"<([^<>=]+,[^<>=]+)>")
+_TO = re.compile(r"(?<=\d)(?:\s+to\s+|\s*\\text\s*\{\s*to\s*\}\s*)(?=\d)")
 _MARKUP = ("**", "__", "`")
 _GROUPED = re.compile(
     r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\[,!;: ]|[~ \u00a0])\d{3})+(?!\d)"
@@ -185,22 +212,31 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
         text = _BRACED_SIGN.sub(lambda m: m.group() if m["owner"] else m["sign"], text)
     if "\\" in text or "~" in text:
         text = without_spaces(text.replace("\\!", ""))
+    if " to" in text or "{to" in text:
+        text = _TO.sub(":", text)
+    if text[:1] == "<" and (angled := _ANGLED.fullmatch(text.strip())):
+        text = f"\\langle {angled[1]}\\rangle"
     if "[" in text or "]" in text:
         text = _FRENCH.sub(_french_interval, text)
     return _strip_end(text)
 
 
 def _plain_latex(text: str) -> str:
-    text = _BARE_DIFFERENCE.sub(r"\1\\setminus {\2}", _one_line(text))
+    text = _SET_LETTER.sub(_set_letter, _one_line(text.replace("\\n ", " ").removesuffix("\\n")))
+    text = _BARE_DIFFERENCE.sub(r"\1\\setminus {\2}", text)
     text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
     text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], without_layout(text))
     text = _REPEATING.sub(_repeating, text)
     text = _FRACS.sub(r"\\frac", text)
-    text = _BARE_SET.sub(r"\\math\1{\2}", text)
     text = _DEGREES.sub(r"\\degree ", text).replace("\\%", "%")
     if "\\degree" in text:
         text = _SCALE_OF_HEAT.sub(lambda m: _HEAT[m[1]], text)
     return unit_fractions(text) if "\\frac" in text else text
+
+
+def _set_letter(match: re.Match[str]) -> str:
+    style = "mathcal" if match.group().startswith("\\mathcal") else "mathbb"
+    return f"\\{style}{{{match[1] or match[2] or match[3]}}}"
 
 
 def _one_line(text: str) -> str:
@@ -229,7 +265,7 @@ def _french_interval(match: re.Match[str]) -> str:
 def _strip_markup(text: str) -> str:
     """Without Markdown emphasis around the complete text; `9**9` in the middle stays a power."""
     text = text.strip()
-    if len(text) > 2 and text[0] == text[-1] == "*" and text[1] != "*" != text[-2]:
+    if len(text) > 2 and text[0] == text[-1] in ("*", "_") and text[1] != text[0] != text[-2]:
         text = text[1:-1].strip()
     while text.startswith(_MARKUP) or text.endswith(_MARKUP):
         for mark in _MARKUP:

@@ -218,7 +218,7 @@ class Parser:
         """A product without a sign, or a mixed number."""
         mixed = node[0] == "num" and not node[2] and node[1].denominator == 1
         last = node[1][-1] if node[0] == "mul" else node
-        if token.kind == "num" and last[0] == "num":
+        if token.kind == "num" and last[0] == "num" and self.tokens[self.at - 1].text != ")":
             if not mixed or not token.spaced:
                 raise Unparsable("two numbers side by side")
             numerator = self.factor()

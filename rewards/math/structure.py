@@ -19,7 +19,7 @@ from rlnorm.rewards.math.relations import labelled_value, relations_equal
 from rlnorm.rewards.math.units import is_void, unit_key
 
 _GROUPING = ("list", "set")
-_ARITHMETIC = {"add", "mul", "neg", "div", "pow"}
+_ARITHMETIC = {"add", "mul", "neg", "div", "pow", "call"}
 _REGIONS = {"union", "builder", "minus"}
 
 

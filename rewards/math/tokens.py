@@ -71,6 +71,8 @@ def _word(word: str, spaced: bool, after_value: bool) -> list[Token]:
         return [Token("sep", low, spaced)]
     if low in PERCENT:
         return [Token("percent", "%", spaced)]
+    if low == "not":
+        raise Unparsable("a denial")
     if word in WORD_CONSTANTS:
         return [Token("cmd", WORD_CONSTANTS[word], spaced)]
     if after_value and (low in SCALES or not word.isascii()):

@@ -102,41 +102,64 @@ def is_void(remark: str) -> bool:
     return not unit_key(remark) and _VOID.search(remark.casefold()) is not None
 
 
-_TEXT_UNIT = r"\\text\s*\{[^{}\d]*\}\s*(?:\^\s*\{?\s*-?\d\s*\}?\s*)?"
-_LONG_UNITS = "|".join(sorted((u for u in UNIT_WORDS if u.isascii()), key=len, reverse=True))
-_ONE_UNIT = rf"(?:{_TEXT_UNIT}|\b(?:{_LONG_UNITS})\b\s*(?:\^\s*\{{?\s*\d\s*\}}?\s*)?)"
-_SOME_UNITS = rf"{_ONE_UNIT}(?:(?:\\cdot|\\times|\\[,;: ]|[~*/])?\s*{_ONE_UNIT}){{0,4}}"
+_SPACE = r"(?:\s|~|\\[,;: ])*+"
+_ONE_UNIT = (
+    rf"(?:\\text\s*\{{[^{{}}\d]*\}}|[A-Za-z]{{1,12}}+){_SPACE}(?:\^\s*\{{?\s*-?\d\s*\}}?\s*)?"
+)
+_SOME_UNITS = rf"{_ONE_UNIT}(?:(?:\\cdot|\\times|[*/])?{_SPACE}{_ONE_UNIT}){{0,4}}+"
 _FRACTION = re.compile(
-    r"(?P<times>\\cdot|\\times|\*)?(?:\s|~|\\[,;: ])*(?P<open>\(\s*)?"
+    rf"(?P<times>\\cdot|\\times|\*)?{_SPACE}(?P<open>\(\s*)?"
     rf"\\frac\s*\{{\s*(?P<top>{_SOME_UNITS})\}}\s*\{{\s*(?P<bottom>{_SOME_UNITS})\}}(?(open)\s*\))"
 )
 _RATE = re.compile(
-    rf"\\frac\s*\{{\s*(?P<value>-?\d[\d.,]*)(?:\s|~|\\[,;: ])*(?P<top>{_SOME_UNITS})\}}"
-    rf"\s*\{{\s*(?:1(?:\s|~|\\[,;: ])*)?(?P<bottom>{_SOME_UNITS})\}}"
+    rf"\\frac\s*\{{\s*(?P<value>-?\d[\d.,]*){_SPACE}(?P<top>{_SOME_UNITS})\}}"
+    rf"\s*\{{\s*(?:1{_SPACE})?(?P<bottom>{_SOME_UNITS})\}}"
 )
+_IN_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[^\W\d_]+(?:\^\s*\{?\s*-?\d)?|/")
 
 
-def _named(unit: str) -> str:
-    return " ".join(_WORD.findall(unit.replace("\\text", " ").replace("\\cdot", " ")))
+def _is_unit_fraction(top: str, bottom: str) -> bool:
+    """True for words set upright, and for italics with a unit of several letters among them."""
+    italics = _LETTERS.findall(re.sub(r"\\[A-Za-z]+", " ", _IN_TEXT.sub(" ", f"{top} {bottom}")))
+    upright = _LETTERS.findall(" ".join(_IN_TEXT.findall(f"{top} {bottom}")))
+    letters = [word for word in (*italics, *upright) if len(word) == 1 and word.isascii()]
+    if not all(map(is_unit_letter, letters)) or any(map(is_void, upright)):
+        return False
+    long = [word for word in italics if len(word) > 1]
+    return (bool(long) or not italics) and all(word in UNIT_WORDS for word in long)
 
 
-def _one_line(match: re.Match[str]) -> str:
+_LETTERS = re.compile(r"[^\W\d_]+")
+
+
+def _key_of(part: str) -> str:
+    words = _WORD.findall(_IN_TEXT.sub(r" \1 ", part).replace("\\cdot", " "))
+    return unit_key(" ".join(words).replace("{", ""))
+
+
+def _in_a_line(match: re.Match[str]) -> str:
     top, bottom = match["top"].strip(), match["bottom"].strip()
-    names = [_named(top).replace("{", ""), _named(bottom).replace("{", "")]
-    if not all(names) or any(is_void(name) for name in names):
-        return match.group()
-    letters = [word[0] for name in names for word in name.split() if len(word.split("^")[0]) == 1]
     before = match.string[: match.start()].rstrip()[-1:]
-    known = all(is_unit_letter(letter) for letter in letters if letter != "/")
-    if not known or not (before.isdigit() or before in ("}", ")")):
+    follows = before.isdigit() or before in ("}", ")")
+    if not follows or not _is_unit_fraction(top, bottom):
         return match.group()
-    if match["times"] and not all(map(unit_key, names)):
+    if match["times"] and not (_key_of(top) and _key_of(bottom)):
         return match.group()
-    return f" {top}/{bottom}"
+    return f" {_upright(top)}/{_upright(bottom)}"
+
+
+def _upright(part: str) -> str:
+    return part if "\\text" in part else f"\\text{{{part}}}"
+
+
+def _rate(match: re.Match[str]) -> str:
+    top, bottom = match["top"].strip(), match["bottom"].strip()
+    if not _is_unit_fraction(top, bottom):
+        return match.group()
+    return f"{match['value']} {_upright(top)}/{_upright(bottom)}"
 
 
 def unit_fractions(text: str) -> str:
     r"""`60\frac{\text{km}}{\text{h}}` as `60 \text{km}/\text{h}`: variables stay a fraction."""
-    text = _RATE.sub(lambda m: f"{m['value']} {m['top'].strip()}/{m['bottom'].strip()}", text)
-    return _FRACTION.sub(_one_line, text)
+    return _FRACTION.sub(_in_a_line, _RATE.sub(_rate, text))

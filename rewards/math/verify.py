@@ -83,6 +83,12 @@ _SAID = {
     "allrealnumbers": r"\mathbb{R}", "allreals": r"\mathbb{R}", "emptyset": r"\emptyset",
     "nosolution": r"\emptyset", "nosolutions": r"\emptyset",
 }  # fmt: skip
+_EXCEPT = re.compile(
+    r"(?:all\s+)?(?:the\s+)?real(?:s|\s+numbers)(?:\s+x)?,?\s+(?:except|excluding|other\s+than|but)(?:\s+for)?"
+    r"\s+(?P<points>.+)",
+    re.I,
+)
+_LABEL = re.compile(r"\b[a-z]\s*=\s*")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}/\d{1,2}/\d{4}", re.ASCII)
 
 
@@ -153,11 +159,20 @@ def _compare_texts(gold: str, answer: str, policy: Policy) -> Verdict:
         return _verdict(False, "text", answer)  # capital letters are words, not products
     if _DATE.fullmatch(left):
         return _verdict(False, "text", answer)
-    found = _structured(_SAID.get(keys[0], gold), _SAID.get(keys[1], answer), policy)
+    found = _structured(_said(keys[0], left, gold), _said(keys[1], right, answer), policy)
     option = _OPTION.match(right)
     if option and found.status is not Status.CORRECT and not _OPTION.match(left):
         return compare(gold, right[option.end() :], policy)
     return found
+
+
+def _said(key: str, normalized: str, answer: str) -> str:
+    """The formula of an answer that is words: `no solution`, `all real numbers except 2`."""
+    found = _EXCEPT.fullmatch(_STYLE.sub(r"\1", normalized)) if "real" in normalized else None
+    if found is None:
+        return _SAID.get(key, answer)
+    points = _LABEL.sub("", found["points"].replace(" and ", ","))
+    return rf"\mathbb{{R}}\setminus\{{{points}\}}"
 
 
 def _structured(gold: str, answer: str, policy: Policy) -> Verdict:

@@ -17,6 +17,8 @@ from rlnorm.rewards.types import Sample, Status
         (r"\boxed{9} \boxed{92}", "92", "correct"),
         (r"\boxed{92} \boxed{9}", "92", "wrong"),
         (r"\boxed{92}", ["1", "92"], "correct"),
+        (r"\boxed{92}<|im_end|> \boxed{9}", "92", "correct"),
+        (r"\boxed{9}</s> \boxed{92}", "92", "wrong"),
         (r"\boxed{92", "92", "wrong"),
         (r"\boxed{}", "92", "wrong"),
         ("92", "92", "no_answer"),
@@ -37,6 +39,7 @@ def test_a_missing_gold_is_an_error():
 
 def test_exact_takes_text_tag_or_box():
     assert exact("<think>x</think> Yes ", "Yes").status is Status.CORRECT
+    assert exact("Yes<|eot_id|>No", "Yes").status is Status.CORRECT
     assert exact("yes", "Yes").status is Status.WRONG
     assert exact("yes", "Yes", casefold=True).status is Status.CORRECT
     assert exact("so <answer>7</answer>", "7", answer="tag").status is Status.CORRECT

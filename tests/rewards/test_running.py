@@ -186,6 +186,16 @@ def test_one_sample_that_hangs_is_masked_and_the_run_goes_on(monkeypatch):
     assert late.endswith("timed out (deadline_s = 0.5); raise rewards.mine.deadline_s")
 
 
+async def fails(sample):
+    raise KeyError("no such column")
+
+
+def test_an_error_of_a_coroutine_is_told_with_its_place():
+    error, _, _ = score({"name": "mine", "function": fails}, batch(2))
+    assert "failed on 2 of 2 samples; the first: KeyError: 'no such column' (" in error
+    assert error.partition("(")[2].startswith(__file__)
+
+
 async def sleeps(sample):
     await asyncio.sleep(600)
 

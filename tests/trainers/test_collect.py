@@ -11,6 +11,7 @@ from rlnorm.rewards.registry import load_rewards
 from rlnorm.rewards.types import Score, Status
 from rlnorm.trainers.collect import Collector
 from rlnorm.trainers.config.load import load_config
+from rlnorm.trainers.config.resolve import build_scorer
 from rlnorm.trainers.config.schema import RolloutConfig
 from rlnorm.trainers.config.sources import data_sources
 from rlnorm.trainers.models import load_tokenizer
@@ -33,8 +34,11 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
-    data = load_config("quickstart").data
-    rows, _ = load_prompts(data_sources(data)[0], config=data, tokenizer=tokenizer, limit=None)
+    config = load_config("quickstart")
+    source, scorer = data_sources(config.data)[0], build_scorer(config)
+    rows, _ = load_prompts(
+        source, config=config.data, tokenizer=tokenizer, scorer=scorer, limit=None
+    )
     return rows[:3]
 
 
@@ -122,6 +126,26 @@ class FailsAtFirst:
                 components={"mine": float(index)}, status=Status.CORRECT if index else Status.WRONG
             )
         return Score(components={"mine": 1.0}, status=Status.CORRECT if index else Status.TIMEOUT)
+
+
+class OneDiffersAtFirst:
+    """Of the 3 groups of the first round only one has rewards that differ; later ones all have."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, sample) -> float:
+        self.asked += 1
+        return 1.0 if 2 < self.asked <= 6 else float(sample.id.rpartition("/")[2])
+
+
+async def test_resampling_draws_as_many_prompts_as_are_missing(pool, prompts, tokenizer):
+    parts = collector(
+        pool, prompts, tokenizer, OneDiffersAtFirst(), prompts_per_step=3, resample=True
+    )
+    collection = await parts.collect(1)
+    assert (len(collection.groups), len(collection.dropped), collection.rounds) == (3, 2, 2)
+    assert parts.prompts.cursor == 3 + 2
 
 
 async def test_reward_metrics_cover_all_rounds_of_a_resampled_step(pool, prompts, tokenizer):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.load import load_config
+from rlnorm.trainers.config.resolve import build_scorer
 from rlnorm.trainers.config.sources import data_sources
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.models import load_tokenizer
@@ -36,6 +37,14 @@ def prompts(**counts):
 
 def ids(drawn):
     return [prompt.prompt_id for prompt in drawn]
+
+
+def test_each_source_has_an_order_of_its_own():
+    stream = PromptStream(prompts(a=20, b=20), seed=1, shares={"a": 1.0, "b": 1.0})
+    drawn = [name.partition("/") for name in ids(stream.draw(40))]
+    orders = [[index for name, _, index in drawn if name == source] for source in "ab"]
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
 
 
 def test_shares_become_the_smallest_integers_as_they_are_written():
@@ -165,8 +174,8 @@ def mixture(tmp_path):
 
 def loaded(overrides):
     config = load_config("quickstart", overrides)
-    tokenizer = load_tokenizer(config.model.path)
-    return config, asyncio.run(load_all_prompts(config, tokenizer))
+    tokenizer, scorer = load_tokenizer(config.model.path), build_scorer(config)
+    return config, asyncio.run(load_all_prompts(config, tokenizer, scorer))
 
 
 def test_prompts_of_several_sources_are_named_by_them(mixture):
@@ -225,6 +234,23 @@ def test_a_wrong_source_among_several_is_named(mixture, change, message):
     with pytest.raises(InputError, match=message) as told:
         loaded([*mixture, change])
     assert "\n" not in str(told.value)
+
+
+def test_rewards_are_for_the_sources_that_they_name(mixture, tmp_path):
+    golds = ['["assert f(1) == 2"]', ["assert f(2) == 3"], [{"stdin": ""}], "no tests"]
+    tests = [{"id": i, "task": f"f{i}", "gold": gold} for i, gold in enumerate(golds)]
+    write(tmp_path / "hard.jsonl", tests)
+    rewards = [
+        {"name": "math", "function": "math", "rows": {"source": ["easy", "task:chain:heldout"]}},
+        {"name": "code", "function": "code", "rows": {"source": "hard"}},
+    ]
+    _, found = loaded([*mixture, f"rewards={json.dumps(rewards)}"])
+    # two of the four hold no tests that the code reward can read; math is not asked about them
+    assert [p.prompt_id for p in found.train if p.source == "hard"] == ["hard/0", "hard/1"]
+    [notice] = found.notices
+    assert notice.event["dropped"] == {"gold_error": ("2", "3")}
+    with pytest.raises(InputError, match=r"2 of 4 golds cannot be read by the rewards: 2 \(code: "):
+        loaded([*mixture, f"rewards={json.dumps(rewards)}", "data.on_bad_row=error"])
 
 
 def test_a_benchmark_is_kept_apart_from_every_source(mixture, tmp_path):

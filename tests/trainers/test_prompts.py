@@ -8,13 +8,13 @@ from rich.console import Console
 
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.load import load_config
+from rlnorm.trainers.config.resolve import build_scorer
 from rlnorm.trainers.config.sources import data_sources
 from rlnorm.trainers.evaluate.command import run_evaluation
 from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.models import load_model_config, load_tokenizer
 from rlnorm.trainers.prompts import (
     Limit,
-    generation_prompt_notice,
     load_prompts,
     prompt_limit,
 )
@@ -38,9 +38,10 @@ def write(path, lengths):
 
 
 def load(path, tokenizer, tokens, *overrides):
-    config = load_config("quickstart", [f"data.train={path}", *overrides]).data
+    config = load_config("quickstart", [f"data.train={path}", *overrides])
     limit = Limit(tokens=tokens, why="data.max_prompt_tokens")
-    return load_prompts(data_sources(config)[0], config=config, tokenizer=tokenizer, limit=limit)
+    source, scorer = data_sources(config.data)[0], build_scorer(config)
+    return load_prompts(source, config=config.data, tokenizer=tokenizer, scorer=scorer, limit=limit)
 
 
 def test_all_prompts_that_are_too_long_are_dropped_counted_and_named(tmp_path, tokenizer):
@@ -74,7 +75,7 @@ def test_prompts_that_are_too_long_end_the_run_where_the_config_says_so(tmp_path
         load(path, tokenizer, 5)
 
 
-def test_golds_that_do_not_verify_end_the_run_where_the_config_says_so(tmp_path, tokenizer):
+def test_golds_that_cannot_be_read_end_the_run_where_the_config_says_so(tmp_path, tokenizer):
     path = tmp_path / "d.jsonl"
     rows = [{"id": i, "question": f"{i}?", "answer": gold} for i, gold in enumerate(["1", "a } b"])]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -82,10 +83,59 @@ def test_golds_that_do_not_verify_end_the_run_where_the_config_says_so(tmp_path,
     assert [p.prompt_id for p in kept] == ["0"]
     assert notice.text.endswith("1 of 2 rows kept; gold_error: 1 (1)")
     assert notice.event["dropped"] == {"gold_error": ("1",)}
-    message = r"data.train = 'math500=.*: 1 of 2 golds do not verify against themselves: 1 \("
+    message = r"data.train = 'math500=.*: 1 of 2 golds cannot be read by the rewards: 1 \("
     with pytest.raises(InputError, match=message):
         load(f"math500={path}", tokenizer, 99, "data.fields={question: question}",
              "data.on_bad_row=error")  # fmt: skip
+
+
+MINE = """
+class Mine:
+    def check_gold(self, gold):
+        if int(gold) < 0:
+            raise ValueError("needs a gold from 0")
+
+    def __call__(self, completion, gold):
+        return 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "golds", "kept", "fault"),
+    [
+        ("code", ["1", ["assert f(1) == 2"], [{"stdin": "1"}]], ["1"], "0 (code: tests = '1'"),
+        ("tool_calls", [[{"name": 7}], "no", "[]"], ["2"], "1 (tool_calls: gold 'no': Expecting"),
+        ("tool_calls", [[{"name": "f", "parameters": {}}], "{}", "1"], ["0"], "1 (tool_calls: "),
+        ("math", ["5", {"a": 1}, ["5", "6"]], ["0", "2"], "1 (math: gold \"{'a': 1}\": needs a"),
+        ("mine.py:Mine", ["-5", "0", "7"], ["1", "2"], "0 (mine.py:Mine: needs a gold from 0)"),
+    ],
+)
+def test_rows_whose_gold_a_reward_cannot_read_are_dropped_and_named(
+    tmp_path, tokenizer, monkeypatch, function, golds, kept, fault
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    rows = [{"id": i, "question": f"{i}?", "answer": gold} for i, gold in enumerate(golds)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reward = f"rewards={json.dumps([{'name': function, 'function': function}])}"
+    found, [notice] = load("d.jsonl", tokenizer, 99, reward)
+    assert [p.prompt_id for p in found] == kept
+    assert f"{len(kept)} of 3 rows kept; gold_error: {3 - len(kept)} (" in notice.text
+    with pytest.raises(InputError) as told:
+        load("d.jsonl", tokenizer, 99, reward, "data.on_bad_row=error")
+    assert fault in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_check_of_golds_that_itself_fails_is_told_with_its_place(
+    tmp_path, tokenizer, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "d.jsonl").write_text('{"question": "1?", "answer": ["1"]}\n')
+    message = r"rewards.m.check_gold\(\['1'\]\): TypeError: int\(\) .*mine.py, line 4\)"
+    with pytest.raises(InputError, match=message):
+        load("d.jsonl", tokenizer, 99, "rewards=[{name: m, function: 'mine.py:Mine'}]")
 
 
 def test_the_limit_is_the_configs_own_or_what_the_context_leaves():
@@ -130,23 +180,6 @@ def test_whatever_a_template_raises_is_one_line_with_row_and_model(tmp_path, nam
     with pytest.raises(InputError, match=message) as told:
         load(write(tmp_path / "d.jsonl", LENGTHS), own, 99)
     assert "\n" not in str(told.value)
-
-
-def test_a_template_that_ignores_the_generation_prompt_is_named(tmp_path, tokenizer):
-    path = write(tmp_path / "d.jsonl", {"a": 1})
-    [prompt], _ = load(path, tokenizer, 99)
-    assert generation_prompt_notice(prompt, tokenizer) is None
-    own = load_tokenizer("shipped:quick")
-    own.chat_template = "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}"
-    notice = generation_prompt_notice(prompt, own)
-    assert notice is not None
-    assert "the chat template of '" in notice.text
-    assert (
-        "quick' ignores add_generation_prompt: prompts end with '<|user|>0<|end|>'" in notice.text
-    )
-    assert notice.event["event"] == "no_generation_prompt"
-    own.chat_template = None
-    assert generation_prompt_notice(prompt, own) is None
 
 
 def test_what_is_dropped_is_on_the_terminal_and_in_the_events(tmp_path):

@@ -6,7 +6,9 @@ from rlnorm.errors import InputError
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.hub import HubName
 from rlnorm.rewards.environments import find_environment
+from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer, local_or_hub
+from rlnorm.trainers.config.rows import usable_rows
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import (
     check_source,
@@ -14,7 +16,6 @@ from rlnorm.trainers.config.sources import (
     local_files,
     of_key,
     parse_hub_source,
-    read_rows,
 )
 from rlnorm.trainers.files import check_writable, latest_checkpoint
 
@@ -27,8 +28,7 @@ def precheck(config: Config) -> None:
             "bfloat16 weights; use float32, or deepspeed, which keeps a float32 copy of the weights"
         )
     _check_address(config.cluster.address)
-    _check_inputs(config)
-    _check_rows(config)
+    _check_rows(config, _check_inputs(config))
     build_algorithm(config)  # its functions need torch, which takes seconds to load
     _ask_hub(config)
 
@@ -40,8 +40,7 @@ def precheck_eval(config: Config, checkpoint: Path | None, out: Path | None) -> 
     if out is not None:
         check_writable(out, "--out")
     config = at_checkpoint(config, checkpoint)
-    _check_inputs(config)
-    _check_rows(config)
+    _check_rows(config, _check_inputs(config))
     _ask_hub(config)
 
 
@@ -74,21 +73,21 @@ def _model_folder(path: Path) -> Path | None:
     return path / "model"
 
 
-def _check_inputs(config: Config) -> None:
+def _check_inputs(config: Config) -> Scorer:
     local_or_hub(config.model.path)
     environment = config.rollout.environment
     for source in data_sources(config.data):
         source.of_key(check_source, source.text, environment is not None)
     if environment is not None:
         find_environment(str(environment.get("name", "")), "rollout.environment")
-    build_scorer(config)
+    return build_scorer(config)
 
 
-def _check_rows(config: Config) -> None:
+def _check_rows(config: Config, scorer: Scorer) -> None:
     """Read the rows of files; those of the hub are checked when they are there."""
     for source in data_sources(config.data):
         if local_files(source):
-            read_rows(source, config.data.on_bad_row)
+            usable_rows(source, scorer, config.data.on_bad_row)
 
 
 def _ask_hub(config: Config) -> None:

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from rlnorm.from_python import with_names
-from rlnorm.trainers.config.paths import LocalPath, Source
+from rlnorm.trainers.config.paths import local_path, source_text
 
 
 def _file_name(name: str) -> str:
@@ -35,6 +35,8 @@ def _file_name(name: str) -> str:
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
+LocalPath = Annotated[str, AfterValidator(local_path)]
+Source = Annotated[str, AfterValidator(source_text)]
 
 
 def _kinds(annotation: Any) -> set[Any]:
@@ -125,8 +127,8 @@ class DataConfig(Section):
     """Longest prompt in tokens, chat template included; None: what the model's context leaves in
     addition to rollout.max_tokens."""
     on_bad_row: Literal["drop", "error"] = "drop"
-    """A row whose prompt is too long or whose gold does not verify against itself: drop it by name,
-    or end the run. A malformed row always ends it."""
+    """A row whose prompt is too long or whose gold a reward cannot read: drop it by name, or end
+    the run. A malformed row always ends it."""
 
     def train_sources(self) -> dict[str, TrainSource]:
         """The sources of training prompts by name; the name of a single one is ""."""

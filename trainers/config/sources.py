@@ -1,19 +1,17 @@
-"""The data sources that a config may name: parsing, checks, and their rows."""
+"""The data sources that a config may name: parsing and checks."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.formats import get_format
 from rlnorm.rewards.data.hub import HubName
-from rlnorm.rewards.data.problems import SHOWN, LoadReport, ProblemRow, load_problems, short
 from rlnorm.trainers.config.schema import DataConfig
-from rlnorm.trainers.tasks import TASKS, generate_split
+from rlnorm.trainers.tasks import TASKS
 
 T = TypeVar("T")
 _HUB_SOURCE = re.compile(r"(?:(\w+)=)?hf:([^:]*)(?::(.*))?")
@@ -107,75 +105,6 @@ def local_files(source: DataSource) -> list[Path]:
         return [path] if path.is_file() else []
     except OSError as error:
         raise InputError(f"{source.key} = {source.text!r}: {error.strerror}") from error
-
-
-def read_rows(
-    source: DataSource, on_bad_row: Literal["drop", "error"]
-) -> tuple[list[ProblemRow], LoadReport]:
-    """The rows of `task:NAME[:SPLIT]`, a .jsonl or .parquet file, `hf:...` or `FORMAT=FILE`, and
-    what was left out. Files that have not changed since are not read again.
-
-    Raises InputError for a malformed row, and for golds that do not verify with on_bad_row="error".
-    """
-    source.of_key(check_source, source.text, False)
-    if source.text.startswith("task:"):
-        rows = _task_rows(source.text)
-        return rows, LoadReport(len(rows), len(rows), {})
-    fields = tuple(source.fields.items())
-    if (hub_source := parse_hub_source(source.text)) is not None:
-        rows, report = source.of_key(_read_hub, hub_source, dict(fields))
-    else:
-        rows, report = _read_files(source.text, fields, _stamp(local_files(source)))
-    failed = report.dropped.get("gold_error", ())
-    if failed and on_bad_row == "error" and report.audit is not None:
-        named = [f"{short(id_)} ({report.audit.why[id_][:80]})" for id_ in failed[:SHOWN]]
-        raise InputError(
-            f"{source.key} = {source.text!r}: {len(failed)} of {report.read} golds do not verify "
-            f"against themselves: {', '.join(named)}; correct them, or set data.on_bad_row: drop"
-        )
-    return rows, report
-
-
-def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:
-    """What changes when one of the files does; reading says what is wrong with one that is gone."""
-    stats = [file.stat() for file in files if file.is_file()]
-    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
-
-
-@lru_cache(maxsize=16)  # a run reads its rows when the config is checked, and again to render them
-def _read_files(
-    text: str, fields: tuple[tuple[str, str], ...], stamp: object
-) -> tuple[list[ProblemRow], LoadReport]:
-    data_format, equals, path = text.partition("=")
-    return load_problems(
-        path if equals else text, format=data_format if equals else None, fields=dict(fields)
-    )
-
-
-def _read_hub(source: HubSource, fields: Mapping[str, str]) -> tuple[list[ProblemRow], LoadReport]:
-    return load_problems(
-        str(source.name),
-        fields=fields,
-        format=source.format,
-        subset=source.subset,
-        split=source.split,
-    )
-
-
-def _task_rows(source: str) -> list[ProblemRow]:
-    _, name, *rest = source.split(":")
-    split = rest[0] if rest else "train"
-    return [
-        ProblemRow(
-            id=p.id,
-            question=p.question,
-            answer=p.answer,
-            source=source,
-            level=p.level,
-            meta=dict(p.extras),
-        )
-        for p in generate_split(name, split, TASK_SIZES[split])
-    ]
 
 
 def check_source(source: str, turns: bool) -> None:

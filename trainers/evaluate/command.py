@@ -44,7 +44,7 @@ async def run_evaluation(
     async with AsyncExitStack() as stack:
         scorer, tokenizer = build_scorer(config), load_tokenizer(config.model.path)
         stack.push_async_callback(scorer.close)
-        loaded = await load_all_prompts(config, tokenizer)
+        loaded = await load_all_prompts(config, tokenizer, scorer)
         for notice in loaded.notices:
             console.print(notice.text, highlight=False, markup=False)
         with console.status("loading the model"):

@@ -1,6 +1,8 @@
 import pytest
 
 from rlnorm.rewards.math.normalize import clean_unicode, join_thousands, normalize, strip_dollars
+from rlnorm.rewards.math.verify import verify
+from rlnorm.rewards.types import Status
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,98 @@ def test_dollars_are_delimiters_or_currency():
 )
 def test_layout_goes(text, plain):
     assert normalize(text) == plain
+
+
+SAME_SPELLING = [
+    ("\x0crac{7}{12}", r"\frac{7}{12}"),
+    ("\text{yes}", "yes"),
+    ("2\times 3", "6"),
+    ("\theta", r"\theta"),
+    ("x\neq 2", r"x\ne2"),
+    ("\\left(1,2\right)", "(1,2)"),
+    ("\x08inom{4}{2}", "6"),
+    (r"12\n", "12"),
+    ("(1,2,3)", "<1,2,3>"),
+    ("(1,2,3)", r"\left<1,2,3\right>"),
+    ("(1,2)", r"\left\langle 1,2\right\rangle"),
+    (r"(-\infty,2)\cup(2,\infty)", r"\R\setminus\{2\}"),
+    (r"(-\infty,2)\cup(2,\infty)", r"\Bbb{R}\setminus\{2\}"),
+    (r"(-\infty,2)\cup(2,\infty)", r"\mathbf{R}\setminus\{2\}"),
+    (r"(-\infty,2)\cup(2,\infty)", "all real numbers except 2"),
+    (r"(-\infty,2)\cup(2,\infty)", r"\text{all real numbers except }2"),
+    (r"(-\infty,2)\cup(2,\infty)", r"\text{All reals except } x=2"),
+    (r"\mathbb{R}\setminus\{0,3\}", r"\text{all real numbers except 0 and 3}"),
+    (r"\mathbb{R}\setminus\{0,3\}", "ℝ∖{0; 3}"),
+    (r"\mathbb{R}\setminus\{\frac12\}", r"\mathbb{R}\setminus\left\{\frac{1}{2}\right\}"),
+    (r"\mathbb R", r"\R"),
+    ("3:8", "3 to 8"),
+    ("3:8", r"3\text{ to }8"),
+    ("3:8", r"\text{3:8}"),
+    ("3:8", "6:16"),
+    ("3:8", "0.375"),
+    ("(0,2)", "(0;2)"),
+    ("(0,2),(1,3)", "(0;2),(1;3)"),
+    ("(0,2),(1,3)", "(0,2);(1,3)"),
+    ("(0,2),(1,3)", r"\{(0,2);(1,3)\}"),
+    ("(0,2),(1,3)", "0,2;1,3"),
+    ("[0,2]", "[0;2]"),
+    ("1,2", "1;2"),
+    ("(0,2;1,3;4,5)", "(0,2),(1,3),(4,5)"),
+    ("-2", r"\det\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+    ("-2", r"\begin{vmatrix}1&2\\3&4\end{vmatrix}"),
+    ("0", r"\begin{vmatrix}1&2&3\\4&5&6\\7&8&9\end{vmatrix}"),
+    ("ad-bc", r"\begin{vmatrix}a&b\\c&d\end{vmatrix}"),
+    ("-2", r"\det\left(\begin{matrix}1&2\\3&4\end{matrix}\right)"),
+    (r"(-\infty,2)", r"\text{(}-\infty,2\text{)}"),
+    ("-5", r"\text{-}5"),
+    ("x=5", r"x\mathbf{=}5"),
+    ("3:4", r"3\text{:}4"),
+    ("1,2", r"1\text{, }2"),
+    ("5", r"\text{$x=5$}"),
+    ("1/2", r"\mbox{$\frac12$}"),
+    ("5", r"\SI{5}{km}"),
+    ("5", r"\qty{5}{\meter\per\second}"),
+    ("5", r"\num{5}"),
+    ("5", r"5\,\unit{kg}"),
+    ("5 m/s", r"\SI{5}{\meter\per\second}"),
+]
+OTHER_SPELLING = [
+    ("(1,2,3)", "<1,3,2>"),
+    ("(1,2)", "1<2"),
+    (r"(-\infty,2)\cup(2,\infty)", "all real numbers"),
+    (r"(-\infty,2)\cup(2,\infty)", "all real numbers except 3"),
+    (r"(-\infty,2)\cup(2,\infty)", r"\text{all real numbers except 2 and 3}"),
+    (r"(-\infty,2)\cup(2,\infty)", r"\text{all integers except }2"),
+    (r"(-\infty,2)\cup(2,\infty)", "all real numbers greater than 2"),
+    ("2", r"\text{all real numbers except }2"),
+    ("3", "3 to 8"),
+    ("8", "3 to 8"),
+    ("3:8", "8 to 3"),
+    ("3-8", "3 to 8"),
+    ("5", "3 to 8"),
+    ("(0,2)", "(2;0)"),
+    ("(0,2),(1,3)", "(0,1),(2,3)"),
+    ("(0,2;1,3)", "(2,0),(3,1)"),
+    ("0,2;1,3", "0,1;2,3"),
+    ("2", r"\begin{vmatrix}1&2\\3&4\end{vmatrix}"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{vmatrix}1&2\\3&4\end{vmatrix}"),
+    ("2", r"\det\begin{pmatrix}1&2&3\\3&4&5\end{pmatrix}"),
+    ("5", r"\text{-}5"),
+    ("5", r"\SI{50}{km}"),
+    ("5 m/s", r"\SI{5}{\meter\second}"),
+    ("5", r"\num{5}6"),
+    (r"\frac{7}{12}", "\x0crac{7}{21}"),
+    ("3:8", "3:8:1"),
+    ("56", r"5\n6"),
+    ("5", r"5\nu"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), SAME_SPELLING)
+def test_spellings_of_the_same(gold, answer):
+    assert verify(gold, f"\\boxed{{{answer}}}").status is Status.CORRECT
+
+
+@pytest.mark.parametrize(("gold", "answer"), OTHER_SPELLING)
+def test_spellings_of_something_else(gold, answer):
+    assert verify(gold, f"\\boxed{{{answer}}}").status is not Status.CORRECT

@@ -1,5 +1,6 @@
 import json
 import random
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -349,37 +350,14 @@ def test_random_wrong_integers_never_score():
         assert verify(str(gold), f"so \\boxed{{{said:,}}}").status is expected
 
 
+PIECES = (
+    r"\frac { } ^ _ | \{ \\ , = \boxed{ $ ! \begin{pmatrix} \text{ \pm \log_ & ' ... \over \mathbf{"
+)
+
+
 def test_mutated_text_never_raises():
     rng = random.Random(11)
-    pieces = [
-        "\\frac",
-        "{",
-        "}",
-        "^",
-        "_",
-        "|",
-        "\\{",
-        "\\\\",
-        ",",
-        "=",
-        "\\boxed{",
-        "$",
-        "!",
-        "9" * 40,
-    ]
-    pieces += [
-        "\\begin{pmatrix}",
-        "\\text{",
-        "\\pm ",
-        "\ud800",
-        "\0",
-        "½",
-        "\\log_",
-        "&",
-        "'",
-        "...",
-        "\\cup ",
-    ]
+    pieces = [*PIECES.split(), "9" * 40, "\ud800", "\0", "½", "\\cup ", "万", "<|im_end|>", "]"]
     seeds = [text for pair in RIGHT + WRONG for text in pair]
     for _ in range(3000):
         text, gold = rng.choice(seeds), rng.choice(seeds)
@@ -387,3 +365,45 @@ def test_mutated_text_never_raises():
             at = rng.randrange(len(text) + 1)
             text = text[:at] + rng.choice(pieces) + text[at + rng.randint(0, 5) :]
         assert isinstance(verify(gold, f"\\boxed{{{text}}}", Policy()).status, Status)
+
+
+LONG = [
+    "\\",
+    "\\frac{",
+    "\\text{a",
+    "{",
+    "[",
+    "$a",
+    "1,",
+    "1/",
+    "12km/",
+    "x^",
+    "\\left(",
+    "答案",
+    "α",
+    "年",
+    "<|",
+]
+
+
+@pytest.mark.parametrize("piece", LONG)
+@pytest.mark.parametrize("frame", ["{}", "\\boxed{{{}}}", "12{}", "Answer: {}", "{}\\boxed{{5}}"])
+def test_a_long_repetition_stays_far_below_the_bound(piece, frame):
+    start = time.process_time()
+    for length in (3900, 60_000):
+        verify("5", frame.format(piece * (length // len(piece))))
+    assert time.process_time() - start < 1.0
+
+
+def test_arbitrary_characters_never_raise():
+    rng = random.Random(12)
+    ranges = (0x80, 0x3000, 0x110000)
+    for _ in range(1500):
+        gold, said = (
+            "".join(chr(rng.randrange(rng.choice(ranges))) for _ in range(rng.randrange(120)))
+            for _ in range(2)
+        )
+        frame = rng.choice(["{}", "\\boxed{{{}}}", "#### {}", "Answer: {}"])
+        start = time.process_time()
+        assert isinstance(verify(gold, frame.format(said)).status, Status)
+        assert time.process_time() - start < 1.0

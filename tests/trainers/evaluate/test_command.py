@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from rlnorm.trainers.config.load import load_config
+from rlnorm.trainers.config.resolve import build_scorer
 from rlnorm.trainers.config.sources import data_sources
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.evaluate.benchmarks import Problem, summarize
@@ -117,8 +118,10 @@ def test_missing_verdicts_are_none_in_files_and_nan_in_memory():
 
 async def test_slices_change_no_completion_and_are_told():
     config, tokenizer = load_config("quickstart", FEW), load_tokenizer("shipped:quick")
-    source = data_sources(config.data)[0]
-    rows, _ = load_prompts(source, config=config.data, tokenizer=tokenizer, limit=None)
+    source, scorer = data_sources(config.data)[0], build_scorer(config)
+    rows, _ = load_prompts(
+        source, config=config.data, tokenizer=tokenizer, scorer=scorer, limit=None
+    )
     prompts, seeds, told = rows[:7], [[i, i + 10] for i in range(7)], []
     async with AsyncExitStack() as stack:
         whole = SingleTurn(await start_pool(config, tokenizer, stack))

@@ -15,11 +15,12 @@ from rlnorm.rewards.data.formats import FORMATS
 
 LOAD = """
 import dataclasses, json, sys
-from rlnorm.trainers.config.sources import DataSource, read_rows
+from rlnorm.trainers.config.rows import read_rows
+from rlnorm.trainers.config.sources import DataSource
 out = {}
 for name in sys.argv[1:]:
     source = DataSource(key="data.train", text=f"hf:{name}", fields={})
-    [row], _ = read_rows(source, "drop")
+    [row], _ = read_rows(source)
     out[name] = dataclasses.asdict(row)
 json.dump(out, sys.stdout)
 """
