@@ -163,12 +163,15 @@ def _same_steps(pair: _Pair, names: Sequence[str]) -> bool:
     # near 0 the floor of x vanishes, and so does twice the floor
     largest = min(int(max(numbers_in((pair.a, pair.b)), default=0)), 10**9)
     found = pair.agreed(far_points(names, largest), skip_undecided=True)
-    if found is None or found[1] < 2:
+    if found is None:
         return False
-    steps = (step_points(n, s, names) for n, s in zip((pair.a, pair.b), pair.signs, strict=True))
-    return all(
-        pair.agreed(points, skip_undecided=True, at_steps=True) is not None for points in steps
-    )
+    nonzero = found[1]
+    for node, sign in zip((pair.a, pair.b), pair.signs, strict=True):
+        found = pair.agreed(step_points(node, sign, names), skip_undecided=True, at_steps=True)
+        if found is None:
+            return False
+        nonzero += found[1]
+    return nonzero >= 2
 
 
 def _same_where_real(pair: _Pair, names: Sequence[str]) -> bool:

@@ -145,5 +145,5 @@ def _around(inside: Node, sign: int, point: Point, name: str, direction: int) ->
     if mp.im(x) or abs(y) > mp.mpf(10) ** -30 or abs(x) > 1e12:
         raise Undefined("no step near")
     x = mp.nint(x * mp.mpf(10) ** 34) / mp.mpf(10) ** 34
-    gap = max(abs(x), 1) * mp.mpf(10) ** -12
+    gap = max(abs(x), 1) * mp.mpf(10) ** -5
     return [{**point, name: mp.nstr(at, 38)} for at in (x, x - gap, x + gap)]

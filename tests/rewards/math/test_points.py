@@ -81,4 +81,4 @@ def test_step_points(text, steps):
     assert [round(value) for value in points[::3]] == steps
     for on, below, above in zip(points[::3], points[1::3], points[2::3], strict=True):
         assert abs(on - round(on)) < Fraction(1, 10**30)
-        assert below < on < above < below + Fraction(1, 10**8)
+        assert below < on < above < below + Fraction(1, 20)
