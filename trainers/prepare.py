@@ -19,13 +19,13 @@ from rlnorm.trainers.models import load_model_config, load_tokenizer
 from rlnorm.trainers.prompts import (
     Notice,
     check_tokens,
-    generation_prompt_notice,
     load_prompts,
     problem_prompts,
     prompt_limit,
 )
 from rlnorm.trainers.rollout.environment import resolve_environment
 from rlnorm.trainers.scoring import check_reward_rows
+from rlnorm.trainers.template_checks import template_notices
 from rlnorm.types import Prompt
 
 
@@ -89,8 +89,9 @@ async def load_all_prompts(config: Config, tokenizer: Any, scorer: Scorer) -> Lo
         _check_apart(train, benchmarks)
     sources = {f"data.eval.{name}": prompts for name, prompts in benchmarks.items()}
     check_reward_rows(scorer, {"data.train": train, **sources})
-    if (odd := generation_prompt_notice(train[0], tokenizer)) is not None:
-        notices.append(odd)
+    notices += template_notices(
+        [*train, *(p for own in benchmarks.values() for p in own)], tokenizer
+    )
     return LoadedPrompts(train=train, benchmarks=benchmarks, notices=tuple(notices))
 
 

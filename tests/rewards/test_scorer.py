@@ -57,6 +57,19 @@ def test_declared_components_stay_apart_with_their_own_weights():
     assert [(r["same"].value, r["short"].value) for r in rows] == [(1.0, 1.0), (0.0, 0.0)]
 
 
+def test_which_statuses_are_verdicts():
+    verdicts = {status for status in Status if status.is_verdict}
+    assert verdicts == {Status.CORRECT, Status.WRONG, Status.NO_ANSWER, Status.UNPARSABLE}
+
+
+def test_a_timeout_that_a_reward_raises_itself_is_its_error():
+    async def gives_up(sample):
+        raise TimeoutError("the server")
+
+    with pytest.raises(RewardError, match="TimeoutError: the server"):
+        score([{"name": "n", "function": gives_up}], samples("a"))
+
+
 def test_a_class_of_one_component_goes_by_the_name_in_the_config():
     spec = {"name": "c", "function": "my_rewards:Clarity"}
     rows, scorer = score([spec], samples("a"))
