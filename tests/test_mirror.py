@@ -21,7 +21,6 @@ INTEGRATION = {
     "rlnorm/test_plugin.py": "a user's own file as every kind of stage",
     "rlnorm/advantages/test_bad_input.py": "what every estimator refuses",
     "rlnorm/advantages/test_weights.py": "what the weights of rewards mean to every estimator",
-    "rewards/math/test_templates.py": "the verifier: ways of writing an answer, right and wrong",
     "rlnorm/kernels/test_accuracy.py": "every backend against the definition",
     "rewards/math/test_cross_check.py": "the verifier where it differs from Math-Verify",
     "rewards/math/test_exact_arithmetic.py": "the verifier beside arithmetic with fractions",

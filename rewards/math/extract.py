@@ -219,5 +219,9 @@ def _one_formula(text: str) -> str | None:
 
 def _first_sentence(text: str) -> str:
     """Up to the end of the sentence: a full stop before a space or the end, as in `is 4 4/9.`"""
-    end = re.search(r"\.(?=\s|$|\*)|。|I hope it is correct|<\||,? \(?(?:because|since)\b", text)
+    end = re.search(
+        r"\.(?=\s|$|\*)|。|I hope it is correct|<\||,? \(?(?:because|since)\b"
+        r"|,\s(?:and\s)?(?:not|rather\sthan|pas|nicht|non|não|не)\s[$\\\d-](?![^\n]*\bbut\b)",
+        text,
+    )
     return (text[: end.start()] if end else text).strip()

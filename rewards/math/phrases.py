@@ -2,7 +2,7 @@
 
 import re
 
-_BOLD = r"(?:\*\*|__)?+"
+_BOLD = r"(?:\*\*|__|[*_](?=[\s:：]))?+"
 _SO = (
     r"(?:\s+(?:therefore|thus|then|hence|simply|just|indeed|donc|alors|daher|also|somit|entonces"
     r"|por\s+lo\s+tanto|quindi|portanto))?+"

@@ -165,6 +165,18 @@ RIGHT = [
     ("5", "If we add them, the answer is 5."),
     ("5", "If we add them we see that the answer is 5."),
     ("6", "Suppose the answer is 5. Then 2=3. The answer is 6."),
+    ("8", "The answer is 8, not 5."),
+    ("8", "The answer is $8$, not $5$."),
+    ("8", "La réponse est 8, pas 5."),
+    ("8", "Die Antwort ist 8, nicht 5."),
+    ("8", "The answer is 8, rather than 5."),
+    ("2,3", "La respuesta es 2 y 3."),
+    ("2,3", "La réponse est 2 et 3."),
+    ("6", "La réponse est 6 litres d'eau."),
+    ("3", "*Answer:* 3"),
+    ("3", "*Answer*: 3"),
+    ("3", "_Answer:_ 3"),
+    ("3", "*Respuesta:* 3"),
 ]
 WRONG = [
     ("57", "The final answer is 75. I hope it is correct."),
@@ -250,6 +262,14 @@ WRONG = [
     ("5", "Assume the answer is 5. Then 2=3."),
     ("5", "If the answer is 5 then 2=3."),
     ("5", "Check whether the answer is 5."),
+    ("5", "The answer is 8, not 5."),
+    ("8", "The answer is not 8, 5."),
+    ("8", "The answer is 8, not."),
+    ("8", "The answer is 8, or 5."),
+    ("8", "The answer is 8, not 5 but 6."),
+    ("3", "*Answer:* 4"),
+    ("3", "*Answer: not* 3"),
+    ("2", "La respuesta es 2 y 3."),
 ]
 
 
