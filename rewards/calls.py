@@ -67,6 +67,8 @@ def _data_names(function: Callable[..., Any], where: str) -> list[str]:
         return ["sample"]  # what rlnorm itself sends to a worker need not be a Sample
     name = getattr(function, "__name__", "__call__")
     form = "lambda sample: ..." if name == "<lambda>" else f"def {name}(sample)"
+    if name == "__call__":
+        form = "def __call__(self, sample)"
     for p in data:
         if p.name not in known or p.kind in _SPREAD:
             near = "gold" if p.name in _GOLD_NAMES else p.name

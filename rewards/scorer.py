@@ -13,7 +13,7 @@ from rlnorm.rewards.alarm import Alarm, log_alarm
 from rlnorm.rewards.errors import RewardError
 from rlnorm.rewards.pool import Pool
 from rlnorm.rewards.results import ComponentScore, as_scores, failure, not_applicable
-from rlnorm.rewards.running import BoundReward, Runner, close_target
+from rlnorm.rewards.running import BoundReward, Runner
 from rlnorm.rewards.spec import DEFAULT_MEMORY_MB
 from rlnorm.rewards.statistics import ComponentStatistics, summarize
 from rlnorm.rewards.types import Sample, Status
@@ -164,9 +164,6 @@ class Scorer:
         async with AsyncExitStack() as stack:  # an error in one must not keep another open
             stack.push_async_callback(asyncio.to_thread, self.pool.close)
             stack.push_async_callback(self._runner.close, self._rewards)
-            for reward in self._rewards:
-                if reward.call.where != "thread":
-                    stack.push_async_callback(close_target, reward.call.target)
 
     def _record(self, samples: Sequence[Sample], rows: list[dict[str, ComponentScore]]) -> None:
         self.batches += 1

@@ -80,6 +80,15 @@ def test_the_tag_that_a_template_leaves_open(opening, tag):
     assert chat.open_tag(chat.extend(messages, 0), messages) == tag
 
 
+@pytest.mark.parametrize("question", ["k", "think", "What is <think>", "<|im_end|>"])
+def test_a_question_that_is_a_part_of_the_tag_hides_no_tag(question):
+    for opening, tag in (("<think>\n", "<think>"), ("", "")):
+        made = tokenizer(opening)
+        asked = [{"role": "user", "content": question}]
+        ids = made.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+        assert open_tag(made, tuple(ids), question) == tag
+
+
 @pytest.mark.parametrize(
     ("prompt", "tag"),
     [

@@ -71,6 +71,7 @@ def with_change(**change):
         ({"rewards": [{"name": "a/b", "function": "f"}]}, r"rewards.0.name: got 'a/b', .* without"),
         ({"rollout": {"stop": ["a", ""]}}, r"rollout.stop.1 = '': .*at least 1 char"),
         ({"run_name": ""}, r"run_name: got '', needs the name of a file"),
+        ({"run_name": "a\nb"}, r"run_name: got 'a\\nb', needs the name of a file in one line"),
         ({"run_name": ".."}, r"run_name: got '..', needs the name of a file"),
         ({"run_name": "a/b"}, r"run_name: got 'a/b', .* without /"),
         ({"run_name": "é" * 101}, r"run_name: got 'é.*at most 200 bytes"),
