@@ -3,7 +3,7 @@
 import pytest
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.config.check import at_checkpoint
+from rlnorm.trainers.config.check import at_checkpoint, precheck
 from rlnorm.trainers.config.load import load_config
 
 
