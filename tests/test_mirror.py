@@ -26,6 +26,7 @@ INTEGRATION = {
     "rewards/math/test_cross_check.py": "the verifier where it differs from Math-Verify",
     "rewards/math/test_exact_arithmetic.py": "the verifier beside arithmetic with fractions",
     "rewards/math/test_properties.py": "what holds of every verdict",
+    "rewards/math/test_unseen.py": "the verifier on cases that it had not met",
     "rewards/math/test_styles.py": "the verifier on every style in which models write an answer",
 }
 """Test files that are about several modules at once, and what they are about."""

@@ -9,7 +9,7 @@ from rlnorm.rewards.math.layout import (
     without_layout,
     without_spaces,
 )
-from rlnorm.rewards.math.units import unit_fractions
+from rlnorm.rewards.math.units import UNIT_WORDS, is_unit_letter, unit_fractions
 from rlnorm.rewards.math.vocabulary import CURRENCIES
 
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ⁽⁾ˣʸᵏᵐᵗᵀ", "0123456789-+n()xykmtT")
@@ -65,8 +65,26 @@ def _greek(match: re.Match[str]) -> str:
 
 def _money(match: re.Match[str]) -> str:
     sign = match.group()
-    after = match.string[max(0, match.start() - 3) : match.start()].rstrip()[-1:].isdigit()
-    return rf" \text{{{_MONEY[sign]}}}" if after and sign in _MONEY else ""
+    before = match.string[max(0, match.start() - 6) : match.start()].rstrip(" ~\\,;:!")[-1:]
+    after = match.string[match.end() : match.end() + 1]
+    if sign in _MONEY and before == "{" and not after.isdigit():
+        return _MONEY[sign]
+    return rf" \text{{{_MONEY[sign]}}}" if before.isdigit() and sign in _MONEY else ""
+
+
+_PRICE = re.compile(
+    r"(?P<sign>\\?\$|[€£¥₹₽₩])\s*(?P<value>\d[\d,.]*)\s*/\s*(?P<unit>[A-Za-z]+)"
+    r"(?P<power>\^\{?[23]\}?)?\s*\.?"
+)
+
+
+def _price(text: str) -> str:
+    """`$0.35/kWh` as 0.35 and its unit; a price per variable stays a quotient."""
+    match = _PRICE.fullmatch(text.strip())
+    if match is None or not (is_unit_letter(match["unit"]) or match["unit"] in UNIT_WORDS):
+        return text
+    money = _MONEY.get(match["sign"], "dollar")
+    return rf"{match['value']} \text{{{money}}}/\text{{{match['unit']}}}{match['power'] or ''}"
 
 
 def _vulgar(match: re.Match[str]) -> str:
@@ -156,7 +174,7 @@ _GROUPED = re.compile(
     r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\[,!;: ]|[~ \u00a0])\d{3})+(?!\d)"
 )
 _BRACKETS = re.compile(r"\\[{}]|[()\[\]]")
-_DOLLARS_AFTER = re.compile(r"(?<=\d)\s*\\\$(?!\s*\d)")
+_DOLLARS_AFTER = re.compile(r"(?<=\d)(?:\s|\\[,;: ]|~)*\\\$(?!\s*\d)")
 _OPENERS = frozenset((r"\{", "(", "["))
 
 
@@ -194,6 +212,8 @@ def strip_dollars(text: str) -> str:
 
 def normalize(answer: str, *, thousands: bool = True) -> str:
     """The spelling that the tokenizer reads; only layout and currency signs are lost."""
+    if "/" in answer:
+        answer = _price(answer)
     text = single_backslashes(clean_unicode(answer))
     if text[:1].isalpha() or text[:1] == "\\":
         text = _CURRENCY.sub("", text, count=1) if _CURRENCY.match(text) else text

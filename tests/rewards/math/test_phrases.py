@@ -162,6 +162,9 @@ RIGHT = [
     ("57", "$57$<|endoftext|>Question: 3"),
     ("57", "Answer: 57<|end|>"),
     ("57", "#### 57\n\n<|endoftext|>#### 3"),
+    ("5", "If we add them, the answer is 5."),
+    ("5", "If we add them we see that the answer is 5."),
+    ("6", "Suppose the answer is 5. Then 2=3. The answer is 6."),
 ]
 WRONG = [
     ("57", "The final answer is 75. I hope it is correct."),
@@ -244,6 +247,9 @@ WRONG = [
     ("57", "58</s>57"),
     ("57", "<|im_start|>user\n57"),
     ("57", "</s>57"),
+    ("5", "Assume the answer is 5. Then 2=3."),
+    ("5", "If the answer is 5 then 2=3."),
+    ("5", "Check whether the answer is 5."),
 ]
 
 
