@@ -206,7 +206,7 @@ OF_REWARDS = [
      "data/test_problems.py"),
 ]  # fmt: skip
 
-RESUMED = "test_training.py::test_a_killed_run_resumes_to_the_same_bits"
+RESUMED = "test_prompt_stream.py::test_a_run_of_several_sources_is_the_same_when_it_is_resumed"
 OF_TRAINERS = [
     ("trainers/seeds.py", ".digest()) >> 1", ".digest())", "test_seeds.py"),
     ("trainers/seeds.py", "Random(derive_seed(seed, *parts))", "Random(seed)", "test_seeds.py"),
