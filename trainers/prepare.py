@@ -15,7 +15,7 @@ from rlnorm.trainers.config.rows import forget_rows
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import DataSource, data_sources
 from rlnorm.trainers.learner.model import check_lora
-from rlnorm.trainers.models import load_model_config, load_tokenizer
+from rlnorm.trainers.models import check_end_token, load_model_config, load_tokenizer
 from rlnorm.trainers.prompts import (
     Notice,
     check_tokens,
@@ -54,6 +54,7 @@ async def prepare(config: Config) -> Prepared:
     """Load algorithm, rewards, tokenizer and prompts without starting a process."""
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
+    check_end_token(tokenizer, load_model_config(config.model.path))
     check_lora(config.model)
     prompts = await load_all_prompts(config, tokenizer, scorer)
     return Prepared(
