@@ -54,5 +54,5 @@ def test_a_path_without_a_model_is_one_line_that_says_what_is_allowed(run, path)
 
 def test_columns_are_refused_where_no_source_has_any():
     config = load_config("quickstart", ["data.fields={question: prompt}"])
-    with pytest.raises(InputError, match="data.fields has no effect here: it needs a file or a"):
+    with pytest.raises(InputError, match=r"data\.fields has no effect here"):
         precheck(config)
