@@ -96,7 +96,7 @@ def test_a_sample_or_its_fields_by_name():
         (positions, "`*args`", "`def positions(sample)`"),
         (plain_option, "`scale=1.0`", "options stand after a `*`"),
         (lambda s: 0.0, "`s`", "`lambda sample: ...`"),
-        (Called, "`text`", "`def __call__(sample)`"),
+        (Called, "`text`", "`def __call__(self, sample)`"),
         (nothing, "takes no data", "`def nothing(sample)`"),
         (ScoresOne, r"score(sample)", "`def score(self, samples)`"),
         (ScoresTrl, r"score(prompts, completions)", "`def score(self, samples)`"),

@@ -9,6 +9,7 @@ from rlnorm.rewards.code import extract_code
 from rlnorm.rewards.decoding import open_tag, visible_text
 from rlnorm.rewards.environments.chain import read_value
 from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.rewards.format import boxed_format
 from rlnorm.rewards.match import Regex, boxed_exact, exact
 from rlnorm.rewards.math.reward import choice
 from rlnorm.rewards.math.verify import verify
@@ -79,6 +80,15 @@ def test_the_tag_that_a_template_leaves_open(opening, tag):
     assert chat.open_tag(chat.extend(messages, 0), messages) == tag
 
 
+@pytest.mark.parametrize("question", ["k", "think", "What is <think>", "<|im_end|>"])
+def test_a_question_that_is_a_part_of_the_tag_hides_no_tag(question):
+    for opening, tag in (("<think>\n", "<think>"), ("", "")):
+        made = tokenizer(opening)
+        asked = [{"role": "user", "content": question}]
+        ids = made.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+        assert open_tag(made, tuple(ids), question) == tag
+
+
 @pytest.mark.parametrize(
     ("prompt", "tag"),
     [
@@ -141,6 +151,8 @@ def test_reasoning_that_never_ends_is_no_answer_for_every_reward(tag):
         "tool_calls": ToolCallReward()(full_text, [{"name": "f"}]).status,
     }
     assert set(map(str, statuses.values())) == {"no_answer"}, statuses
+    assert boxed_format(f"{tag}so \\boxed{{4}}") == 0.0
+    assert boxed_format("so \\boxed{4}") == 1.0
     assert extract_code(f"{tag}```python\nprint(4)\n```") is None
     assert read_value(full_text) is None
 

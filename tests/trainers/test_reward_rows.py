@@ -80,5 +80,5 @@ def test_a_row_without_a_reward_is_refused_by_name(tmp_path, data):
 def test_golds_are_audited_where_the_math_reward_applies(tmp_path, data):
     precheck(config_of(tmp_path, data, "data.on_bad_row=error"))
     everywhere = config_of(tmp_path, data, "data.on_bad_row=error", "rewards.correct.rows={}")
-    with pytest.raises(InputError, match=r"golds do not verify"):
+    with pytest.raises(InputError, match=r"4 of 8 golds cannot be read by the rewards: c0"):
         precheck(everywhere)

@@ -9,7 +9,7 @@ _HUB = ", or OWNER/NAME for the Hugging Face hub (hf:OWNER/NAME in data)"
 
 def local_path(text: str) -> str:
     """The path with a leading `~` replaced by the home folder. ValueError for a URL."""
-    if _URL.match(text):
+    if _URL.match(text.lstrip()):
         hub = _HUB if "huggingface" in text or text.startswith("hf:") else ""
         raise ValueError(f"got {text!r}: is a URL, needs a path on this machine{hub}")
     if "\0" in text:

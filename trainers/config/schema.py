@@ -28,9 +28,11 @@ from rlnorm.trainers.config.paths import local_path, source_text
 
 
 def _file_name(name: str) -> str:
-    plain = name.strip(".") and not set(name) & {"/", "\0"} and len(name.encode()) <= 200
-    if not plain:
-        raise ValueError(f"got {name!r}, needs the name of a file, without / and at most 200 bytes")
+    plain = name.strip(".") and "/" not in name and name.isprintable()
+    if not plain or len(name.encode()) > 200:
+        raise ValueError(
+            f"got {name!r}, needs the name of a file in one line, without / and at most 200 bytes"
+        )
     return name
 
 
