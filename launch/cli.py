@@ -17,6 +17,7 @@ import typer
 from rlnorm import __version__
 from rlnorm.errors import InputError
 from rlnorm.trainers.config.file import shipped_presets
+from rlnorm.trainers.config.paths import local_path
 
 if TYPE_CHECKING:
     from rlnorm.trainers.config.schema import Config
@@ -44,6 +45,17 @@ Overrides = Annotated[
         help="Overrides, such as learner.lr=1e-6; all keys: docs/configuration.md.",
     ),
 ]
+
+
+def _on_this_machine(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The path with a leading `~` expanded; InputError for a URL, which would become a folder."""
+    if path is None:
+        return None
+    try:
+        return Path(local_path(str(path)))
+    except ValueError as error:
+        named = f"--{option.name}" if option.param_type_name == "option" else option.name
+        raise InputError(f"{named}: {error}") from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -109,7 +121,10 @@ def evaluate(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for one .jsonl of verdicts per benchmark.")
+        Path | None,
+        typer.Option(
+            callback=_on_this_machine, help="Folder for one .jsonl of verdicts per benchmark."
+        ),
     ] = None,
 ) -> None:
     """Measure a model on the config's benchmarks: greedy, avg@k and pass@k.
@@ -143,7 +158,11 @@ def compare(
         str, typer.Option(help="The algorithm that the others are compared with.")
     ] = "grpo",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the page and summaries; the runs' by default.")
+        Path | None,
+        typer.Option(
+            callback=_on_this_machine,
+            help="Folder for the page and summaries; the runs' by default.",
+        ),
     ] = None,
 ) -> None:
     """Compare algorithms by paired runs: one page of verdicts with intervals. Can be resumed.
@@ -175,13 +194,21 @@ def compare(
 @app.command()
 def grade(
     cases: Annotated[
-        Path | None, typer.Argument(help="A .jsonl of rows with id, gold and pred.")
+        Path | None,
+        typer.Argument(callback=_on_this_machine, help="A .jsonl of rows with id, gold and pred."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File for verdicts, one line per row.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(callback=_on_this_machine, help="File for verdicts, one line per row."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Worker processes for the symbolic layer.")] = 2,
     deadline: Annotated[float, typer.Option(help="Seconds per row.")] = 2.0,
     audit: Annotated[
-        Path | None, typer.Option(help="Check every gold of a data file against itself instead.")
+        Path | None,
+        typer.Option(
+            callback=_on_this_machine,
+            help="Check every gold of a data file against itself instead.",
+        ),
     ] = None,
     format: Annotated[
         str | None, typer.Option(help="With --audit: the data set's format, such as gsm8k.")
@@ -271,7 +298,7 @@ def _quietly(run: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    """Entry point: 0 done, 1 the run failed, 2 bad input; one line, no traceback."""
+    """Entry point: 0 done, 1 failed, 2 bad input, 130 stopped; one line, no traceback."""
     try:
         if os.getcwd() not in sys.path:
             # finds a reward or an estimator beside the config; last, so that it shadows nothing
@@ -288,8 +315,11 @@ def main() -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
             error.show()
             sys.exit(2)
-        from rlnorm.trainers.errors import Interrupted, RunError
+        from rlnorm.trainers.errors import Interrupted, RunError, StoppedAtOnce
 
+        if isinstance(error, StoppedAtOnce):
+            print(f"rlnorm: {error}", file=sys.stderr, flush=True)
+            os._exit(130)  # exit handlers of libraries may take many seconds
         if isinstance(error, RunError):
             _fail(error, 130 if isinstance(error, Interrupted) else 1)
         if isinstance(error, OSError):  # a disk, a file or a network, not the code

@@ -13,7 +13,7 @@ class Alarm:
     component: str
     """A component, or the reward that it is about."""
     kind: str
-    """timeouts | failures | constant | disagreement | memory | waiting"""
+    """timeouts | failures | constant | disagreement | memory | waiting | close"""
     message: str
 
     def __str__(self) -> str:

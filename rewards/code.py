@@ -144,7 +144,7 @@ class CodeReward:
             stdins = [order(t) if isinstance(t, CallTest) else t.stdin for t in tests]
         except ValueError as error:
             return verdict(float("nan"), Status.GOLD_ERROR, error=str(error))
-        code = extract_code(sample.response)
+        code = extract_code(sample.full_text)
         if code is None:
             return verdict(0.0, Status.NO_ANSWER)
         ended: list[str] = []

@@ -35,11 +35,24 @@ def open_tag(tokenizer: Any, prompt_ids: tuple[int, ...], last: str) -> str:
     the assistant's turn; a prompt without a template is its content alone.
     """
     text = str(tokenizer.decode(list(prompt_ids), skip_special_tokens=False))
-    _, found, opening = text.rpartition(last.strip() or "\0")
-    if found and opening.strip():
+    opening = _after(text, last.strip() or "\0")
+    if opening.strip():
         return open_reasoning(opening)
     # a question may speak of a tag: an opened one stands at the start of a line or after a colon
     return open_reasoning(text, at_start=True)
+
+
+def _after(text: str, content: str) -> str:
+    """What follows the last place of the content, but not as a part of a tag: a question may be a
+    single letter."""
+    tags = [tag.span() for tag in REASONING_TAG.finditer(text)]
+    at = text.rfind(content)
+    while any(
+        start <= at and at + len(content) <= end and end - start > len(content)
+        for start, end in tags
+    ):
+        at = text.rfind(content, 0, at + len(content) - 1)
+    return text[at + len(content) :] if at >= 0 else ""
 
 
 @lru_cache(maxsize=8)

@@ -1,23 +1,27 @@
 """Format rewards: 1.0 for the required shape, else 0.0. Linear scans, no backtracking."""
 
 from rlnorm.rewards.calls import inline
-from rlnorm.rewards.text import find_boxes, first_turn
+from rlnorm.rewards.text import after_reasoning, find_boxes, first_turn
 
 _CLOSERS = ("$", "\\)", "\\]", ".", "**")
 
 
 @inline
-def boxed_format(completion: str) -> float:
+def boxed_format(full_text: str) -> float:
     r"""1.0 for exactly one closed, non-empty `\boxed{}` at the very end.
 
     Only what closes the formula, the sentence or the turn may follow: `$`, `\)`, `\]`, `.`, `**`,
-    space, an end-of-turn marker.
+    space, an end-of-turn marker. 0.0 while the reasoning has not ended.
     """
-    completion = first_turn(completion)
-    boxes = find_boxes(completion)
-    if len(boxes) != 1 or not (boxes[0].content or "").strip():
+    full_text = first_turn(full_text)
+    boxes = find_boxes(full_text)
+    if (
+        after_reasoning(full_text) is None
+        or len(boxes) != 1
+        or not (boxes[0].content or "").strip()
+    ):
         return 0.0
-    rest = completion[boxes[0].end :].strip()
+    rest = full_text[boxes[0].end :].strip()
     while rest:
         closer = next((c for c in _CLOSERS if rest.startswith(c)), None)
         if closer is None:

@@ -34,9 +34,10 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def stop(self, wait_s: float = 2.0) -> None:
-        """End the loop, cancelling what runs on it; a blocked one is left behind."""
+        """End the loop, cancelling what runs on it; one that is blocked is left behind."""
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(wait_s)
+        if self.silent_s < wait_s:
+            self._thread.join(wait_s)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -58,9 +59,7 @@ class LoopThread:
 class _DaemonThreads(ThreadPoolExecutor):
     """For asyncio.to_thread: a call that never returns must not keep the process alive."""
 
-    def submit(  # type: ignore[override]  # the same call; the stub's ParamSpec cannot be repeated
-        self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> "Future[Any]":
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
 
         def work() -> None:

@@ -42,10 +42,10 @@ def _golds(gold: Any) -> list[str]:
 
 
 @inline
-def boxed_exact(response: str, gold: Any) -> Score:
+def boxed_exact(full_text: str, gold: Any) -> Score:
     r"""1.0 when the last `\boxed{}` after the reasoning equals the gold as text or integer."""
     golds = _golds(gold)
-    text = after_reasoning(response)
+    text = after_reasoning(full_text)
     boxes = find_boxes(text) if text is not None else []
     if not boxes:
         return no_answer("no box")
@@ -71,7 +71,7 @@ def _answer_text(text: str, where: str) -> str | None:
 
 @inline
 def exact(
-    response: str,
+    full_text: str,
     gold: Any,
     *,
     answer: Literal["text", "tag", "box"] = "text",
@@ -84,7 +84,7 @@ def exact(
     if answer not in ("text", "tag", "box"):
         raise ValueError(f"exact.answer = {answer!r}: allowed ['box', 'tag', 'text']")
     golds = _golds(gold)
-    text = after_reasoning(response)
+    text = after_reasoning(full_text)
     found = _answer_text(text, answer) if text is not None else None
     if found is None or not found.strip():
         return no_answer(f"no {answer}")
@@ -107,7 +107,7 @@ class Regex:
 
     def __call__(self, sample: Sample) -> Score:
         """Score one sample."""
-        text = sample.answer
+        text = sample.after_reasoning
         if text is None:
             return no_answer("the reasoning never ends")
         text = text.strip()

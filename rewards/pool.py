@@ -144,7 +144,8 @@ class WorkerPool:
                     await asyncio.wrap_future(done[len(done) - window])
                 done.append(self._submit(Chunk(batch, items[start::count])))
             for start, future in enumerate(done):
-                found[start::count] = await asyncio.wrap_future(future)
+                outcomes = await asyncio.wrap_future(future)
+                found[start::count] = outcomes
             return found
         finally:
             for future in done:

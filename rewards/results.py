@@ -9,6 +9,9 @@ from rlnorm.rewards.errors import RewardError
 from rlnorm.rewards.outcome import Outcome
 from rlnorm.rewards.types import Score, Status
 
+LARGEST = 1e30
+"""Of a score in size: what is computed from larger ones, such as a variance, may be infinite."""
+
 
 @dataclass(frozen=True, slots=True)
 class ComponentScore:
@@ -62,6 +65,7 @@ def as_scores(
         return {name: not_applicable() for name in components}
     detail: Mapping[str, Any] = {}
     if isinstance(value, Score):
+        _check_form(value, reward)
         status, detail, turns = Status(value.status), value.detail, value.per_turn
         seconds = value.seconds or seconds
         value = value.components
@@ -82,6 +86,28 @@ def as_scores(
     }
 
 
+def _check_form(score: Score, reward: str) -> None:
+    """Raise RewardError for a user's Score whose fields are not of their types."""
+    said = f"reward {reward!r} returned Score"
+    if score.status not in list(Status):
+        allowed = ", ".join(Status)
+        raise RewardError(f"{said}(status={_shown(score.status)}): allowed {allowed}")
+    for name, kind in (("components", Mapping), ("detail", Mapping), ("seconds", int | float)):
+        if not isinstance(value := getattr(score, name), kind):
+            needed = "a number" if name == "seconds" else "a table"
+            raise RewardError(f"{said}({name}={_shown(value)}): needs {needed}")
+    turns = score.per_turn
+    try:
+        good = turns is None or all(abs(float(t)) <= LARGEST or math.isnan(t) for t in turns)
+    except (TypeError, ValueError, OverflowError):
+        good = False
+    if not good:
+        raise RewardError(
+            f"{said}(per_turn={_shown(turns)}): needs a number for each turn, of at most "
+            f"{LARGEST:g} in size, or NaN"
+        )
+
+
 def _number(value: Any, status: Status | None, reward: str) -> tuple[float, Status]:
     if status is not None and not status.is_verdict:
         return math.nan, status
@@ -93,6 +119,11 @@ def _number(value: Any, status: Status | None, reward: str) -> tuple[float, Stat
         raise RewardError(f"reward {reward!r} returned {_shown(value)}: needs a number") from None
     if isinstance(value, str) or not math.isfinite(number):
         raise RewardError(f"reward {reward!r} returned {_shown(value)}: needs a finite number")
+    if abs(number) > LARGEST:
+        raise RewardError(
+            f"reward {reward!r} returned {_shown(value)}: needs a number of at most {LARGEST:g} in "
+            "size"
+        )
     return number, status or (Status.CORRECT if number > 0 else Status.WRONG)
 
 

@@ -4,12 +4,14 @@ deadline, and says so while it waits."""
 import asyncio
 import inspect
 import math
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rlnorm.errors import with_place
 from rlnorm.rewards.alarm import Alarm
 from rlnorm.rewards.calls import Call
 from rlnorm.rewards.errors import RewardError
@@ -84,16 +86,30 @@ class Runner:
         return found
 
     async def close(self, rewards: Sequence[BoundReward]) -> None:
-        """Close what users' coroutines hold open, on their own loop, and end that loop."""
+        """Close what the rewards hold open, users' coroutines on their own loop, and end that loop.
+
+        An error in the `close` of a reward is an alarm: scores and weights are there by then.
+        """
         thread, self._thread = self._thread, None
         async with AsyncExitStack() as stack:  # an error in one must not keep another open
             if thread is not None:
                 stack.push_async_callback(asyncio.to_thread, thread.stop)
-            for target in [r.call.target for r in rewards if r.call.where == "thread"]:
-                if thread is None:
-                    stack.push_async_callback(close_target, target)
-                elif hasattr(target, "close"):
-                    stack.push_async_callback(_on_thread, thread, close_target(target), 0.0)
+            for reward in rewards:
+                if thread is None or reward.call.where != "thread":
+                    stack.push_async_callback(self._close_target, reward)
+                elif hasattr(reward.call.target, "close"):
+                    stack.push_async_callback(_on_thread, thread, self._close_target(reward), 0.0)
+
+    async def _close_target(self, reward: BoundReward) -> None:
+        """Call and await `close` of a reward that has one."""
+        close = getattr(reward.call.target, "close", None)
+        try:
+            result = close() if close is not None else None
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:  # a user's code
+            said = f"its close() failed: {with_place(error)}"
+            self._on_alarm(Alarm(reward.spec.name, "close", said))
 
     async def _watch(self, name: str, count: int) -> None:
         began, wait_s = time.monotonic(), WAITING_S
@@ -153,14 +169,6 @@ async def _on_thread(
         work.cancel()
 
 
-async def close_target(target: Any) -> None:
-    """Call and await `close` of a reward that has one."""
-    close = getattr(target, "close", None)
-    result = close() if close is not None else None
-    if inspect.isawaitable(result):
-        await result
-
-
 async def _await_all(
     reward: BoundReward, items: Sequence[Any], deadline_s: float, found: list[Outcome | None]
 ) -> None:
@@ -191,11 +199,23 @@ async def _timed(awaitable: Any, deadline_s: float) -> Outcome:
         async with asyncio.timeout(deadline_s) as timer:
             value = await awaitable
         return Outcome("ok", value, time.perf_counter() - start)
-    except Exception as error:
+    except BaseException as error:
         spent = time.perf_counter() - start
         if isinstance(error, TimeoutError) and timer.expired():
             return Outcome("timeout", f"cancelled after {spent:.2f} s", spent)
-        return Outcome("error", f"{type(error).__name__}: {error}", spent)
+        if not _is_of_user(error):
+            raise
+        return Outcome("error", with_place(error), spent)
+
+
+def _is_of_user(error: BaseException) -> bool:
+    """False for Ctrl-C, which the main thread gets, and for a task that the run cancels."""
+    if isinstance(error, KeyboardInterrupt):
+        return threading.current_thread() is not threading.main_thread()
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return not isinstance(error, GeneratorExit)
 
 
 async def _run_inline(call: Call, items: Sequence[Any]) -> list[Outcome]:
@@ -207,7 +227,7 @@ async def _run_inline(call: Call, items: Sequence[Any]) -> list[Outcome]:
         try:
             value = call.invoke(item)
         except Exception as error:
-            outcomes.append(Outcome("error", f"{type(error).__name__}: {error}", math.nan))
+            outcomes.append(Outcome("error", with_place(error), math.nan))
         else:
             outcomes.append(Outcome("ok", value, time.perf_counter() - start))
     return outcomes

@@ -86,7 +86,7 @@ class JsonSchema:
     def __call__(self, sample: Sample) -> Score:
         """Score one sample."""
         validator = self._own or make_validator(sample.meta.get("schema"), "schema")
-        text = sample.answer
+        text = sample.after_reasoning
         if text is None or not text.strip():
             return no_answer("nothing after the reasoning")
         try:

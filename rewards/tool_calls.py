@@ -139,15 +139,15 @@ class ToolCallReward:
         """Raise ValueError if the gold holds no calls that can be read."""
         _reference(gold)
 
-    def __call__(self, response: str, gold: Any) -> Score:
+    def __call__(self, full_text: str, gold: Any) -> Score:
         """Score one reply. Malformed calls: correctness -3, status unparsable."""
         try:
             reference, replies = _reference(gold)
         except ValueError as error:
             nan = {name: float("nan") for name in self.components}
             return Score(components=nan, status=Status.GOLD_ERROR, detail={"error": str(error)})
-        shape = float(has_format(response, calls=bool(reference), response=replies))
-        answer = after_reasoning(response)
+        shape = float(has_format(full_text, calls=bool(reference), response=replies))
+        answer = after_reasoning(full_text)
         predicted = parse_calls(answer or "")
         if answer is None:  # the reasoning never ends
             unexcused = bool(reference) or self._penalise

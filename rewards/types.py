@@ -57,14 +57,14 @@ class Sample:
     """Where in `completion` the turn begins that this prompt opens; 0 without an environment."""
 
     @property
-    def response(self) -> str:
+    def full_text(self) -> str:
         """The completion with `open_tag` where the prompt left it open."""
         return self.completion[: self.open_at] + self.open_tag + self.completion[self.open_at :]
 
     @property
-    def answer(self) -> str | None:
+    def after_reasoning(self) -> str | None:
         """What follows the reasoning, with or without an open tag; None if that never ends."""
-        return after_reasoning(self.response)
+        return after_reasoning(self.full_text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

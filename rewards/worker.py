@@ -5,6 +5,7 @@ the parent: the socket closes, and on Linux the kernel kills it when the parent'
 """
 
 import ctypes
+import inspect
 import os
 import pickle
 import resource
@@ -57,6 +58,11 @@ def _run_item(invoke: Callable[[Any], Any], item: Any) -> tuple[str, Any, float]
     try:
         value: Any = invoke(item)
         kind = "ok"
+        if inspect.iscoroutine(value):
+            value.close()
+            kind, value = "error", "it returned a coroutine: write `async def`"
+        elif inspect.isgenerator(value) or inspect.isasyncgen(value):
+            kind, value = "error", "it returned a generator: return a number, or a list for samples"
     except MemoryError:
         limit_mb = resource.getrlimit(resource.RLIMIT_DATA)[0] >> 20
         kind, value = "memory", f"a worker passed memory_mb = {limit_mb}"

@@ -1,9 +1,11 @@
 """Errors that a user can fix: bad input, reported before anything starts, each in one line."""
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 _NOT_OF_USER = ("rlnorm.", "importlib.", "_frozen_importlib", "contextlib.")
 
@@ -38,10 +40,28 @@ def with_place(error: BaseException) -> str:
 
 
 @contextmanager
+def without_exit() -> Iterator[None]:
+    """While it lasts, os._exit raises in this process: it would end a run without a word."""
+    real, here = os._exit, os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != here:  # a child that was forked meanwhile
+            real(status)
+        raise RuntimeError(f"it calls os._exit({status}), which would end the run")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = real
+
+
+@contextmanager
 def code_of_user(where: str) -> Iterator[None]:
     """Run a user's code: an error in it becomes an InputError of one line with its place."""
     try:
-        yield
+        with without_exit():
+            yield
     except InputError:
         raise
     except (Exception, SystemExit) as error:

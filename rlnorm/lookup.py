@@ -11,7 +11,7 @@ from importlib.util import spec_from_file_location
 from types import ModuleType
 from typing import Any
 
-from rlnorm.errors import InputError, with_place
+from rlnorm.errors import InputError, with_place, without_exit
 from rlnorm.from_python import refuse_name_from_python
 
 _PREFIX = "rlnorm_user_file"
@@ -75,7 +75,8 @@ def _load_module(source: str, where: str) -> ModuleType:
         # the path is spelt out in the name, so that any process can find the module again
         name = _PREFIX + re.sub(r"\W|_", lambda m: f"_{ord(m[0]):x}_", _full_path(source))
     try:
-        return importlib.import_module(name)
+        with without_exit():
+            return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) and source == name else None
         if missing and f"{name}.".startswith(f"{missing}."):

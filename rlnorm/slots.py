@@ -27,6 +27,8 @@ CORRECTION_COLUMNS = frozenset({"old_logprobs", "rollout_index", "sampler_logpro
 def overridden(slot: str, named: Any, value: Any) -> Any:
     """A named algorithm's slot, overridden by a config's value."""
     if slot == "sample_plan":
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{slot} = {value!r}: needs keys with values, such as {{name: value}}")
         return {**named, **value}
     if isinstance(named, list) or not isinstance(value, Mapping):
         return value
@@ -38,7 +40,7 @@ def overridden(slot: str, named: Any, value: Any) -> Any:
 
 def entries(value: Any) -> list[Any]:
     """The entries of a list slot, where a single one may be given without a list."""
-    return [value] if isinstance(value, (str, Mapping)) or callable(value) else list(value)
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def stages(

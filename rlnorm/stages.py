@@ -37,11 +37,11 @@ class Stage:
 
 def resolve_stage(
     slot: str,
-    spec: str | Callable[..., Any] | Mapping[str, Any],
+    spec: Any,
     table: Mapping[str, Callable[..., Any]],
     columns: Iterable[str],
 ) -> Stage:
-    """The stage that a config entry names: "grpo" or {"name": "grpo", "eps": 1e-4}.
+    """The stage that `spec`, a config entry, names: "grpo" or {"name": "grpo", "eps": 1e-4}.
 
     A name of the form pkg.mod:fn or path/to/file.py:fn is imported; in place of a name the function
     itself may stand. Raises ValueError for an unknown name, option, option value or data parameter.

@@ -119,9 +119,7 @@ def test_every_check_that_the_page_promises_has_its_test():
     page, file, missing = (ROOT / "docs/checks.md").read_text(), "", []
     rows = [line for line in page.splitlines() if line.startswith("|")]
     promises = [row for row in rows if "::" in row]
-    assert len(promises) == len(rows) - 2 * page.count(
-        "|---|---|---|"
-    )
+    assert len(promises) == len(rows) - 2 * page.count("|---|---|---|")
     for path, name in re.findall(r"`(tests/[\w/]+\.py)?::(\w+)`", "\n".join(promises)):
         file = path or file
         if not re.search(rf"^(async )?def {name}\b", (ROOT / file).read_text(), re.MULTILINE):

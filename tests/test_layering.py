@@ -16,8 +16,9 @@ BASE = {"rlnorm.errors", "rlnorm.from_python", "rlnorm.lookup", "rlnorm.options"
 """What rewards may import of rlnorm: everything else there may load torch."""
 TRAINERS = (
     "errors", "seeds", "files", "stop", "tasks", "config", "record", "models", "cluster", "rollout",
-    "prompts", "prompt_stream", "learner", "scoring", "sync", "advantages", "checkpoint", "buffer",
-    "collect", "prepare", "build_cluster", "evaluate", "loop", "build", "run", "api", "compare", "",
+    "prompts", "template_checks", "prompt_stream", "learner", "scoring", "sync", "advantages",
+    "checkpoint", "buffer", "collect", "prepare", "build_cluster", "evaluate", "loop", "build",
+    "run", "api", "compare", "",
 )  # fmt: skip
 """Rooms and files of trainers/; each may import those before it. The last is its __init__."""
 HEAVY = ("ray", "vllm", "deepspeed", "wandb", "peft", "datasets", "tensorboard", "plotly", "triton")

@@ -18,7 +18,7 @@ from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.learner.packing import count_denominators, pack, take_rollouts
 from rlnorm.trainers.learner.types import Learner
-from rlnorm.trainers.scoring import filled
+from rlnorm.trainers.scoring import filled, why_no_reward
 from rlnorm.trainers.seeds import derive_seed
 from rlnorm.types import ScoredRollouts, StepResult, TokenBatch
 
@@ -75,7 +75,7 @@ async def compute_advantages(
     try:
         result = algorithm.advantages(data)
     except Exception as error:  # a user's estimator may raise anything
-        raise RunError(f"algorithm: {of_check(error)}") from error
+        raise RunError(why_no_reward(scored) or f"algorithm: {of_check(error)}") from error
     token_advantages = result.per_token(rollout_index, turn_index)
     columns["advantages"] = _spread(token_advantages, mask)
     if algorithm.correction:

@@ -150,6 +150,8 @@ def _run(settings: "Config", *, display: bool, resume: bool, overwrite: bool) ->
 
 def _to_the_end(run: Coroutine[Any, Any, Any]) -> None:
     """Run to the end, in a new thread if this thread's event loop is already running."""
+    from rlnorm.trainers.stop import restore_handlers
+
     if not _loop_is_running():
         asyncio.run(run)
         return
@@ -163,7 +165,9 @@ def _to_the_end(run: Coroutine[Any, Any, Any]) -> None:
 
     thread = threading.Thread(target=body, name="rlnorm-train")
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(1.0)
+        restore_handlers()
     if failures:
         raise failures[0]
 

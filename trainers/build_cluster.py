@@ -16,6 +16,7 @@ from rlnorm.trainers.learner.types import Learner
 from rlnorm.trainers.prepare import Prepared
 from rlnorm.trainers.record.run_dir import RunDir
 from rlnorm.trainers.rollout.types import RolloutPool
+from rlnorm.trainers.stop import restore_handlers
 from rlnorm.trainers.sync import ClusterChannel, WeightChannel
 
 
@@ -26,6 +27,7 @@ async def build_cluster_systems(
     config = prepared.config
     started = time.monotonic()
     cluster = await asyncio.to_thread(Cluster.connect, address=config.cluster.address)
+    restore_handlers()
     stack.callback(cluster.close)
     use_gpu = cluster.gpus > 0
     pool = vllm_pool(config, cluster, _events(run_dir))

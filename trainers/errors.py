@@ -6,4 +6,8 @@ class RunError(RuntimeError):
 
 
 class Interrupted(RunError):
-    """Ctrl-C; says what is kept and how to continue. Commands exit with 130."""
+    """Ctrl-C, SIGTERM or SIGHUP; says what is kept and how to continue. Commands exit with 130."""
+
+
+class StoppedAtOnce(Interrupted):
+    """A second of these signals. A command then ends without the exit handlers of libraries."""

@@ -71,7 +71,11 @@ def alone_in(folder: Path, what: str) -> Iterator[int]:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The objects of all complete lines; a last line cut off by a crash is left out."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [parse_json(s, f"{path} line {i}") for i, s in enumerate(lines, 1) if s.endswith("\n")]
+    rows = [parse_json(s, f"{path} line {i}") for i, s in enumerate(lines, 1) if s.endswith("\n")]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(f"{path} line {number} is damaged: is a {type(row).__name__}")
+    return rows
 
 
 def finite(value: Any) -> Any:
@@ -108,7 +112,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     name = folder / "latest"
     if not name.is_file():
         # a run that was killed before it wrote `latest` has left a complete checkpoint all the same
-        return (saved_checkpoints(folder) or [None])[-1]
+        return next(reversed(saved_checkpoints(folder)), None)
     path = folder / name.read_text().strip()
     if not path.is_dir():
         raise InputError(f"{name} names {path.name}, which is missing")

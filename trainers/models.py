@@ -31,6 +31,17 @@ def load_tokenizer(path: str) -> Any:
     return tokenizer
 
 
+def check_end_token(tokenizer: Any, model_config: Any) -> None:
+    """Refuse an end token that the model has no row for: no completion would ever end."""
+    rows, end = model_config.get_text_config().vocab_size, tokenizer.eos_token_id
+    if end >= rows:
+        raise InputError(
+            f"model.path = {tokenizer.name_or_path!r}: the tokenizer's end token "
+            f"{tokenizer.eos_token!r} is token {end}, but the model embeds {rows}; correct "
+            "eos_token in its tokenizer_config.json"
+        )
+
+
 def load_model_config(path: str) -> Any:
     """The Hugging Face config of a model; InputError if transformers cannot use it."""
     from transformers import AutoConfig

@@ -11,20 +11,21 @@ from rlnorm.rewards.data.problems import SHOWN, short
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer
+from rlnorm.trainers.config.rows import forget_rows
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import DataSource, data_sources
 from rlnorm.trainers.learner.model import check_lora
-from rlnorm.trainers.models import load_model_config, load_tokenizer
+from rlnorm.trainers.models import check_end_token, load_model_config, load_tokenizer
 from rlnorm.trainers.prompts import (
     Notice,
     check_tokens,
-    generation_prompt_notice,
     load_prompts,
     problem_prompts,
     prompt_limit,
 )
 from rlnorm.trainers.rollout.environment import resolve_environment
 from rlnorm.trainers.scoring import check_reward_rows
+from rlnorm.trainers.template_checks import template_notices
 from rlnorm.types import Prompt
 
 
@@ -53,10 +54,9 @@ async def prepare(config: Config) -> Prepared:
     """Load algorithm, rewards, tokenizer and prompts without starting a process."""
     algorithm, scorer = build_algorithm(config), build_scorer(config)
     tokenizer = load_tokenizer(config.model.path)
+    check_end_token(tokenizer, load_model_config(config.model.path))
     check_lora(config.model)
     prompts = await load_all_prompts(config, tokenizer, scorer)
-    sources = {f"data.eval.{name}": shown for name, shown in prompts.benchmarks.items()}
-    check_reward_rows(scorer, {"data.train": prompts.train, **sources})
     return Prepared(
         config=config,
         algorithm=algorithm,
@@ -67,7 +67,8 @@ async def prepare(config: Config) -> Prepared:
 
 
 async def load_all_prompts(config: Config, tokenizer: Any, scorer: Scorer) -> LoadedPrompts:
-    """Rendered training prompts and benchmarks; InputError if they share a prompt."""
+    """Rendered training prompts and benchmarks; InputError if they share a prompt or hold one that
+    no reward is for."""
     train, benchmarks, notices = list[Prompt](), dict[str, list[Prompt]](), list[Notice]()
     if config.rollout.environment is not None:
         # an environment has separate splits of its own
@@ -85,9 +86,13 @@ async def load_all_prompts(config: Config, tokenizer: Any, scorer: Scorer) -> Lo
             check_tokens(prompts, model_config)
             _place(source, prompts, config, train, benchmarks)
             notices += found
+        forget_rows()
         _check_apart(train, benchmarks)
-    if (odd := generation_prompt_notice(train[0], tokenizer)) is not None:
-        notices.append(odd)
+    sources = {f"data.eval.{name}": prompts for name, prompts in benchmarks.items()}
+    check_reward_rows(scorer, {"data.train": train, **sources})
+    notices += template_notices(
+        [*train, *(p for own in benchmarks.values() for p in own)], tokenizer
+    )
     return LoadedPrompts(train=train, benchmarks=benchmarks, notices=tuple(notices))
 
 

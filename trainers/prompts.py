@@ -132,28 +132,6 @@ def render(
     return prompts
 
 
-def generation_prompt_notice(prompt: Prompt, tokenizer: Any) -> Notice | None:
-    """A notice if the chat template renders a prompt the same with and without the opening of the
-    assistant's turn."""
-    if tokenizer.chat_template is None:
-        return None
-    rendered = [
-        tokenizer.apply_chat_template(
-            list(prompt.messages), add_generation_prompt=asked, tokenize=False
-        )
-        for asked in (True, False)
-    ]
-    if rendered[0] != rendered[1]:
-        return None
-    where = tokenizer.name_or_path
-    return Notice(
-        text=f"model.path: the chat template of {where!r} ignores add_generation_prompt: prompts "
-        f"end with {rendered[0][-40:]!r}, where the completion starts; unless that opens the "
-        "assistant's turn, correct chat_template in its tokenizer_config.json",
-        event={"event": "no_generation_prompt", "model": where, "ends_with": rendered[0][-40:]},
-    )
-
-
 def _messages(row: ProblemRow, system_prompt: str | None) -> list[Mapping[str, str]]:
     """The row's conversation or question, after the config's system message unless it has one."""
     messages = row.messages or ({"role": "user", "content": row.question},)

@@ -11,7 +11,7 @@ from rlnorm.errors import InputError
 from rlnorm.from_python import functions_in
 from rlnorm.rewards.errors import RewardError
 from rlnorm.trainers.config.schema import Config
-from rlnorm.trainers.errors import Interrupted, RunError
+from rlnorm.trainers.errors import RunError, StoppedAtOnce
 from rlnorm.trainers.files import alone_in, latest_checkpoint, read_jsonl
 from rlnorm.trainers.loop import train
 from rlnorm.trainers.prepare import Prepared, prepare
@@ -114,6 +114,8 @@ def summary_lines(run_dir: RunDir) -> list[tuple[str, str]]:
         wide = rewards[:: max(1, len(rewards) // 60)]
         lines.append(("reward", f"{sparkline(wide)} {rewards[0]:.2f} -> {rewards[-1]:.2f}"))
         lines.append(("time", times(rows, parts_of(run_dir))))
+    warned = [f"{w['name']} at step {w['step']}" for w in run_dir.events_of("warning")]
+    lines += [("warnings", ", ".join(warned))] if warned else []
     lines.append(("run directory", str(run_dir.path)))
     newest = latest_checkpoint(run_dir.checkpoints)
     if newest is not None:
@@ -155,10 +157,10 @@ def _cut_off(config: Config, run_dir: RunDir, ending: Ending, stop: Stop) -> str
     return told
 
 
-def _stopped_at_once(config: Config, run_dir: RunDir) -> Interrupted:
+def _stopped_at_once(config: Config, run_dir: RunDir) -> StoppedAtOnce:
     if not run_dir.metrics.exists():
-        return Interrupted("stopped before training began: nothing was saved; start again")
-    return Interrupted(
+        return StoppedAtOnce("stopped before training began: nothing was saved; start again")
+    return StoppedAtOnce(
         "stopped at once: steps after the last checkpoint are lost; to continue: "
         f"{_again(config, 'resume')}"
     )

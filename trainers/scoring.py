@@ -1,6 +1,7 @@
 """Scores rollouts: samples for the rewards, their scores, and the table of a step."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,11 @@ from rlnorm.types import Prompt, Role, Rollout, RolloutGroup, ScoredRollouts
 
 SHOWN = 5
 """Rows and values that a message names."""
+_HELP = {
+    "timeout": " (rewards.*.deadline_s)",
+    "gold_error": " (data.fields.answer, or rewards.*.rows for the rows it can read)",
+    "infra_error": "",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +142,24 @@ def weighted_sums(scored: ScoredRollouts, weights: Mapping[str, float]) -> Float
     return total.where(~absent.all(1), torch.nan)
 
 
+def why_no_reward(scored: ScoredRollouts) -> str:
+    """Which rewards failed and what helps, in one line, if no rollout has all of its rewards."""
+    absent, count = _absent(scored), len(scored.rollouts)
+    complete = (absent | ~scored.rewards.isnan()).all(1) & ~absent.all(1)
+    if complete.any():
+        return ""
+    failures = Counter(r.failure for r in scored.rollouts if r.failure)
+    said = [f"environment: {n} of {count} rollouts are {kind}" for kind, n in failures.items()]
+    scored_rows = [s for s, r in zip(scored.status, scored.rollouts, strict=True) if not r.failure]
+    for index, name in enumerate(scored.reward_names):
+        for status, n in Counter(row[index] for row in scored_rows).items():
+            if status in _HELP:
+                said.append(f"reward {name!r}: {n} of {count} samples are {status}{_HELP[status]}")
+    return (
+        f"no rollout has a reward to train on: {'; '.join(said) or 'none applies to any of them'}"
+    )
+
+
 def _absent(scored: ScoredRollouts) -> Bool[Tensor, "n r"]:
     """True where a reward does not apply to a rollout."""
     found = [[s == Status.NOT_APPLICABLE for s in row] for row in scored.status]
@@ -163,9 +187,9 @@ def check_reward_rows(scorer: Scorer, prompts: Mapping[str, Sequence[Prompt]]) -
         if not any(all(row.get(c) in v for c, v in chosen.items()) for row in every):
             raise InputError(f"{where}: no row has all of {dict(chosen)}")
     for key, own in rows.items():
-        bare = [
-            p.prompt_id for p, r in zip(prompts[key], own, strict=True) if not scorer.applies(r)
-        ]
+        has_reward = scorer.applies if key == "data.train" else scorer.grades
+        pairs = zip(prompts[key], own, strict=True)
+        bare = [prompt.prompt_id for prompt, row in pairs if not has_reward(row)]
         if bare:
             raise InputError(
                 f"{key}: no reward applies to {len(bare)} of {len(own)} rows, for example "

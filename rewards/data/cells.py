@@ -12,8 +12,12 @@ from rlnorm.rewards.json_values import number_text
 
 Messages = tuple[Mapping[str, str], ...]
 _DEEPEST = 100
-_LIST_OF_TABLES = re.compile(
-    r"\s*\[\s*\{\s*[\"'](role|content|from|value)[\"']\s*:.*\}\s*\]\s*", re.S
+# a list of messages or a single one, alone or in a table such as {"messages": ...}, and the forms
+# in which Python and numpy print them
+_TABLES = re.compile(
+    r"\s*(?:\{\s*[\"']\w+[\"']\s*:\s*)?(?:array\()?\s*[\[(]?\s*"
+    r"\{\s*[\"'](?:role|content|from|value)[\"']\s*:.*\}[\s\])},]*(?:dtype=\w+\)[\s}]*)?",
+    re.S,
 )
 _MESSAGE_KEYS = (("role", "content"), ("from", "value"))
 _NEEDS_PROMPT = (
@@ -45,7 +49,7 @@ def question(value: Any, where: str) -> str | Messages:
     if isinstance(value, str):
         if _is_conversation_as_text(value):
             raise InputError(
-                f"{where} = {shown(value)}: is a list written as text; {_NEEDS_PROMPT}"
+                f"{where} = {shown(value)}: is a conversation written as text; {_NEEDS_PROMPT}"
             )
         return value
     listed = isinstance(value, Sequence) and len(value) > 0
@@ -64,16 +68,14 @@ def gold(value: Any, where: str) -> Any:
         return None
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, bool):
-        raise InputError(
-            f"{where} = {value}: is a truth value, which rewards do not compare; needs text, a "
-            "number, a list or a table"
-        )
+    _refuse_truth(value, where)
     if isinstance(value, list):
         value = [None if is_missing(item) else _whole(item) for item in value]
-        empty = next((index for index, item in enumerate(value) if item is None), None)
-        if empty is not None and not is_blank(value):
-            raise InputError(f"{where}[{empty}]: is null; leave it out or give the gold")
+        for index, item in enumerate([] if is_blank(value) else value):
+            if item is None or (isinstance(item, str) and not item.strip()):
+                what = "is null" if item is None else "is empty text"
+                raise InputError(f"{where}[{index}]: {what}; leave it out or give the gold")
+            _refuse_truth(item, f"{where}[{index}]")
     if (found := _not_finite(value)) is not None:
         place, number = found
         raise InputError(f"{where}{place} = {number}: needs a finite number, or text")
@@ -119,6 +121,14 @@ def is_blank(answer: Any) -> bool:
     return answer is None or (not answer.strip() if isinstance(answer, str) else answer == {})
 
 
+def _refuse_truth(value: Any, where: str) -> None:
+    if isinstance(value, bool):
+        raise InputError(
+            f"{where} = {value}: is a truth value, which rewards do not compare; needs text, a "
+            "number, a list or a table"
+        )
+
+
 def _whole(item: Any) -> Any:
     return int(item) if isinstance(item, float) and item.is_integer() else item
 
@@ -155,8 +165,8 @@ def _not_finite(value: Any) -> tuple[str, float] | None:
 
 
 def _is_conversation_as_text(text: str) -> bool:
-    """True for the JSON or the Python form of a list of messages, as a .csv file would hold it."""
-    if not _LIST_OF_TABLES.fullmatch(text):
+    """True for the JSON or the Python form of messages, as a .csv file would hold it."""
+    if not _TABLES.fullmatch(text):
         return False
     named = set(re.findall(r"[\"'](\w+)[\"']\s*:", text))
     return any(named.issuperset(keys) for keys in _MESSAGE_KEYS)

@@ -84,9 +84,11 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as Parquet: {_one_line(error)}") from error
     for index, field in enumerate(table.schema):
-        if pyarrow.types.is_floating(field.type) and field.type.bit_width < 64:
-            # by way of text: 0.1 in 32 bits is 0.1, not 0.10000000149011612
-            column = table.column(index).cast(pyarrow.string()).cast(pyarrow.float64())
+        # by way of text: 0.1 in 32 bits is 0.1, not 0.10000000149011612
+        texts = _with_floats_as(pyarrow.string(), field.type)
+        if texts != field.type:
+            doubles = _with_floats_as(pyarrow.float64(), field.type)
+            column = table.column(index).cast(texts).cast(doubles)
             table = table.set_column(index, field.name, column)
     number = 0
     for batch in table.to_batches(max_chunksize=1024):
@@ -99,6 +101,25 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for row in rows:
             number += 1
             yield number, row
+
+
+def _with_floats_as(leaf: Any, kind: Any) -> Any:
+    """The type of a column with its floats of less than 64 bits, at any depth, as type `leaf`."""
+    import pyarrow
+
+    types = pyarrow.types
+    if types.is_struct(kind):
+        fields = [kind.field(index) for index in range(kind.num_fields)]
+        return pyarrow.struct([f.with_type(_with_floats_as(leaf, f.type)) for f in fields])
+    if types.is_list(kind):
+        return pyarrow.list_(_with_floats_as(leaf, kind.value_type))
+    if types.is_large_list(kind):
+        return pyarrow.large_list(_with_floats_as(leaf, kind.value_type))
+    if types.is_fixed_size_list(kind):
+        return pyarrow.list_(_with_floats_as(leaf, kind.value_type), kind.list_size)
+    if types.is_map(kind):
+        return pyarrow.map_(kind.key_type, _with_floats_as(leaf, kind.item_type))
+    return leaf if types.is_floating(kind) and kind.bit_width < 64 else kind
 
 
 def _parquet_row(batch: Any, index: int, at: str) -> Mapping[str, Any]:

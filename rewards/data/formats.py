@@ -37,6 +37,8 @@ class DataFormat:
     """Converts a stored row to one with the columns above."""
     verifier: Literal["math", "choice", "countdown", ""] = "math"
     """The verifier that its golds are meant for; "" if unknown."""
+    meta: tuple[str, ...] = ()
+    """Columns that its verifier reads, whatever else they are read as."""
     policy: Mapping[str, Any] = field(default_factory=dict)
     on_duplicate: Literal["error", "drop"] = "error"
 
@@ -154,6 +156,7 @@ FORMATS: dict[str, DataFormat] = {
         split="train",
         convert=_countdown,
         verifier="countdown",
+        meta=("nums", "target"),
     ),
     "math500": DataFormat(hub="HuggingFaceH4/MATH-500", question=("problem",), answer=("answer",)),
     "aime24": DataFormat(hub="HuggingFaceH4/aime_2024", split="train", **_AIME),  # type: ignore[arg-type]  # columns only

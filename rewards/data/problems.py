@@ -200,7 +200,7 @@ def _problem(
     own_id = text(data_format.id)
     column, level = _first(row, data_format.level, at)
     named = (data_format.question, data_format.answer, data_format.id, data_format.level)
-    used = {"source", "policy", asked_in}.union(*named, data_format.source)
+    used = {"source", "policy", asked_in}.union(*named, data_format.source) - {*data_format.meta}
     meta = {k: v for k, v in row.items() if k not in used} | {"verifier": data_format.verifier}
     if merged := _policy(row, data_format, policy, at):
         meta["policy"] = merged

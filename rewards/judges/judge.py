@@ -141,7 +141,7 @@ class JudgeReward:
 
     async def _score(self, sample: Sample) -> Score:
         began = time.monotonic()
-        answer = (sample.answer or "").strip()
+        answer = (sample.after_reasoning or "").strip()
         if not answer:
             return Score(components={"judge": 0.0}, status=Status.NO_ANSWER)
         users = [m["content"] for m in sample.messages if m.get("role") == "user"]

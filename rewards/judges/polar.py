@@ -150,7 +150,7 @@ class PolarReward:
         for sample in samples:
             value, note = found.get(id(sample), math.nan), detail
             status = Status.CORRECT if id(sample) in found else failed
-            if status is Status.CORRECT and sample.answer is None:
+            if status is Status.CORRECT and sample.after_reasoning is None:
                 status = Status.NO_ANSWER
             if not _is_reference(sample.gold):
                 status = Status.GOLD_ERROR
@@ -161,7 +161,7 @@ class PolarReward:
         return results
 
     def _input(self, sample: Sample) -> str:
-        candidate = sample.answer or ""
+        candidate = sample.after_reasoning or ""
         texts = _text(sample.messages), _text(sample.gold), _text(candidate.strip())
         if self._tokenizer is not None and not isinstance(self._tokenizer, str):
             texts = truncate(texts, self._tokenizer, self._max_answer, self._max_tokens)

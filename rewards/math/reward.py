@@ -141,7 +141,7 @@ class MathReward:
         for index, sample in enumerate(batch):
             policy = check_policy(self._policy | dict(sample.meta.get("policy") or {}), "policy")
             for gold in gold_texts(sample.gold) or [""]:
-                items.append((gold, sample.response, policy))
+                items.append((gold, sample.full_text, policy))
                 owners.append(index)
         best: dict[int, tuple[Verdict, float]] = {}
         for owner, found in zip(owners, await self._verifier.verify(items), strict=True):
@@ -151,16 +151,16 @@ class MathReward:
 
 
 @inline
-def choice(response: str, gold: Any) -> Score:
+def choice(full_text: str, gold: Any) -> Score:
     """Multiple choice: the gold is a letter A to J."""
     [letter] = gold_texts(gold) or [""]
-    verdict = verify(letter.strip().strip("()."), response)
+    verdict = verify(letter.strip().strip("()."), full_text)
     return as_score(verdict)
 
 
 @inline
-def countdown(response: str, meta: Mapping[str, Any]) -> Score:
+def countdown(full_text: str, meta: Mapping[str, Any]) -> Score:
     """1.0 when the answer is an expression that uses meta["nums"] once each and hits the target."""
     from rlnorm.rewards.math.countdown import check_countdown
 
-    return as_score(check_countdown(response, meta["nums"], meta["target"]))
+    return as_score(check_countdown(full_text, meta["nums"], meta["target"]))

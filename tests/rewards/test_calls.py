@@ -15,8 +15,8 @@ def whole(sample):
     return len(sample.completion)
 
 
-def by_name(completion, gold, answer):
-    return (completion, gold, answer)
+def by_name(completion, gold, after_reasoning):
+    return (completion, gold, after_reasoning)
 
 
 def with_option(sample, *, scale=1.0):
@@ -84,13 +84,19 @@ def test_a_sample_or_its_fields_by_name():
     ("function", "parameter", "form"),
     [
         (of_trl, "`completions`, did you mean 'completion'?", "`def of_trl(sample)`"),
+        (lambda completion, answer: 0.0, "`answer`, did you mean 'gold'?", "`lambda sample: ...`"),
+        (
+            lambda completion, solution: 0.0,
+            "`solution`, did you mean 'gold'?",
+            "`lambda sample: ...`",
+        ),
         (prompts, "`prompts`", "`def prompts(sample)`"),
         (anything, "`x`", "`def anything(sample)`"),
         (keywords, "`**kwargs`", "`def keywords(sample)`"),
         (positions, "`*args`", "`def positions(sample)`"),
         (plain_option, "`scale=1.0`", "options stand after a `*`"),
         (lambda s: 0.0, "`s`", "`lambda sample: ...`"),
-        (Called, "`text`", "`def __call__(sample)`"),
+        (Called, "`text`", "`def __call__(self, sample)`"),
         (nothing, "takes no data", "`def nothing(sample)`"),
         (ScoresOne, r"score(sample)", "`def score(self, samples)`"),
         (ScoresTrl, r"score(prompts, completions)", "`def score(self, samples)`"),

@@ -9,6 +9,7 @@ from rlnorm.rewards.code import extract_code
 from rlnorm.rewards.decoding import open_tag, visible_text
 from rlnorm.rewards.environments.chain import read_value
 from rlnorm.rewards.environments.chat import ChatTokenizer
+from rlnorm.rewards.format import boxed_format
 from rlnorm.rewards.match import Regex, boxed_exact, exact
 from rlnorm.rewards.math.reward import choice
 from rlnorm.rewards.math.verify import verify
@@ -79,6 +80,15 @@ def test_the_tag_that_a_template_leaves_open(opening, tag):
     assert chat.open_tag(chat.extend(messages, 0), messages) == tag
 
 
+@pytest.mark.parametrize("question", ["k", "think", "What is <think>", "<|im_end|>"])
+def test_a_question_that_is_a_part_of_the_tag_hides_no_tag(question):
+    for opening, tag in (("<think>\n", "<think>"), ("", "")):
+        made = tokenizer(opening)
+        asked = [{"role": "user", "content": question}]
+        ids = made.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+        assert open_tag(made, tuple(ids), question) == tag
+
+
 @pytest.mark.parametrize(
     ("prompt", "tag"),
     [
@@ -118,39 +128,41 @@ def of(completion, **fields):
     return Sample(id="1", group="g", completion=completion, gold="4", **fields)
 
 
-def test_a_sample_knows_its_response_and_its_answer():
-    assert (of("a").response, of("a").answer) == ("a", "a")
+def test_a_sample_knows_its_full_text_and_what_follows_the_reasoning():
+    assert (of("a").full_text, of("a").after_reasoning) == ("a", "a")
     opened = of(ANSWER, open_tag="<think>")
-    assert (opened.response, opened.answer) == ("<think>" + ANSWER, None)
-    assert of("a</think>b", open_tag="<think>").answer == "b"
+    assert (opened.full_text, opened.after_reasoning) == ("<think>" + ANSWER, None)
+    assert of("a</think>b", open_tag="<think>").after_reasoning == "b"
     # two turns, "a</think>b" and "c": the second prompt opened the tag again
     turns = of("a</think>bc", open_tag="<think>", open_at=len("a</think>b"))
-    assert (turns.response, turns.answer) == ("a</think>b<think>c", None)
+    assert (turns.full_text, turns.after_reasoning) == ("a</think>b<think>c", None)
 
 
 @pytest.mark.parametrize("tag", ["<think>", "<reasoning>", "<|begin_of_thought|>", "[THINK]"])
 def test_reasoning_that_never_ends_is_no_answer_for_every_reward(tag):
-    response = of(ANSWER, open_tag=tag).response
+    full_text = of(ANSWER, open_tag=tag).full_text
     statuses = {
-        "math": verify("4", response).status,
-        "boxed_exact": boxed_exact(response, "4").status,
-        "exact": exact(response, "4", answer="box").status,
+        "math": verify("4", full_text).status,
+        "boxed_exact": boxed_exact(full_text, "4").status,
+        "exact": exact(full_text, "4", answer="box").status,
         "choice": choice(f"{tag}The answer is B", "B").status,
         "regex": Regex("4")(of(ANSWER, open_tag=tag)).status,
         "json_schema": JsonSchema({"type": "number"})(of("4", open_tag=tag)).status,
-        "tool_calls": ToolCallReward()(response, [{"name": "f"}]).status,
+        "tool_calls": ToolCallReward()(full_text, [{"name": "f"}]).status,
     }
     assert set(map(str, statuses.values())) == {"no_answer"}, statuses
+    assert boxed_format(f"{tag}so \\boxed{{4}}") == 0.0
+    assert boxed_format("so \\boxed{4}") == 1.0
     assert extract_code(f"{tag}```python\nprint(4)\n```") is None
-    assert read_value(response) is None
+    assert read_value(full_text) is None
 
 
 def test_without_an_open_tag_the_same_completion_is_graded():
-    assert str(verify("4", of(ANSWER).response).status) == "correct"
+    assert str(verify("4", of(ANSWER).full_text).status) == "correct"
 
 
 def test_a_template_that_opens_the_tag_gives_the_calls_their_format():
     call = 'x</think>\n<tool_call>\n{"name": "add", "parameters": {"a": 1}}\n</tool_call>'
     gold = [{"name": "add", "parameters": {"a": 1}}]
-    score = ToolCallReward()(of(call, open_tag="<think>").response, gold)
+    score = ToolCallReward()(of(call, open_tag="<think>").full_text, gold)
     assert score.components == {"format": 1.0, "correctness": 3.0}

@@ -186,6 +186,51 @@ def test_one_sample_that_hangs_is_masked_and_the_run_goes_on(monkeypatch):
     assert late.endswith("timed out (deadline_s = 0.5); raise rewards.mine.deadline_s")
 
 
+async def fails(sample):
+    raise KeyError("no such column")
+
+
+def test_an_error_of_a_coroutine_is_told_with_its_place():
+    error, _, _ = score({"name": "mine", "function": fails}, batch(2))
+    assert "failed on 2 of 2 samples; the first: KeyError: 'no such column' (" in error
+    assert error.partition("(")[2].startswith(__file__)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+def test_a_coroutine_that_ends_its_thread_or_task_is_an_error_of_the_reward(error, recwarn):
+    async def ends(sample):
+        raise error
+
+    told, _, seconds = score({"name": "mine", "function": ends}, batch(2))
+    assert f"failed on 2 of 2 samples; the first: {type(error).__name__}" in told
+    assert seconds < 5
+    assert not recwarn.list
+
+
+class FailsToClose:
+    async def score(self, samples):
+        return [1.0 for _ in samples]
+
+    async def close(self):
+        raise OSError("no such socket")
+
+
+class FailsToCloseAtOnce:
+    def score(self, samples):
+        return [1.0 for _ in samples]
+
+    def close(self):
+        raise OSError("no such socket")
+
+
+@pytest.mark.parametrize("reward", [FailsToClose, FailsToCloseAtOnce])
+def test_a_reward_that_fails_to_close_is_named_and_keeps_its_scores(reward):
+    rows, alarms, _ = score({"name": "mine", "function": reward}, batch(2))
+    assert [row["mine"].value for row in rows] == [1.0, 1.0]
+    [told] = [str(a) for a in alarms if a.kind == "close"]
+    assert told.startswith("reward 'mine': its close() failed: OSError: no such socket (")
+
+
 async def sleeps(sample):
     await asyncio.sleep(600)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlnorm.lookup import load_object
-from rlnorm.rewards import InputError, RewardError, Sample, Status, load_rewards
+from rlnorm.rewards import InputError, RewardError, Sample, Score, Status, load_rewards
 from rlnorm.rewards.pool import WorkerPool
 
 
@@ -57,6 +57,19 @@ def test_declared_components_stay_apart_with_their_own_weights():
     assert [(r["same"].value, r["short"].value) for r in rows] == [(1.0, 1.0), (0.0, 0.0)]
 
 
+def test_which_statuses_are_verdicts():
+    verdicts = {status for status in Status if status.is_verdict}
+    assert verdicts == {Status.CORRECT, Status.WRONG, Status.NO_ANSWER, Status.UNPARSABLE}
+
+
+def test_a_timeout_that_a_reward_raises_itself_is_its_error():
+    async def gives_up(sample):
+        raise TimeoutError("the server")
+
+    with pytest.raises(RewardError, match="TimeoutError: the server"):
+        score([{"name": "n", "function": gives_up}], samples("a"))
+
+
 def test_a_class_of_one_component_goes_by_the_name_in_the_config():
     spec = {"name": "c", "function": "my_rewards:Clarity"}
     rows, scorer = score([spec], samples("a"))
@@ -71,6 +84,9 @@ def test_a_class_of_one_component_goes_by_the_name_in_the_config():
         ("my_rewards:wrong_names", "must be exactly the components"),
         ("my_rewards:not_finite", "needs a finite number"),
         ("my_rewards:text", "needs a finite number"),
+        ("my_rewards:enormous", r"returned -1e\+300: needs a number of at most 1e\+30 in size"),
+        ("my_rewards:forgets_async", "it returned a coroutine: write `async def`"),
+        ("my_rewards:yields", "it returned a generator: return a number"),
         ("my_rewards:fails", "KeyError: 'no such column'"),
         ("my_rewards:too_few", "1 scores for 2 samples"),
         ("my_rewards:unpicklable", "does not pickle"),
@@ -82,6 +98,28 @@ def test_a_class_of_one_component_goes_by_the_name_in_the_config():
 def test_a_broken_contract_stops_the_run_at_once(function, message):
     with pytest.raises(RewardError, match=message):
         score([{"name": "x", "function": function}], samples("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"status": "good"}, "(status='good'): allowed correct, wrong, "),
+        ({"status": None}, "(status=None): allowed correct, wrong, "),
+        ({"components": 1.0}, "(components=1.0): needs a table"),
+        ({"detail": "why"}, "(detail='why'): needs a table"),
+        ({"seconds": None}, "(seconds=None): needs a number"),
+        ({"per_turn": 1.0}, "(per_turn=1.0): needs a number for each turn"),
+        ({"per_turn": [None]}, "(per_turn=[None]): needs a number for each turn"),
+        ({"per_turn": [math.inf]}, "(per_turn=[inf]): needs a number for each turn"),
+    ],
+)
+def test_a_field_of_a_score_that_is_not_of_its_type_is_named(fields, told):
+    async def rates(sample):
+        return Score(**({"components": {"x": 1.0}, "status": Status.CORRECT} | fields))
+
+    with pytest.raises(RewardError) as caught:
+        score([{"name": "x", "function": rates}], samples("a"))
+    assert str(caught.value).startswith(f"reward 'x' returned Score{told}")
 
 
 def test_a_later_exception_is_recorded_until_the_cap():
@@ -298,15 +336,16 @@ def test_a_reward_that_fails_to_close_keeps_no_worker_alive():
             {"name": "bad", "function": "my_rewards:ClosesBadly"},
             {"name": "n", "function": "my_rewards:length"},
         ]
-        scorer = load_rewards(specs, workers=1, on_alarm=lambda alarm: None)
+        alarms = []
+        scorer = load_rewards(specs, workers=1, on_alarm=alarms.append)
         await scorer.score(samples("a"))
         workers = scorer.pool.pids()
-        with pytest.raises(RuntimeError, match="cannot close"):
-            await scorer.close()
-        return workers, scorer.pool.pids()
+        await scorer.close()
+        return workers, scorer.pool.pids(), [a.message for a in alarms if a.kind == "close"]
 
-    before, after = asyncio.run(run())
+    before, after, [told] = asyncio.run(run())
     assert (len(before), after) == (1, [])
+    assert told.startswith("its close() failed: RuntimeError: cannot close")
 
 
 IN_A_FILE = """
@@ -437,6 +476,10 @@ def test_rows_choose_the_samples_that_a_reward_sees():
         [None, 1.0, 2.0],
     ]
     assert {row["m"].status for row in rows[:2]} == {Status.NOT_APPLICABLE}
+    # `after`, which is for all rows and not the first, decides nothing
+    verdicts = [scorer.verdict(row) for row in rows]
+    assert [None if math.isnan(v) else v for v in verdicts] == [1.0, None, 1.0]
+    assert [scorer.grades(meta) for meta in metas] == [True, False, True]
     assert [scorer.applies(meta) for meta in metas] == [True, True, True]  # `after` is for all
 
 

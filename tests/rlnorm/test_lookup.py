@@ -173,3 +173,19 @@ def test_what_a_file_defines_is_unpickled_in_a_process_in_another_folder(folder,
         text=True,
     )
     assert done.stdout == "8.0\n", done.stderr
+
+
+def test_a_file_that_ends_the_process_is_an_error_in_one_line(tmp_path):
+    (tmp_path / "ends.py").write_text("import os\n\nos._exit(0)\n")
+    with pytest.raises(InputError) as refused:
+        load_object(f"{tmp_path}/ends.py:f", "rewards.x.function")
+    message = str(refused.value)
+    assert "importing it: RuntimeError: it calls os._exit(0), which would end the run" in message
+    assert message.endswith(f"({tmp_path}/ends.py, line 3)")
+
+
+def test_a_forked_child_may_still_end_itself(tmp_path):
+    lines = ["import os", "if (child := os.fork()) == 0:", "    os._exit(7)"]
+    lines += ["_, status = os.waitpid(child, 0)", "code = os.waitstatus_to_exitcode(status)"]
+    (tmp_path / "forks.py").write_text("\n".join(lines))
+    assert load_object(f"{tmp_path}/forks.py:code", "w") == 7

@@ -47,6 +47,14 @@ async def test_the_newest_are_kept(tmp_path, learner, keep, left):
     assert steps(tmp_path) == left
 
 
+async def test_what_a_killed_run_left_half_written_is_removed(tmp_path, learner):
+    half = tmp_path / ".step_000002.partial"
+    half.mkdir()
+    (half / "model.safetensors").write_text("half")
+    await save(tmp_path, learner, 3, keep=2)
+    assert not half.exists()
+
+
 @pytest.mark.parametrize(("keep", "left"), [(1, [7, 10]), (2, [6, 7, 10])])
 async def test_what_latest_names_stays_beside_a_later_step_that_it_never_named(
     tmp_path, learner, keep, left
@@ -65,3 +73,5 @@ async def test_steps_are_ordered_as_numbers(tmp_path, learner):
     for step in (999_998, 999_999, 1_000_000):
         await save(tmp_path, learner, step, keep=2)
     assert steps(tmp_path) == [999_999, 1_000_000]
+    (tmp_path / "latest").unlink()  # killed before it was written
+    assert latest_checkpoint(tmp_path).name == "step_1000000"

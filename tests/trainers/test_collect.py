@@ -128,6 +128,26 @@ class FailsAtFirst:
         return Score(components={"mine": 1.0}, status=Status.CORRECT if index else Status.TIMEOUT)
 
 
+class OneDiffersAtFirst:
+    """Of the 3 groups of the first round only one has rewards that differ; later ones all have."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, sample) -> float:
+        self.asked += 1
+        return 1.0 if 2 < self.asked <= 6 else float(sample.id.rpartition("/")[2])
+
+
+async def test_resampling_draws_as_many_prompts_as_are_missing(pool, prompts, tokenizer):
+    parts = collector(
+        pool, prompts, tokenizer, OneDiffersAtFirst(), prompts_per_step=3, resample=True
+    )
+    collection = await parts.collect(1)
+    assert (len(collection.groups), len(collection.dropped), collection.rounds) == (3, 2, 2)
+    assert parts.prompts.cursor == 3 + 2
+
+
 async def test_reward_metrics_cover_all_rounds_of_a_resampled_step(pool, prompts, tokenizer):
     parts = collector(
         pool, prompts, tokenizer, FailsAtFirst(), prompts_per_step=3, resample=True, max_rounds=3

@@ -30,6 +30,7 @@ from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.learner.embedded import EmbeddedLearner
 from rlnorm.trainers.learner.model import load_model
 from rlnorm.trainers.models import (
+    check_end_token,
     load_model_config,
     load_tokenizer,
     merged_weights,
@@ -251,3 +252,12 @@ def test_a_prompt_that_the_model_cannot_read_is_named():
         check_tokens([Prompt(prompt_id="b", token_ids=(0, 273))], config)
     with pytest.raises(InputError, match=r"prompt 'c' .* has no tokens"):
         check_tokens([Prompt(prompt_id="c", token_ids=())], config)
+
+
+def test_an_end_token_that_the_model_cannot_write_is_refused():
+    config, tokenizer = load_model_config("shipped:quick"), load_tokenizer("shipped:quick")
+    check_end_token(tokenizer, config)
+    tokenizer.add_special_tokens({"eos_token": "[END]"})
+    told = r"the tokenizer's end token '\[END\]' is token 273, but the model embeds 273"
+    with pytest.raises(InputError, match=told):
+        check_end_token(tokenizer, config)

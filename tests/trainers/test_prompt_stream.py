@@ -39,6 +39,14 @@ def ids(drawn):
     return [prompt.prompt_id for prompt in drawn]
 
 
+def test_each_source_has_an_order_of_its_own():
+    stream = PromptStream(prompts(a=20, b=20), seed=1, shares={"a": 1.0, "b": 1.0})
+    drawn = [name.partition("/") for name in ids(stream.draw(40))]
+    orders = [[index for name, _, index in drawn if name == source] for source in "ab"]
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
+
+
 def test_shares_become_the_smallest_integers_as_they_are_written():
     assert whole_weights([0.7, 0.2, 0.1]) == [7, 2, 1]
     assert whole_weights([1.0, 1.0]) == [1, 1]

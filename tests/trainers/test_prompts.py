@@ -15,7 +15,6 @@ from rlnorm.trainers.files import read_jsonl
 from rlnorm.trainers.models import load_model_config, load_tokenizer
 from rlnorm.trainers.prompts import (
     Limit,
-    generation_prompt_notice,
     load_prompts,
     prompt_limit,
 )
@@ -181,23 +180,6 @@ def test_whatever_a_template_raises_is_one_line_with_row_and_model(tmp_path, nam
     with pytest.raises(InputError, match=message) as told:
         load(write(tmp_path / "d.jsonl", LENGTHS), own, 99)
     assert "\n" not in str(told.value)
-
-
-def test_a_template_that_ignores_the_generation_prompt_is_named(tmp_path, tokenizer):
-    path = write(tmp_path / "d.jsonl", {"a": 1})
-    [prompt], _ = load(path, tokenizer, 99)
-    assert generation_prompt_notice(prompt, tokenizer) is None
-    own = load_tokenizer("shipped:quick")
-    own.chat_template = "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}"
-    notice = generation_prompt_notice(prompt, own)
-    assert notice is not None
-    assert "the chat template of '" in notice.text
-    assert (
-        "quick' ignores add_generation_prompt: prompts end with '<|user|>0<|end|>'" in notice.text
-    )
-    assert notice.event["event"] == "no_generation_prompt"
-    own.chat_template = None
-    assert generation_prompt_notice(prompt, own) is None
 
 
 def test_what_is_dropped_is_on_the_terminal_and_in_the_events(tmp_path):

@@ -51,6 +51,7 @@ def run(finished, tmp_path):
         ("config.yaml", "a: [", r"--resume: .*step_000003/config.yaml: config .*: line 1"),
         ("../../capsule.json", "{", r"capsule.json is damaged"),
         ("../../metrics.jsonl", "garbage\n", r"metrics.jsonl line 1 is damaged"),
+        ("../../metrics.jsonl", "null\n", r"metrics.jsonl line 1 is damaged: is a NoneType"),
         ("../latest", "step_000099\n", r"latest names step_000099, which is missing"),
     ],
 )

@@ -16,6 +16,7 @@ from rlnorm.trainers.scoring import (
     filled,
     split_baseline,
     weighted_sums,
+    why_no_reward,
 )
 from rlnorm.types import Completion, FinishReason, Prompt, Role, Rollout, ScoredRollouts
 
@@ -168,3 +169,14 @@ def test_filters_that_cover_every_row(rows):
 def test_a_filter_that_cannot_be_meant_is_refused_by_name(rows, message):
     with pytest.raises(InputError, match=message):
         check(**rows)
+
+
+def test_what_is_said_when_no_rollout_has_a_reward_names_the_reward_and_the_key():
+    assert why_no_reward(table([[1, 0], ["x", 1]], [0, 0])) == ""
+    assert why_no_reward(table([["x", 0], ["x", "-"]], [0, 0])) == (
+        "no rollout has a reward to train on: reward 'math': 2 of 2 samples are timeout "
+        "(rewards.*.deadline_s)"
+    )
+    assert why_no_reward(table([["-", "-"]], [0])) == (
+        "no rollout has a reward to train on: none applies to any of them"
+    )

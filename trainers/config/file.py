@@ -1,5 +1,6 @@
 """Reading a config: a YAML file or shipped preset, and `key=value` on the command line."""
 
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -57,7 +58,7 @@ def shipped_presets() -> dict[str, Path]:
 
 def find_preset(source: str) -> Path:
     """The file `source`, or the shipped preset of that name."""
-    path = Path(source)
+    path = Path(os.path.expanduser(source))
     if _is_file(path):
         return path
     shipped, name = shipped_presets(), path.name.removesuffix(".yaml")

@@ -2,9 +2,6 @@
 
 import os
 import re
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _HUB = ", or OWNER/NAME for the Hugging Face hub (hf:OWNER/NAME in data)"
@@ -12,7 +9,7 @@ _HUB = ", or OWNER/NAME for the Hugging Face hub (hf:OWNER/NAME in data)"
 
 def local_path(text: str) -> str:
     """The path with a leading `~` replaced by the home folder. ValueError for a URL."""
-    if _URL.match(text):
+    if _URL.match(text.lstrip()):
         hub = _HUB if "huggingface" in text or text.startswith("hf:") else ""
         raise ValueError(f"got {text!r}: is a URL, needs a path on this machine{hub}")
     if "\0" in text:
@@ -31,7 +28,3 @@ def source_text(text: str) -> str:
     if equals and "/" not in data_format:
         return f"{data_format}={local_path(path)}"
     return local_path(text)
-
-
-LocalPath = Annotated[str, AfterValidator(local_path)]
-Source = Annotated[str, AfterValidator(source_text)]

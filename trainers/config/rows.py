@@ -69,6 +69,11 @@ def usable_rows(
     return kept, replace(report, kept=len(kept), dropped=dropped)
 
 
+def forget_rows() -> None:
+    """Free the rows of files that were read; the prompts hold what a run needs of them."""
+    _read_files.cache_clear()
+
+
 def row_columns(row: ProblemRow, name: str = "") -> dict[str, Any]:
     """The columns by which a reward is limited to rows. name: of the source among several."""
     own = {"source_in_file": row.source} if name else {}

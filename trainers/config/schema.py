@@ -24,17 +24,21 @@ from pydantic import (
 )
 
 from rlnorm.from_python import with_names
-from rlnorm.trainers.config.paths import LocalPath, Source
+from rlnorm.trainers.config.paths import local_path, source_text
 
 
 def _file_name(name: str) -> str:
-    plain = name.strip(".") and not set(name) & {"/", "\0"} and len(name.encode()) <= 200
-    if not plain:
-        raise ValueError(f"got {name!r}, needs the name of a file, without / and at most 200 bytes")
+    plain = name.strip(".") and "/" not in name and name.isprintable()
+    if not plain or len(name.encode()) > 200:
+        raise ValueError(
+            f"got {name!r}, needs the name of a file in one line, without / and at most 200 bytes"
+        )
     return name
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
+LocalPath = Annotated[str, AfterValidator(local_path)]
+Source = Annotated[str, AfterValidator(source_text)]
 
 
 def _kinds(annotation: Any) -> set[Any]:

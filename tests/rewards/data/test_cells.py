@@ -74,6 +74,11 @@ def test_a_question_column_of_messages_is_the_conversation(read, tmp_path):
         json.dumps(ASKED),
         str(ASKED),
         json.dumps([{"from": "human", "value": "2+2?"}]),
+        json.dumps(ASKED[-1]),
+        json.dumps({"messages": ASKED}),
+        str(tuple(ASKED)),
+        f"[{ASKED[0]}\n {ASKED[-1]}]",
+        f"array({ASKED}, dtype=object)",
     ],
     ids=repr,
 )
@@ -85,7 +90,12 @@ def test_any_other_question_that_is_no_text_is_refused_by_name(value, tmp_path):
 
 
 def test_a_question_that_quotes_json_stays_text(tmp_path):
-    asked = 'Sum the values: [{"value": 1}, {"value": 2}]', '[{"value": 1}, {"value": 2}] summed?'
+    asked = (
+        'Sum the values: [{"value": 1}, {"value": 2}]',
+        '[{"value": 1}, {"value": 2}] summed?',
+        '{"role": "user", "content": "hi"} has how many keys?',
+        '{"from": 1, "to": 2}',
+    )
     rows = load(tmp_path, *(row(id=i, question=text) for i, text in enumerate(asked)))
     assert [r.question for r in rows] == [*asked]
 
@@ -139,6 +149,23 @@ def test_a_column_of_32_bit_floats_holds_what_was_written(tmp_path):
         assert [r.answer for r in load_problems(path)[0]] == list(values.values())
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pyarrow.list_(pyarrow.float32()), [0.1, 2.5]),
+        (pyarrow.large_list(pyarrow.float32()), [0.1, 2.5]),
+        (pyarrow.list_(pyarrow.float32(), 2), [0.1, 2.5]),
+        (pyarrow.struct([("a", pyarrow.list_(pyarrow.float32()))]), {"a": [0.1]}),
+        (pyarrow.list_(pyarrow.struct([("a", pyarrow.float32())])), [{"a": 0.1}]),
+    ],
+    ids=str,
+)
+def test_32_bit_floats_in_lists_and_tables_hold_what_was_written(kind, value, tmp_path):
+    path, column = tmp_path / "d.parquet", pyarrow.array([value], kind)
+    pyarrow.parquet.write_table(pyarrow.table({"question": ["2?"], "answer": column}), path)
+    assert load_problems(path)[0][0].answer == value
+
+
 def test_a_path_into_a_column_finds_a_cell_or_is_told(tmp_path):
     rows = [{"a": {"b": ["2+2?"]}, "answer": 4}]
     assert load(tmp_path, *rows, fields={"question": "a.b.0"})[0].question == "2+2?"
@@ -171,6 +198,8 @@ def test_a_gold_of_nan_is_a_missing_one(read, value, tmp_path):
     [
         (["4", NAN], "answer[1]: is null"),
         ([None, 4], "answer[0]: is null"),
+        (["4", " "], "answer[1]: is empty text"),
+        (["4", True], "answer[1] = True: is a truth value"),
         (INF, "answer = inf: needs a finite number"),
         (-INF, "answer = -inf: needs a finite number"),
         ([1.0, INF], "answer[1] = inf: needs a finite number"),

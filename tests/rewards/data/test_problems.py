@@ -18,6 +18,15 @@ def write(path, rows):
     return path
 
 
+def test_a_given_policy_comes_before_the_rows_and_that_before_the_formats(tmp_path):
+    row = {"input": "q?", "target": 2, "policy": {"percent": "strict", "relative_tolerance": 0.1}}
+    given = {"percent": "value"}
+    [problem], _ = load_problems(
+        write(tmp_path / "d.jsonl", [row]), format="gsm_hard", policy=given
+    )
+    assert problem.meta["policy"] == {"percent": "value", "relative_tolerance": 0.1}
+
+
 # one row of each set in the shape its page on the hub documents, with made-up content
 HUB_SHAPES = {
     "gsm8k": ({"question": "q?", "answer": "2+2=<<2+2=4>>4\n#### 1,004"}, "1004"),

@@ -109,7 +109,6 @@ def test_many_files_give_rows_or_one_line(path, lines, options):
     gives_rows_or_one_line(path, lines, options)
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="a column read as the id is gone")
 def test_a_column_of_countdown_that_is_also_the_id(path):
     row = {"nums": [3, 5], "target": 8}
     options = {"format": "countdown", "fields": {"id": "target"}}

@@ -1,6 +1,6 @@
 import pytest
 
-from rlnorm.rewards.math.units import is_void, unit_key
+from rlnorm.rewards.math.units import is_unit_letter, is_void, unit_key
 from rlnorm.rewards.math.verify import verify
 from rlnorm.rewards.types import Status
 
@@ -435,6 +435,15 @@ def test_another_amount(gold, answer):
 )
 def test_unit_key(name, key):
     assert unit_key(name) == key
+
+
+def test_a_power_after_a_unit_multiplies_its_power():
+    assert unit_key("metros cuadrados") == unit_key("metros^2") == "m^2"
+    assert unit_key("metros cúbicos") == "m^3"
+
+
+def test_only_some_letters_are_units():
+    assert [letter for letter in "msNkxz" if is_unit_letter(letter)] == ["m", "s", "N"]
 
 
 def test_a_remark_is_void_only_when_it_says_something_else():

@@ -30,6 +30,18 @@ def text(sample):
     return "1.0"
 
 
+def enormous(sample):
+    return -1e300
+
+
+def forgets_async(sample):
+    return asyncio.sleep(0)
+
+
+def yields(sample):
+    yield 1.0
+
+
 def fails(sample):
     raise KeyError("no such column")
 

@@ -87,6 +87,17 @@ def test_the_deadline_kills_inside_an_actor_and_only_the_guilty_item_is_marked(p
         run(started.map(0, [sample("a")]))
 
 
+def test_samples_that_are_all_late_are_given_up_on_the_nodes_too(pools, run):
+    started = pools("my_rewards:behaves")
+    items = [sample("hang") for _ in range(64)]
+    began = time.monotonic()
+    outcomes = run(started.map(0, items, deadline_s=0.3, give_up_after=4))
+    assert {o.kind for o in outcomes} == {"timeout"}
+    # two parts at once, each given up after 4 or, by the other worker, 5; the rest is not run
+    assert 4 <= sum(not math.isnan(o.seconds) for o in outcomes) <= 16
+    assert time.monotonic() - began < 60
+
+
 def test_a_function_given_from_python_goes_by_value_through_the_actor(pools, run):
     bonus = 0.5
     started = pools(pickled(lambda completion: len(completion) + bonus, "f"))

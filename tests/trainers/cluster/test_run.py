@@ -1,7 +1,9 @@
 """The cluster preset as a user has it: Ray, two vLLM engines, two DeepSpeed ranks; it learns."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -91,3 +93,22 @@ def test_engines_started_from_the_exported_folder_solve_what_transformers_solves
     # where two tokens are all but equally likely, rounding may choose
     assert sum(verdicts[name] != right for name, right in by_transformers.items()) <= 1
     assert sum(verdicts.values()) / 512 > 0.9
+
+
+def test_sigterm_saves_although_ray_has_a_handler_that_aborts(tmp_path):
+    overrides = ["steps=500", "data.eval={}", "rollout.engines=1", "learner.ranks=1"]
+    overrides += ["rollout.prompts_per_step=8", f"output_dir={tmp_path}", "run_name=r"]
+    command = [sys.executable, "-m", "rlnorm.launch.cli", "train", "cluster_cpu", *overrides]
+    with (tmp_path / "shown.txt").open("w") as shown:
+        process = subprocess.Popen(command, stdout=shown, stderr=subprocess.STDOUT)
+    metrics, deadline = tmp_path / "r" / "metrics.jsonl", time.monotonic() + 400
+    while not (metrics.exists() and len(read_jsonl(metrics)) >= 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "no step within 400 s"
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 130
+    ended = read_jsonl(tmp_path / "r" / "events.jsonl")[-1]
+    assert (ended["event"], ended["status"], ended["cause"]) == ("ended", "stopped", "SIGTERM")
+    assert (tmp_path / "r" / "checkpoints" / f"step_{ended['step']:06d}").is_dir()
+    assert "*** SIGTERM received" not in (tmp_path / "shown.txt").read_text()

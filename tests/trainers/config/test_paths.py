@@ -5,6 +5,7 @@ import os
 import pytest
 
 from rlnorm.errors import InputError
+from rlnorm.trainers.config.check import precheck
 from rlnorm.trainers.config.load import load_config, validate_config
 from rlnorm.trainers.config.paths import local_path, source_text
 from rlnorm.trainers.record.run_dir import dump_config
@@ -67,6 +68,18 @@ def test_a_url_is_refused_by_key_and_value(url, key, override):
         load_config("quickstart", [override.format(url)])
     assert str(told.value).startswith(f"{key}: got '{url}': is a URL, needs a path on this machine")
     assert "\n" not in str(told.value)
+
+
+def test_a_space_before_a_url_hides_nothing():
+    with pytest.raises(InputError, match=r"output_dir: got ' s3://b/x': is a URL"):
+        load_config("quickstart", ["output_dir=' s3://b/x'"])
+
+
+def test_a_source_without_a_name_is_refused_by_its_key():
+    for key in ("data.train", "data.eval.x"):
+        config = load_config("quickstart", ["data.eval={}", f"{key}=''"])
+        with pytest.raises(InputError, match=rf"{key} = '': names no source"):
+            precheck(config)
 
 
 def test_an_unknown_user_and_a_nul_are_refused():

@@ -95,7 +95,6 @@ def test_a_key_that_cannot_be_printed_is_refused_in_one_line(key):
     assert found.isprintable()
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="the value of a slot is taken for a table")
 @pytest.mark.parametrize("assignment", ["algorithm.sample_plan=0", "algorithm.correction=0"])
 def test_a_slot_that_is_no_table_is_refused(assignment):
     is_valid_or_one_line(outcome(resolved, load_config, "quickstart", [assignment]))

@@ -71,6 +71,7 @@ def with_change(**change):
         ({"rewards": [{"name": "a/b", "function": "f"}]}, r"rewards.0.name: got 'a/b', .* without"),
         ({"rollout": {"stop": ["a", ""]}}, r"rollout.stop.1 = '': .*at least 1 char"),
         ({"run_name": ""}, r"run_name: got '', needs the name of a file"),
+        ({"run_name": "a\nb"}, r"run_name: got 'a\\nb', needs the name of a file in one line"),
         ({"run_name": ".."}, r"run_name: got '..', needs the name of a file"),
         ({"run_name": "a/b"}, r"run_name: got 'a/b', .* without /"),
         ({"run_name": "é" * 101}, r"run_name: got 'é.*at most 200 bytes"),
@@ -311,6 +312,10 @@ def test_weights_that_are_all_0_are_refused():
         ("data.csv", r"needs a file ending in .jsonl, .json, .parquet, a folder of them, hf:"),
         ("nowhere.jsonl", r"no such file nowhere.jsonl"),
         ("gsm8=x.jsonl", r"did you mean 'gsm8k'"),
+        ("''", r"data.train = '': is empty; name a file, hf:OWNER/NAME or task:chain"),
+        ("gsm8k=", r"data.train = 'gsm8k=': names no file; gsm8k from the hub is hf:gsm8k:SPLIT"),
+        ("x" * 5000 + ".jsonl", r"File name too long"),
+        ("{a: {source: ''}}", r"data.train.a.source = '': is empty"),
     ],
 )
 def test_a_data_source_that_names_nothing_is_told(source, message):

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from rlnorm.trainers.learner.packing import deal, microbatches, take_rollouts
+from rlnorm.trainers.learner.packing import (
+    count_denominators,
+    deal,
+    microbatches,
+    take_rollouts,
+)
 from rlnorm.types import LossDenominators, TokenBatch
 
 LENGTHS = (9, 3, 7, 2)
@@ -25,6 +30,13 @@ def batch_of(lengths: tuple[int, ...]) -> TokenBatch:
         temperature=1.0,
         denominators=LossDenominators(tokens=t, rollouts=len(lengths), horizon=8),
     )
+
+
+def test_a_rollout_without_a_trained_token_counts_in_no_denominator():
+    counts = count_denominators(
+        torch.tensor([True, True, False, False]), torch.tensor([0, 0, 0, 1]), horizon=8
+    )
+    assert counts == LossDenominators(tokens=2, rollouts=1, horizon=8)
 
 
 def test_microbatches_are_neighbours_within_the_budget():

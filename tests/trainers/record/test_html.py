@@ -19,6 +19,7 @@ EVIL = "</script><script>alert(1)</script>"
 
 def report(**values) -> str:
     empty = {"title": "t", "steps": 1, "gains": [], "curves": [], "samples": {}, "config": ""}
+    empty |= {"ends": [], "warnings": []}
     return render("report.html.j2", **empty | values)
 
 
@@ -48,6 +49,10 @@ def written(tmp_path) -> str:
     rows = [{"step": s, "reward/mean": s / 2, "reward/<script>": 0.5} for s in (0, 1)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "config.yaml").write_text(f"run_name: {EVIL}\n")
+    ended = {"status": "failed", "step": 1, "cause": EVIL, "seconds": 61.4}
+    warning = {"name": "truncated", "step": 1, "message": EVIL, "cause": EVIL, "key": EVIL}
+    events = [{"event": "warning", **warning}, {"event": "ended", **ended}]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
     (tmp_path / "rollouts").mkdir()
     columns = {
         "group_index": [0],
@@ -68,8 +73,11 @@ def written(tmp_path) -> str:
 
 def test_a_report_shows_markup_of_any_text_in_a_run_as_text(written):
     assert EVIL not in written
-    # the title twice; prompt, completion, answer, the reward's name and the config once each
-    assert written.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 7
+    # the title twice; prompt, completion, answer, the reward's name, the config and the cause of
+    # the end once each; a warning's message, cause and key
+    assert written.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 11
+    assert "failed after step 1: &lt;/script&gt;" in written
+    assert "(61 s)" in written
     # one benchmark by three measures
     assert written.count("<td>&lt;b&gt;bench</td>") == 3
     assert "<b>" not in written.replace(get_plotlyjs(), "")

@@ -61,7 +61,7 @@ def test_a_rollout_knows_the_tag_that_its_prompt_leaves_open():
     prompt = Prompt(prompt_id="p", token_ids=(1, 24, 26), messages=({"content": "b"},))
     got = make_rollout(prompt, Sampled(completion=completion([0, 2, 25])), "1/p/0", Letters())
     assert (got.text, got.open_tag, got.open_at) == ("ac", "<think>", 0)
-    assert as_sample(got, "p").answer is None
+    assert as_sample(got, "p").after_reasoning is None
 
 
 def test_with_turns_the_prompt_of_the_last_one_decides():
@@ -71,4 +71,4 @@ def test_with_turns_the_prompt_of_the_last_one_decides():
     prompt = Prompt(prompt_id="p", token_ids=(1,), messages=({"content": "b"},))
     got = make_rollout(prompt, Sampled(completion=last, turns=turns), "1/p/0", Letters())
     assert (got.text, got.open_tag, got.open_at) == ("ac", "<think>", 1)
-    assert as_sample(got, "p").response == "a<think>c"
+    assert as_sample(got, "p").full_text == "a<think>c"
