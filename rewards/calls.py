@@ -19,6 +19,7 @@ from rlnorm.rewards.types import Sample
 
 SAMPLE_FIELDS = (*Sample.__dataclass_fields__, "full_text", "after_reasoning")
 _BATCH_NAMES = ("samples", "batch")
+_SPREAD = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _GOLD_NAMES = ("answer", "answers", "solution", "ground_truth", "reference", "target", "label")
 """What the gold is often called elsewhere."""
 
@@ -59,7 +60,7 @@ def _data_names(function: Callable[..., Any], where: str) -> list[str]:
     parameters = inspect.signature(function).parameters.values()
     data = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
     names = [p.name for p in data]
-    if len(names) == 1 and names[0] in _BATCH_NAMES:
+    if len(names) == 1 and names[0] in _BATCH_NAMES and data[0].kind not in _SPREAD:
         return ["samples"]
     known = (*SAMPLE_FIELDS, "sample", "scores")
     if _is_ours(function) and len(names) == 1 and names[0] not in known:
@@ -69,7 +70,7 @@ def _data_names(function: Callable[..., Any], where: str) -> list[str]:
     if name == "__call__":
         form = "def __call__(self, sample)"
     for p in data:
-        if p.name not in known or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+        if p.name not in known or p.kind in _SPREAD:
             near = "gold" if p.name in _GOLD_NAMES else p.name
             raise InputError(
                 f"{where}.function: parameter `{p}`{suggest(near, known)}: write `{form}`, which "
@@ -83,8 +84,9 @@ def _data_names(function: Callable[..., Any], where: str) -> list[str]:
 def _check_score(target: Any, where: str) -> None:
     """Refuse a `score` method that does not take a list of samples."""
     parameters = inspect.signature(target.score).parameters.values()
-    names = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-    if len(names) != 1 or names[0] not in _BATCH_NAMES:
+    data = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    names = [str(p) for p in data]
+    if len(data) != 1 or data[0].name not in _BATCH_NAMES or data[0].kind in _SPREAD:
         raise InputError(
             f"{where}.function: score({', '.join(names)}): write `def score(self, samples)`, which "
             "gets a list of Samples and returns one score for each"

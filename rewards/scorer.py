@@ -1,6 +1,7 @@
 """Scores batches of samples with several rewards at once and keeps every component separate."""
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -85,6 +86,22 @@ class Scorer:
     def applies(self, meta: Mapping[str, Any]) -> bool:
         """True if a reward applies to the data row with these columns."""
         return any(r.spec.applies_to(meta) for r in self._rewards)
+
+    @property
+    def _graders(self) -> list[BoundReward]:
+        return [r for i, r in enumerate(self._rewards) if i == 0 or r.spec.rows]
+
+    def grades(self, meta: Mapping[str, Any]) -> bool:
+        """True if a reward says whether a completion for this data row is correct: the first one,
+        or one that is for some rows only."""
+        return any(r.spec.applies_to(meta) for r in self._graders)
+
+    def verdict(self, row: Mapping[str, ComponentScore]) -> float:
+        """1 or 0 by the first of these rewards that applies, above 0 or not; NaN if it failed or
+        none applies."""
+        scores = [row[r.components[0]] for r in self._graders]
+        value = next((s.value for s in scores if s.status.applies), math.nan)
+        return value if math.isnan(value) else float(value > 0)
 
     def audits(self, meta: Mapping[str, Any]) -> bool:
         """False for a row whose gold no reward reads as mathematics, since those that do are for

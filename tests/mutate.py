@@ -57,7 +57,7 @@ def run_tests(copy: Path, environment: dict[str, str], test: str) -> int:
     sys.dont_write_bytecode = True
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
-    options += ["-m", "not nightly", "-o", "timeout=120"]
+    options += ["-m", "not nightly"]
     status = int(pytest.main([*options, test]))
     ours = [m for name, m in sys.modules.items() if name.partition(".")[0] == "rlnorm"]
     files = [Path(file) for m in ours if (file := getattr(m, "__file__", None))]

@@ -206,7 +206,7 @@ OF_REWARDS = [
      "data/test_problems.py"),
 ]  # fmt: skip
 
-RESUMED = "test_training.py::test_a_killed_run_resumes_to_the_same_bits"
+RESUMED = "test_prompt_stream.py::test_a_run_of_several_sources_is_the_same_when_it_is_resumed"
 OF_TRAINERS = [
     ("trainers/seeds.py", ".digest()) >> 1", ".digest())", "test_seeds.py"),
     ("trainers/seeds.py", "Random(derive_seed(seed, *parts))", "Random(seed)", "test_seeds.py"),
@@ -250,6 +250,17 @@ OF_TRAINERS = [
     ("trainers/scoring.py", "= total[is_baseline]", "= 0.0", "test_advantages.py"),
     ("trainers/scoring.py", "if not scorer.applies(r)", "if scorer.applies(r)",
      "test_scoring.py"),
+    ("trainers/record/warnings.py", "STEPS = 10", "STEPS = 9", "record/test_warnings.py"),
+    ("trainers/record/warnings.py", "v < start / 10", "v < start / 2", "record/test_warnings.py"),
+    ("trainers/record/warnings.py", "v >= 0.5", "v > 0.5", "record/test_warnings.py"),
+    ("trainers/record/warnings.py", "max(2 * start, SMALL_GAP)", "2 * start",
+     "record/test_warnings.py"),
+    ("trainers/record/warnings.py", "max(means) - min(means) > SAME", "False",
+     "record/test_warnings.py"),
+    ("trainers/record/parts.py", "if self.part is None:", "if True:", "record/test_parts.py"),
+    ("trainers/record/resume.py", 'fnmatchcase(key, f"{free}.*")', "True", "test_resume.py"),
+    ("trainers/files.py", "int(path.name.removeprefix", "str(path.name.removeprefix",
+     "test_checkpoint.py"),
 ]  # fmt: skip
 
 MUTATIONS = [*OF_RLNORM, *OF_REWARDS, *OF_TRAINERS]

@@ -21,11 +21,11 @@ INTEGRATION = {
     "rlnorm/test_plugin.py": "a user's own file as every kind of stage",
     "rlnorm/advantages/test_bad_input.py": "what every estimator refuses",
     "rlnorm/advantages/test_weights.py": "what the weights of rewards mean to every estimator",
-    "rewards/math/test_templates.py": "the verifier: ways of writing an answer, right and wrong",
     "rlnorm/kernels/test_accuracy.py": "every backend against the definition",
     "rewards/math/test_cross_check.py": "the verifier where it differs from Math-Verify",
     "rewards/math/test_exact_arithmetic.py": "the verifier beside arithmetic with fractions",
     "rewards/math/test_properties.py": "what holds of every verdict",
+    "rewards/math/test_unseen.py": "the verifier on cases that it had not met",
     "rewards/math/test_styles.py": "the verifier on every style in which models write an answer",
 }
 """Test files that are about several modules at once, and what they are about."""

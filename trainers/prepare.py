@@ -57,8 +57,6 @@ async def prepare(config: Config) -> Prepared:
     check_end_token(tokenizer, load_model_config(config.model.path))
     check_lora(config.model)
     prompts = await load_all_prompts(config, tokenizer, scorer)
-    sources = {f"data.eval.{name}": shown for name, shown in prompts.benchmarks.items()}
-    check_reward_rows(scorer, {"data.train": prompts.train, **sources})
     return Prepared(
         config=config,
         algorithm=algorithm,
@@ -69,7 +67,8 @@ async def prepare(config: Config) -> Prepared:
 
 
 async def load_all_prompts(config: Config, tokenizer: Any, scorer: Scorer) -> LoadedPrompts:
-    """Rendered training prompts and benchmarks; InputError if they share a prompt."""
+    """Rendered training prompts and benchmarks; InputError if they share a prompt or hold one that
+    no reward is for."""
     train, benchmarks, notices = list[Prompt](), dict[str, list[Prompt]](), list[Notice]()
     if config.rollout.environment is not None:
         # an environment has separate splits of its own
@@ -89,6 +88,8 @@ async def load_all_prompts(config: Config, tokenizer: Any, scorer: Scorer) -> Lo
             notices += found
         forget_rows()
         _check_apart(train, benchmarks)
+    sources = {f"data.eval.{name}": prompts for name, prompts in benchmarks.items()}
+    check_reward_rows(scorer, {"data.train": train, **sources})
     notices += template_notices(
         [*train, *(p for own in benchmarks.values() for p in own)], tokenizer
     )

@@ -114,6 +114,8 @@ def summary_lines(run_dir: RunDir) -> list[tuple[str, str]]:
         wide = rewards[:: max(1, len(rewards) // 60)]
         lines.append(("reward", f"{sparkline(wide)} {rewards[0]:.2f} -> {rewards[-1]:.2f}"))
         lines.append(("time", times(rows, parts_of(run_dir))))
+    warned = [f"{w['name']} at step {w['step']}" for w in run_dir.events_of("warning")]
+    lines += [("warnings", ", ".join(warned))] if warned else []
     lines.append(("run directory", str(run_dir.path)))
     newest = latest_checkpoint(run_dir.checkpoints)
     if newest is not None:

@@ -187,9 +187,9 @@ def check_reward_rows(scorer: Scorer, prompts: Mapping[str, Sequence[Prompt]]) -
         if not any(all(row.get(c) in v for c, v in chosen.items()) for row in every):
             raise InputError(f"{where}: no row has all of {dict(chosen)}")
     for key, own in rows.items():
-        bare = [
-            p.prompt_id for p, r in zip(prompts[key], own, strict=True) if not scorer.applies(r)
-        ]
+        has_reward = scorer.applies if key == "data.train" else scorer.grades
+        pairs = zip(prompts[key], own, strict=True)
+        bare = [prompt.prompt_id for prompt, row in pairs if not has_reward(row)]
         if bare:
             raise InputError(
                 f"{key}: no reward applies to {len(bare)} of {len(own)} rows, for example "

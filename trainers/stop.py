@@ -39,7 +39,7 @@ class Stop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._thread: int | None = None
-        self._asked, self._broken_off = asyncio.Event(), False
+        self._asked, self._broken_off, self._forced = asyncio.Event(), False, False
 
     def watch(self) -> None:
         """Stop the current task; called when it begins."""
@@ -53,11 +53,14 @@ class Stop:
         first, self.cause = self.cause is None, self.cause or cause
         if first and self.promise is not None:
             self._soon(self._announce)
-        elif not self.at_once:
-            self.at_once = True
+            return
+        if not first and not self._forced:
+            self._forced = True
             # for code that holds Python's lock, so that the timer cannot run
             faulthandler.dump_traceback_later(AT_ONCE_S + 0.7, exit=True, file=_nowhere())
             self._timer.start()
+        if not self.at_once:
+            self.at_once = True
             self._soon(self._cancel)
 
     def break_off(self) -> None:
@@ -83,7 +86,7 @@ class Stop:
     def ended(self) -> None:
         """The run has ended by itself."""
         self._timer.cancel()
-        if self.at_once:
+        if self._forced:
             faulthandler.cancel_dump_traceback_later()
 
     async def _overdue(self) -> None:

@@ -160,3 +160,19 @@ def _environment(parser: Grammar) -> Node:
     if name == "cases":
         return ("list", tuple(item for r in rows for item in r))
     return ("matrix", tuple(rows))
+
+
+def without_braces(terms: list[Node]) -> list[Node]:
+    r"""`-\{1+2\}` as -(1+2), unless it may take a set from a set."""
+    first = terms[0]
+    if first[0] in ("set", "tuple", "union") or (first[0] == "sym" and len(terms) > 1):
+        return terms
+    return [
+        (term[0], grouped(term[1])) if term[0] == "neg" else (grouped(term) if at else term)
+        for at, term in enumerate(terms)
+    ]
+
+
+def grouped(node: Node) -> Node:
+    """The content of braces around one value where they can only group: 2{3 + 4}."""
+    return node[1][0] if node[0] == "set" and len(node[1]) == 1 else node

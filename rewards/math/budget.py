@@ -33,6 +33,14 @@ class OverBudget(Exception):
     """Evaluating it could cost too much; only structural equality may decide."""
 
 
+class TooClose(OverBudget):
+    """A value too close to a step of a function to tell on which side it lies."""
+
+
+class OutOfWork(OverBudget):
+    """The work of one verdict is used up."""
+
+
 class Undefined(Exception):
     """The expression has no value (0/0, log 0); it equals nothing."""
 
@@ -53,7 +61,7 @@ def spend(bits: int = 0) -> None:
     """Count one visited node and the integers it needed."""
     _meter.work += 1.0 + (bits / 2000) ** 2
     if _meter.work > MAX_WORK:
-        raise OverBudget("too much work")
+        raise OutOfWork("too much work")
 
 
 def words(text: str) -> frozenset[str]:

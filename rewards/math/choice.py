@@ -2,6 +2,8 @@
 
 import re
 
+from rlnorm.rewards.math.phrases import is_supposed
+
 _LETTER = re.compile(r"(?:(?i:option|choice)\s+)?\(?\s*([A-J])\s*\)?[.:]?")
 _STATED = re.compile(
     r"(?:answer|option|choice|respuesta|réponse|antwort|risposta|resposta|ответ)\b"
@@ -23,10 +25,19 @@ _AFFIRMED = re.compile(
     r"(?P<gap>)(?<![A-Za-z])(?<!or )(?<!and )(?<!not )\(?(?P<letter>[A-J])\)?[*$]{0,2}"
     r" is (?:the )?(?:correct|right|best|answer)\b"
 )
+_CHOSEN = re.compile(
+    r"(?:\A|[.!?\n]\s*)(?i:(?:(?:so|therefore|thus|hence),?\s+)?(?:choose|select|pick))"
+    r"(?P<gap>\s+(?:option |choice |answer )?[*$]{0,2})\(?(?P<letter>[A-J])\b\)?[*$]{0,2}"
+    r"(?=\s*(?:[.!]|$|\n))"
+)
 _OPEN_STILL = re.compile(r"[^.\n]*\b(?:but|or|maybe|perhaps|might|could)\b[^.\n]*\b[A-J]\b")
 _LEADING = re.compile(r"\(?(?P<letter>[A-J])\)?\s*(?:[.):,]|$)")
 _LABEL = re.compile(r"(?<![A-Za-z(])(?:\(?(?P<a>[A-J])\s*[).:](?=\s|$)|\((?P<b>[A-J])\))")
-_ANOTHER = re.compile(r"[).:\s*$]*(?:,|/|&|\bor\b|\band\b)[\s*$]*\(?[A-J]\b(?!['’])")
+_ANOTHER = re.compile(
+    r"[).:\s*$）]*(?:[,、，/&]|\b(?:or|and|ou|y|o|et|e|oder|und|или|и)\b|或者?|和|与|還是|还是|及|または|か|또는)"
+    r"[\s*$]*[(（]?[A-J](?![A-Za-z'’])"
+)
+_ANOTHER_LATER = re.compile(r"[^.\n]*\b(?:or|oder|ou|или)\s+(?:that\s+)?[(*$]{0,2}[A-J]\b(?!['’])")
 _DENIED_BEFORE = re.compile(
     r"\b(?:not|no|pas|nicht|non|não|не|cannot|never|neither|either|both)\b|n['’]t\b"
 )
@@ -75,12 +86,21 @@ def letter_after(answer: str, text: str) -> str | None:
     return stated["letter"]
 
 
+def _is_open(pattern: re.Pattern[str], match: re.Match[str], text: str) -> bool:
+    """True for a supposition, a question, and one of two statements joined by `or`."""
+    supposed = is_supposed(text, match.start())
+    asked = re.match(r"[^.!\n。]{0,80}[?？]", text[match.end() :])
+    two = pattern is _AFFIRMED and _ANOTHER_LATER.match(text, match.end())
+    return bool(supposed or asked or two)
+
+
 def _last_statement(text: str) -> re.Match[str] | None:
     stated = None
-    for pattern in (_STATED, _CHINESE, _BELIEVED, _AFFIRMED):
+    for pattern in (_STATED, _CHINESE, _BELIEVED, _AFFIRMED, _CHOSEN):
         for match in pattern.finditer(text):
             denied = _DENIED_BEFORE.search(match["gap"]) or _DENIED_AFTER.match(text, match.end())
             undecided = pattern is _BELIEVED and _OPEN_STILL.match(text, match.end())
+            undecided = undecided or _is_open(pattern, match, text)
             later = stated is None or match.start("letter") >= stated.start("letter")
             if later and not denied and not undecided:
                 stated = match

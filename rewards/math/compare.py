@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rlnorm.rewards.math.budget import MAX_ITEMS, OverBudget, Undefined, words
+from rlnorm.rewards.math.budget import MAX_ITEMS, OutOfWork, OverBudget, TooClose, Undefined, words
 from rlnorm.rewards.math.evaluate import (
     DIGITS,
     Numeric,
@@ -21,8 +21,17 @@ from rlnorm.rewards.math.evaluate import (
     symbols,
 )
 from rlnorm.rewards.math.node import Node
+from rlnorm.rewards.math.points import (
+    Point,
+    far_points,
+    generic_points,
+    is_piecewise,
+    numbers_in,
+    scattered_points,
+    step_points,
+    whole_points,
+)
 
-_POINTS = ("0.7390851332", "2.2360679774", "-1.3247179572", "0.2886751345", "-0.5671432904")
 _SIX_PLACES = Fraction(1, 2 * 10**6)
 
 
@@ -78,40 +87,6 @@ def _tolerated(gap: Any, size: Any, mp: Any, *, decimal: bool, policy: Policy) -
     return bool(decimal and gap <= mp.mpf("5e-7") and gap * 1000 <= size)
 
 
-def _points(names: Sequence[str]) -> list[dict[str, str]]:
-    out = []
-    for shift, base in enumerate(_POINTS):
-        negative = base.startswith("-")
-        # digits of each symbol differ, and signs alternate on the negative points
-        values = {}
-        for k, name in enumerate(names):
-            digits = (
-                f"{(shift + 3 * k) % 3}.{(7919 * (k + 1) + 104729 * (shift + 1)) % 999983:06d}71"
-            )
-            values[name] = ("-" if negative and (k + shift) % 2 == 0 else "") + digits
-        out.append(values)
-    return out
-
-
-def _whole_points(names: Sequence[str]) -> list[dict[str, str]]:
-    """Integers of every remainder by 2, 3 and 4, different for each name."""
-    return [
-        {name: str(whole + (3 + i) * k) for k, name in enumerate(names)}
-        for i, whole in enumerate((2, 3, 5, 8, 12, 19, 30))
-    ]
-
-
-def _far_points(names: Sequence[str], largest: int) -> list[dict[str, str]]:
-    """Far apart, and at wholes and halves, where a function with steps or a bend shows them."""
-    beyond = 3 * largest + 70001
-    apart = [
-        {n: f"{sign}{a + 7 * k}.{618 + 41 * k}" for k, n in enumerate(names)}
-        for a, sign in ((6, ""), (53, ""), (911, ""), (beyond, ""), (23, "-"), (beyond, "-"))
-    ]
-    halves = [{n: f"{a + 2 * k}.5" for k, n in enumerate(names)} for a in (3, 14)]
-    return apart + halves + _whole_points(names)
-
-
 @dataclass(frozen=True, slots=True)
 class _Pair:
     """Two expressions that are compared at points; signs: +1 or -1 for the ± in each."""
@@ -124,24 +99,32 @@ class _Pair:
     complex: bool
 
     def agreed(
-        self, points: Sequence[dict[str, str]], *, skip_undecided: bool = False
+        self,
+        points: Sequence[Point],
+        *,
+        skip_undecided: bool = False,
+        at_steps: bool = False,
+        enough: int = 1000,
     ) -> tuple[int, int] | None:
         """At how many points both have the same value, and a value other than 0; None if not."""
         agreed = nonzero = 0
         for point in points:
             try:
                 same = self._same(point)
-            except OverBudget:
-                if not skip_undecided:
+            except OverBudget as error:
+                never_skipped = (OutOfWork, TooClose) if at_steps else OutOfWork
+                if not skip_undecided or isinstance(error, never_skipped):
                     raise
                 continue
             if same is False:
                 return None
             agreed += same is not None
             nonzero += same == "not 0"
+            if agreed >= enough:
+                break
         return agreed, nonzero
 
-    def _same(self, point: dict[str, str]) -> bool | str | None:
+    def _same(self, point: Point) -> bool | str | None:
         left, right = _at(self.a, point, self.signs[0]), _at(self.b, point, self.signs[1])
         if left is None or right is None:
             return None
@@ -168,42 +151,40 @@ def numeric_equal(a: Node, b: Node, policy: Policy, signs: tuple[int, int] = (1,
     decimal = len(literal) == 2 and exact(literal[True]) is not None
     complex_ = has_kind(a, "i") or has_kind(b, "i") or not names
     pair = _Pair(a, b, signs, policy, decimal, complex_)
-    found = pair.agreed(_points(names) if names else [{}])
+    found = pair.agreed(generic_points(names) if names else [{}])
     if not names or found is None:
         return found is not None and found[0] == 1
-    if _calls(a, _PIECEWISE) or _calls(b, _PIECEWISE):
-        # near 0 the floor of x vanishes, and so does twice the floor
-        largest = min(int(_largest(("add", (a, b)))), 10**9)
-        found = pair.agreed(_far_points(names, largest), skip_undecided=True)
-        return found is not None and found[1] >= 2
-    if found[0] < 2:  # (-1)^n is real at whole numbers only
-        found = pair.agreed(_whole_points(names))
-        return found is not None and found[0] >= 5
-    return True
+    if is_piecewise(a) or is_piecewise(b):
+        return _same_steps(pair, names)
+    return found[0] >= 2 or _same_where_real(pair, names)
 
 
-_PIECEWISE = words("floor ceil mod max min abs")
-
-
-def _calls(node: Any, names: frozenset[str]) -> bool:
-    """True when one of these functions is called in the node."""
-    if not isinstance(node, tuple) or not node:
+def _same_steps(pair: _Pair, names: Sequence[str]) -> bool:
+    # near 0 the floor of x vanishes, and so does twice the floor
+    largest = min(int(max(numbers_in((pair.a, pair.b)), default=0)), 10**9)
+    found = pair.agreed(far_points(names, largest), skip_undecided=True)
+    if found is None:
         return False
-    return (node[0] == "call" and node[1] in names) or any(_calls(part, names) for part in node)
+    nonzero = found[1]
+    for node, sign in zip((pair.a, pair.b), pair.signs, strict=True):
+        found = pair.agreed(step_points(node, sign, names), skip_undecided=True, at_steps=True)
+        if found is None:
+            return False
+        nonzero += found[1]
+    return nonzero >= 2
 
 
-def _largest(node: Any) -> Fraction:
-    """The largest size of a number in the node."""
-    if not isinstance(node, tuple) or not node:
-        return Fraction(0)
-    if node[0] == "num":
-        return abs(Fraction(node[1]))
-    return max(map(_largest, node), default=Fraction(0))
+def _same_where_real(pair: _Pair, names: Sequence[str]) -> bool:
+    """For what is seldom real: `\\ln(x-10)` beyond 10 only, `(-1)^n` at whole numbers only."""
+    numbers = sorted(numbers_in((pair.a, pair.b)))
+    found = pair.agreed(scattered_points(names, numbers), skip_undecided=True, enough=4)
+    if found is None or found[0] >= 2:
+        return found is not None
+    found = pair.agreed(whole_points(names))
+    return found is not None and found[0] >= 5
 
 
-def _at(
-    node: Node, point: dict[str, str], sign: int, digits: int = DIGITS
-) -> tuple[Any, Numeric] | None:
+def _at(node: Node, point: Point, sign: int, digits: int = DIGITS) -> tuple[Any, Numeric] | None:
     numeric = Numeric({}, sign, digits)
     numeric.values = {name: numeric.mp.mpf(text) for name, text in point.items()}
     try:
@@ -212,9 +193,7 @@ def _at(
         return None
 
 
-def _same_in_detail(
-    a: Node, b: Node, point: dict[str, str], signs: tuple[int, int], reach: int
-) -> bool:
+def _same_in_detail(a: Node, b: Node, point: Point, signs: tuple[int, int], reach: int) -> bool:
     """True when two close values agree with so many digits that no difference can hide."""
     digits, place = deciding_digits(reach)
     left, right = _at(a, point, signs[0], digits), _at(b, point, signs[1], digits)

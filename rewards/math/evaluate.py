@@ -15,6 +15,7 @@ from rlnorm.rewards.math.budget import (
     MAX_EXPONENT,
     MAX_FACTORIAL,
     OverBudget,
+    TooClose,
     Undefined,
     spend,
 )
@@ -260,7 +261,10 @@ class Numeric:
         if kind == "pct":
             return self(node[1]) / 100
         if kind == "call":
-            return self._call(node[1], [self(a) for a in node[2]])
+            outer, self.reach = self.reach, 0  # a step depends on what is inside alone
+            value = self._call(node[1], [self(a) for a in node[2]])
+            self.reach = max(outer, self.reach)
+            return value
         raise Undefined(f"a {kind} has no value")
 
     def _power(self, base: Any, power: Any, rational: Fraction | None) -> Any:
@@ -300,7 +304,7 @@ class Numeric:
         if mp.im(quotient) or abs(quotient - nearest) > 1e-25 * max(1, abs(quotient)):
             whole = mp.ceil(quotient) if name == "ceil" else mp.floor(quotient)
         elif self.reach > _REACH_OF_A_WHOLE:
-            raise OverBudget("too close to a whole number to decide")
+            raise TooClose("too close to a whole number to decide")
         else:
             whole = nearest
         return value - divisor * whole if name == "mod" else whole

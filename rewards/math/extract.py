@@ -22,6 +22,7 @@ from rlnorm.rewards.math.phrases import (
     NOUNS,
     SAYS,
     TAGS,
+    is_supposed,
 )
 from rlnorm.rewards.math.tokens import FUNCTIONS, PERCENT
 from rlnorm.rewards.math.units import SCALES, UNIT_WORDS
@@ -136,7 +137,8 @@ def _marked(text: str) -> str | None:
     if found is None or not text.isascii():
         start = max(0, len(text) - _FOREIGN_TAIL)
         for other in (_last(FOREIGN, text, start), _last(HEADING, text, start)):
-            if other is not None and (found is None or other.start() > found.start()):
+            later = other and (found is None or other.start() > found.start())
+            if other and later and not is_supposed(text, other.start()):
                 found = other
     if found is None:
         found = LABELLED_LINE.match(text[text.rfind("\n") + 1 :])
@@ -150,7 +152,8 @@ def _english(text: str) -> re.Match[str] | None:
     while (last := max(lowered.rfind(noun, 0, end) for noun in NOUNS)) >= 0:
         start = end = text.rfind("\n", 0, last) + 1
         for noun in _NOUN.finditer(lowered, start, last + 8):
-            if found := ENGLISH.match(text, noun.start()):
+            found = ENGLISH.match(text, noun.start())
+            if found and not is_supposed(text, noun.start()):
                 return found
         if heading := HEADING.match(text, start):
             return heading
@@ -216,5 +219,9 @@ def _one_formula(text: str) -> str | None:
 
 def _first_sentence(text: str) -> str:
     """Up to the end of the sentence: a full stop before a space or the end, as in `is 4 4/9.`"""
-    end = re.search(r"\.(?=\s|$|\*)|。|I hope it is correct|<\||,? \(?(?:because|since)\b", text)
+    end = re.search(
+        r"\.(?=\s|$|\*)|。|I hope it is correct|<\||,? \(?(?:because|since)\b"
+        r"|,\s(?:and\s)?(?:not|rather\sthan|pas|nicht|non|não|не)\s[$\\\d-](?![^\n]*\bbut\b)",
+        text,
+    )
     return (text[: end.start()] if end else text).strip()

@@ -14,6 +14,9 @@ _LABEL = re.compile(
 _JOINERS = words(
     "and or & et ou y o e und oder ve veya и или 和 或 或者 以及 及 与 と または および 또는 와 과"
 )
+_JOINING_PHRASE = re.compile(
+    r"\b(?:as well as|along with|together with|sowie|ainsi que|así como|assim como|а также)\b", re.I
+)
 _NEW_CLAIM = words(
     "no nope not wait actually sorry rather instead correction correct correctly corrected mistake "
     "error wrong incorrect oops hmm but however so thus therefore hence then thereby consequently "
@@ -40,7 +43,7 @@ def _same_answer(between: str) -> bool:
     if len(between) > _MAX_GAP or _SENTENCE_END.search(between):
         return False
     bare = _MARKUP.sub(" ", between.replace("\\in", "="))
-    rest = _LABEL.sub(" ", bare).strip()
+    rest = _LABEL.sub(" ", _JOINING_PHRASE.sub(" and ", bare)).strip()
     if rest.endswith("=") or rest.startswith("="):
         return False  # one side of an equation, not a second answer
     said = {word.casefold() for word in _WORD.findall(rest)}

@@ -33,6 +33,7 @@ _BRACE_LABEL = re.compile(r"\s*[_^]\s*\{")
 _FONTS = "rm|bf|it|sf|tt|em|bfseries|itshape|rmfamily|upshape|mdseries"
 _SWITCH = re.compile(rf"\{{\s*\\(?:{_FONTS})(?![A-Za-z])\s*([^{{}}\\]*)\}}")
 _SWITCH_TO_END = re.compile(rf"\\(?:{_FONTS})(?![A-Za-z])\s*([A-Za-z ]+)$")
+_RM_GROUP = re.compile(r"\\rm\s*\{|\{\s*\\rm(?![A-Za-z])")
 _BARE = re.compile(r"\\(?:math(?:rm|bf|it|sf)|text(?:bf|it|rm)?|boldsymbol|bm|pmb)\s+(\w)(?!\w)")
 _IGNORED = re.compile(
     r"\\(?:displaystyle|textstyle|scriptstyle|scriptscriptstyle|limits|nolimits|boldsymbol|bm"
@@ -84,7 +85,7 @@ def without_layout(text: str) -> str:
     if "{\\" in text:
         text = _SWITCH.sub(r"\\text{\1}", text)
     text = _SWITCH_TO_END.sub(r"\\text{\1}", text)
-    text = _BARE.sub(r"\1", text)
+    text = _RM_GROUP.sub(r"\\mathrm{", _BARE.sub(r"\1", text))
     if _HAS_GROUP.search(text):
         text = _unwrapped(text)
     return _IGNORED.sub(" ", text)
@@ -152,8 +153,16 @@ _INNER_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SAYING = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|:)\s*", re.I)
 _ATOM = re.compile(r"\s*(?:\d+(?:\.\d+)?|[^\W\d_]|[-+*/=<>:,|!.()\[\]]|\\[A-Za-z]+)\s*")
+_PART = r"\s*([A-Za-z]{1,5}(?:\s*\^\s*\{?\d\}?)?)\s*"
+_UPRIGHT_FRACTION = re.compile(rf"\\frac\s*\{{{_PART}\}}\s*\{{{_PART}\}}")
 _UPRIGHT = words("text mbox hbox textrm textnormal textup textsf mathrm mathsf symrm")
 _OPEN_ENDS, _CLOSED_ENDS = tuple("{([,;=<>&$:"), tuple("})],;=<>&$.:")
+
+
+def _upright_parts(match: re.Match[str]) -> str:
+    r"""`\frac{m}{s^2}` with each letter set upright, which makes it a fraction of units."""
+    parts = (re.sub("[A-Za-z]+", r"\\text{\g<0>}", part) for part in match.groups())
+    return "\\frac{{{}}}{{{}}}".format(*parts)
 
 
 def _is_formula(body: str) -> bool:
@@ -171,6 +180,14 @@ def _is_formula(body: str) -> bool:
 
 def _styled(kind: str, body: str, left: str, right: str) -> str:
     inner = body.strip()
+    if kind in _UPRIGHT and "\\frac" in inner:
+        inner = _UPRIGHT_FRACTION.sub(_upright_parts, inner)
+        if (
+            left[-1:] not in ("^", "_")
+            and not left[-1:].isalpha()
+            and inner.startswith("\\frac{\\text")
+        ):
+            return inner
     if inner and all(sign in "()[],;:+-=/|<>" for sign in inner):
         return inner
     symbol = len(inner) == 1 and kind not in _UPRIGHT

@@ -9,7 +9,7 @@ from rlnorm.rewards.math.layout import (
     without_layout,
     without_spaces,
 )
-from rlnorm.rewards.math.units import unit_fractions
+from rlnorm.rewards.math.units import UNIT_WORDS, is_unit_letter, unit_fractions
 from rlnorm.rewards.math.vocabulary import CURRENCIES
 
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ⁽⁾ˣʸᵏᵐᵗᵀ", "0123456789-+n()xykmtT")
@@ -55,6 +55,25 @@ _MICRO = re.compile(
 )
 
 
+_MICRO_UNITS = {
+    "m": "micrometer", "g": "microgram", "s": "microsecond", "l": "microliter", "L": "microliter",
+    "A": "microampere", "V": "microvolt", "F": "microfarad", "W": "microwatt",
+}  # fmt: skip
+_UPRIGHT = r"\\(?:text|textrm|mathrm)\s*\{\s*"
+_MICRO_LATEX = re.compile(
+    rf"(?<=\d)(?:\s|\\[,;: ]|~|{{}})*(?:\\mu\s*(?:\{{\s*\}}\s*)?{_UPRIGHT}(?P<a>[mgsLlAVFW])\s*\}}"
+    rf"|{_UPRIGHT}\\mu\s*(?:\{{\s*\}}\s*)?(?P<b>[mgsLlAVFW])\s*\}})"
+)
+
+
+def _micro(match: re.Match[str]) -> str:
+    return rf" \text{{{_MICRO_UNITS[match[1]]}}}" if match[1] else r" \text{ohm}"
+
+
+def _micro_latex(match: re.Match[str]) -> str:
+    return rf" \text{{{_MICRO_UNITS[match['a'] or match['b']]}}}"
+
+
 def _greek(match: re.Match[str]) -> str:
     """Symbols letter by letter; a word with an accent or a final sigma stays a word."""
     letters = match.group()
@@ -65,8 +84,26 @@ def _greek(match: re.Match[str]) -> str:
 
 def _money(match: re.Match[str]) -> str:
     sign = match.group()
-    after = match.string[max(0, match.start() - 3) : match.start()].rstrip()[-1:].isdigit()
-    return rf" \text{{{_MONEY[sign]}}}" if after and sign in _MONEY else ""
+    before = match.string[max(0, match.start() - 6) : match.start()].rstrip(" ~\\,;:!")[-1:]
+    after = match.string[match.end() : match.end() + 1]
+    if sign in _MONEY and before == "{" and not after.isdigit():
+        return _MONEY[sign]
+    return rf" \text{{{_MONEY[sign]}}}" if before.isdigit() and sign in _MONEY else ""
+
+
+_PRICE = re.compile(
+    r"(?P<sign>\\?\$|[€£¥₹₽₩])\s*(?P<value>\d[\d,.]*)\s*/\s*(?P<unit>[A-Za-z]+)"
+    r"(?P<power>\^\{?[23]\}?)?\s*\.?"
+)
+
+
+def _price(text: str) -> str:
+    """`$0.35/kWh` as 0.35 and its unit; a price per variable stays a quotient."""
+    match = _PRICE.fullmatch(text.strip())
+    if match is None or not (is_unit_letter(match["unit"]) or match["unit"] in UNIT_WORDS):
+        return text
+    money = _MONEY.get(match["sign"], "dollar")
+    return rf"{match['value']} \text{{{money}}}/\text{{{match['unit']}}}{match['power'] or ''}"
 
 
 def _vulgar(match: re.Match[str]) -> str:
@@ -110,7 +147,7 @@ def clean_unicode(text: str) -> str:
     text = "".join(map(_visible, text))
     text = _SUPERSCRIPTS.sub(lambda m: "^{" + m.group().translate(_SUPERSCRIPT) + "}", text)
     text = _SUBSCRIPTS.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPT) + "}", text)
-    text = _MICRO.sub(lambda m: r" \text{micro " + m[1] + "}" if m[1] else r" \text{ohm}", text)
+    text = _MICRO.sub(_micro, text)
     text = _VULGAR.sub(_vulgar, _MONEY_SIGN.sub(_money, text)).translate(_TRANSLATE)
     text = unicodedata.normalize("NFKC", _GREEK_RUN.sub(_greek, text))
     return _GREEK_RUN.sub(_greek, text).translate(_TRANSLATE)
@@ -138,6 +175,12 @@ _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
 _ABBREVIATION = re.compile(
     r"(?<=\d sq)\.(?=\s)|(?<=millones)\s+de(?=\s)|(?<=millions)\s+(?:de|of)(?=\s)"
 )
+_AND = re.compile(
+    r"(?<=[\d)}]) (?:[yo] (?=\d|\\(?:frac|sqrt))"
+    r"|(?:et|ou|ve|veya|atau|dan|och|og|en) (?=[-\d\\(]|\w\s*=))"
+)
+"""Between two values, `y` and its like are words: `2 y 3`."""
+_OF = re.compile(r"(?<=[a-z]{2} )d['’][^\W\d_]{2,}")
 _HALF_DAY = re.compile(r"(?<=\d)\s*([ap])\.?m\b\.?", re.I)
 _CURRENCY = re.compile(
     r"\s*(?:\\(?:text|mathrm)\s*\{\s*)?"
@@ -153,10 +196,11 @@ _ANGLED = re.compile(r"<([^<>=]+,[^<>=]+)>")
 _TO = re.compile(r"(?<=\d)(?:\s+to\s+|\s*\\text\s*\{\s*to\s*\}\s*)(?=\d)")
 _MARKUP = ("**", "__", "`")
 _GROUPED = re.compile(
-    r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*|,\\!\s*|\\[,!;: ]|[~ \u00a0])\d{3})+(?!\d)"
+    r"(?<![\d.,_^])\d{1,3}(?:(?:,|\s*\{\s*,\s*\}\s*(?:\\!\s*)?|,\\!\s*|\\[,!;: ]"
+    r"|[~ \u00a0])\d{3})+(?!\d)"
 )
 _BRACKETS = re.compile(r"\\[{}]|[()\[\]]")
-_DOLLARS_AFTER = re.compile(r"(?<=\d)\s*\\\$(?!\s*\d)")
+_DOLLARS_AFTER = re.compile(r"(?<=\d)(?:\s|\\[,;: ]|~)*\\\$(?!\s*\d)")
 _OPENERS = frozenset((r"\{", "(", "["))
 
 
@@ -194,6 +238,8 @@ def strip_dollars(text: str) -> str:
 
 def normalize(answer: str, *, thousands: bool = True) -> str:
     """The spelling that the tokenizer reads; only layout and currency signs are lost."""
+    if "/" in answer:
+        answer = _price(answer)
     text = single_backslashes(clean_unicode(answer))
     if text[:1].isalpha() or text[:1] == "\\":
         text = _CURRENCY.sub("", text, count=1) if _CURRENCY.match(text) else text
@@ -204,6 +250,10 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
         text = _ABBREVIATION.sub("", text)
     if "10" in text:
         text = _TIMES_TEN.sub(r"\\times ", text)
+    if " " in text:
+        text = _AND.sub(" , ", text)
+    if "'" in text or "’" in text:
+        text = text if "\\" in text else _OF.sub(r"\\text{\g<0>}", text)
     text = _HALF_DAY.sub(lambda m: f" {m[1].lower()}m", text)
     if thousands:
         text = join_thousands(text)
@@ -224,6 +274,8 @@ def normalize(answer: str, *, thousands: bool = True) -> str:
 def _plain_latex(text: str) -> str:
     text = _SET_LETTER.sub(_set_letter, _one_line(text.replace("\\n ", " ").removesuffix("\\n")))
     text = _BARE_DIFFERENCE.sub(r"\1\\setminus {\2}", text)
+    if "\\mu" in text:
+        text = _MICRO_LATEX.sub(_micro_latex, text)
     text = text.replace("\\!", "\\! ").replace(",\\! ", ",\\!")
     text = _DELIMITER.sub(lambda m: _DELIMITERS[m.group()], without_layout(text))
     text = _REPEATING.sub(_repeating, text)

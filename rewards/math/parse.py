@@ -8,7 +8,7 @@ items), set, rel(operators, sides), union, inter, minus, matrix(rows), cases, ra
 
 from fractions import Fraction
 
-from rlnorm.rewards.math.atoms import CONSTANTS, parse_atom
+from rlnorm.rewards.math.atoms import CONSTANTS, grouped, parse_atom, without_braces
 from rlnorm.rewards.math.budget import MAX_DEPTH, OverBudget, UnknownCommand, Unparsable
 from rlnorm.rewards.math.node import Node
 from rlnorm.rewards.math.tokens import GREEK, Token, tokenize
@@ -190,6 +190,7 @@ class Parser:
             term = self.product()
             terms.append(term if sign is None else _negated(sign, term))
         self.depth -= 1
+        terms = without_braces(terms)
         node = terms[0] if len(terms) == 1 else ("add", tuple(terms))
         if self.accept("\\over"):
             return ("div", node, self.sum())
@@ -262,7 +263,7 @@ class Parser:
                 self.at += 1
                 node = ("pct", node)
             elif self.accept("^", "**"):
-                node = ("pow", _grouped(node), self.exponent())
+                node = ("pow", grouped(node), self.exponent())
             else:
                 return node
 
@@ -372,13 +373,8 @@ def _negated(sign: str, node: Node) -> Node:
     return (sign, node)
 
 
-def _grouped(node: Node) -> Node:
-    """The content of braces around one value where they can only group: 2{3 + 4}."""
-    return node[1][0] if node[0] == "set" and len(node[1]) == 1 else node
-
-
 def _times(left: Node, right: Node) -> Node:
-    left, right = _grouped(left), _grouped(right)
+    left, right = grouped(left), grouped(right)
     return ("mul", (*left[1], right)) if left[0] == "mul" else ("mul", (left, right))
 
 

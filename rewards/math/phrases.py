@@ -2,7 +2,7 @@
 
 import re
 
-_BOLD = r"(?:\*\*|__)?+"
+_BOLD = r"(?:\*\*|__|[*_](?=[\s:：]))?+"
 _SO = (
     r"(?:\s+(?:therefore|thus|then|hence|simply|just|indeed|donc|alors|daher|also|somit|entonces"
     r"|por\s+lo\s+tanto|quindi|portanto))?+"
@@ -58,3 +58,14 @@ SAYS = re.compile(
 AGAIN = re.compile(rf"\b(?:(?:the|my)\s+(?:(?:final|correct)\s+)?|final\s+)answer{IS}", re.I)
 DENIED = re.compile(r"\W*(?:not|never|no|neither|nicht|pas|non|não|не|不)(?!\w)", re.I)
 """At the start of what a phrase introduces: it says what the answer is not."""
+_SUPPOSED = re.compile(
+    r"(?:\b(?:if|suppose|supposing|assume|assuming|unless|whether|imagine|wenn|falls|если"
+    r"|supposons|supongamos)\b|如果|假设|假如|若|是否|もし|만약)"
+    r"(?:(?!\b(?:so|then|thus|hence|therefore|we)\b)[^.,;:!?\n。！？，])*\Z",
+    re.I,
+)
+
+
+def is_supposed(text: str, at: int) -> bool:
+    """True where what begins there is only supposed, as in `if the answer is 5`."""
+    return _SUPPOSED.search(text, max(0, at - 40), at) is not None

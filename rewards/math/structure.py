@@ -219,10 +219,17 @@ def _quotient(node: Node) -> Node:
 def _ratios_equal(left: Sequence[Node], right: Sequence[Node], policy: Policy) -> bool:
     if _in_order(left, right, policy):
         return True
-    a, b = [exact(n) for n in left], [exact(n) for n in right]
-    if len(a) != len(b) or None in a or None in b or 0 in a or 0 in b:
+    every = (*left, *right)
+    if len(left) != len(right) or not all(map(is_plain, every)):
         return False
-    return len({x / y for x, y in zip(a, b, strict=True)}) == 1  # type: ignore[operator]  # None is ruled out above
+    if any(has_sign_choice(n) or exact(n) == 0 for n in every):
+        return False
+    quotients = zip(_by_first(left), _by_first(right), strict=True)
+    return all(_plain_equal(a, b, policy) for a, b in quotients)
+
+
+def _by_first(parts: Sequence[Node]) -> list[Node]:
+    return [("div", part, parts[0]) for part in parts[1:]]
 
 
 def _with_relation(gold: Node, pred: Node, policy: Policy) -> bool:

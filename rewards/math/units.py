@@ -40,6 +40,7 @@ _VOID = re.compile(
     r"|half(?!-)|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|elevenths"
     r"|twelfths|\w+teenths|\w+tieths|hundredths|thousandths|millionths|billionths"
     r"|tercios|cuartos|quintos|sextos|octavos|décimos|tiers|quarts|\w+ièmes|drittel|viertel|fünftel"
+    r"|\w*(?:hundert|tausend|zig|million)stel|centésim[ao]s|milésim[ao]s|décimas"
     r"|sechstel|achtel|zehntel|nicht|kein|oder|falsch|hoch|ou|pas|faux|puissance|au carré|au cube"
     r"|al cuadrado|al cubo|al quadrato|falso|quizás|não|или|не|нет|половин\w*)\b"
     r"|[不没沒非错錯误誤否或割万萬亿億]|以[上下内外]|超|未[满満]|^[多余]|[多余半成折乘乗]$|分[之の]|次方|方根"

@@ -60,6 +60,14 @@ pm: p.m
 people:
 uhr:
 kcal:
+micrometer: micrometers micrometre micrometres
+microgram: micrograms
+microsecond: microseconds
+microliter: microliters microlitre microlitres
+microvolt: microvolts
+microampere: microamperes
+microfarad: microfarads
+microwatt: microwatts
 mol:
 kWh:
 kW:
@@ -92,19 +100,25 @@ T:
 """
 SCALES = """
 12: dozen dozens docena docenas douzaine douzaines dutzend dúzia дюжин
-1e1: 十
-1e2: hundred hundreds hundert 百 백 सौ
-1e3: thousand thousands mil mille tausend mila тысяч тысячи тыс duizend ribu nghìn ngàn
+1e1: decenas decena dizaine dizaines decine decina dezenas dezena десяток десятка десятков 十
+20: score vingtaine
+1e2: hundred hundreds hundert hunderte cientos centenar centenares centena centenas centaine
+   centaines centinaia honderd ratus trăm сотня сотни сотен 百 백 सौ
+1e3: thousand thousands millar millares milhares millier milliers migliaia tausende mil mille
+   tausend mila тысяч тысячи тыс duizend ribu nghìn ngàn
    bin 千 仟 천 हज़ार हजार ألف พัน
-1e4: 万 萬 만 หมื่น
+1e4: myriad myriads 万 萬 만 หมื่น
 1e5: lakh lakhs lac लाख แสน
 1e6: million millions millón millones milhão milhões milione milioni millionen mio
    миллион миллиона миллионов млн miljoen juta triệu milyon مليون ล้าน
 1e7: crore crores करोड़
 1e8: 亿 億 억
-1e9: billion billions bn milliard milliards milliarde milliarden miliardi mrd миллиард
+1e9: billion billions bilhão bilhões bn milliard milliards milliarde milliarden
+   miliardi mrd миллиард
    миллиарда миллиардов млрд miliar tỷ milyar مليار
-1e12: trillion trillions 兆 조
+1e12: trillion trillions billón billones 兆 조
+1e15: quadrillion quadrillions
+1e18: quintillion quintillions
 """
 POWERS_BEFORE = """
 2: square sq quadrat 平方 квадратных кв

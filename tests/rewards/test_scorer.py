@@ -476,6 +476,10 @@ def test_rows_choose_the_samples_that_a_reward_sees():
         [None, 1.0, 2.0],
     ]
     assert {row["m"].status for row in rows[:2]} == {Status.NOT_APPLICABLE}
+    # `after`, which is for all rows and not the first, decides nothing
+    verdicts = [scorer.verdict(row) for row in rows]
+    assert [None if math.isnan(v) else v for v in verdicts] == [1.0, None, 1.0]
+    assert [scorer.grades(meta) for meta in metas] == [True, False, True]
     assert [scorer.applies(meta) for meta in metas] == [True, True, True]  # `after` is for all
 
 

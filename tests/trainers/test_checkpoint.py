@@ -73,3 +73,5 @@ async def test_steps_are_ordered_as_numbers(tmp_path, learner):
     for step in (999_998, 999_999, 1_000_000):
         await save(tmp_path, learner, step, keep=2)
     assert steps(tmp_path) == [999_999, 1_000_000]
+    (tmp_path / "latest").unlink()  # killed before it was written
+    assert latest_checkpoint(tmp_path).name == "step_1000000"

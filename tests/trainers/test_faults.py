@@ -330,13 +330,14 @@ def test_ctrl_c_in_the_first_evaluation_claims_no_save_and_the_run_starts_again(
 
 
 INTERRUPTING = """
-import os, pathlib, signal
+import os, pathlib, signal, time
 once, run = pathlib.Path({once!r}), pathlib.Path({run!r})
 async def f(sample):
     if (run / {after!r}).exists() and not once.exists():
         once.touch()
         for _ in range({times}):
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)  # signals that come together are one
     return float(len(sample.completion) % 2)
 """
 
@@ -375,7 +376,8 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(tmp_path):
     mount.mkdir()
     # the mount lives and dies with the private namespace
     inner = f"mount -t tmpfs -o size=2m none {mount} && {' '.join(map(repr, COMMAND))} " + (
-        f"output_dir={mount} run_name=r; status=$?; ls {mount}/r/checkpoints; exit $status"
+        f"output_dir={mount} run_name=r; status=$?; cd {mount}/r; cat events.jsonl; "
+        "ls checkpoints; exit $status"
     )
     result = subprocess.run(
         ["unshare", "-m", "sh", "-c", inner], capture_output=True, text=True, timeout=120
@@ -383,4 +385,5 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(tmp_path):
     assert result.returncode == 1, result.stderr
     assert f"no space left on the disk of {mount}/r: free some" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "step_" not in result.stdout.splitlines()[-1]
+    assert '"status": "failed", "cause": "no space left on the disk of' in result.stdout
+    assert "step_0" not in result.stdout

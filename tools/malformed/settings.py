@@ -106,7 +106,7 @@ def combinations() -> list[Malformed]:
         "bad-yaml": (["learner.betas=[0.9"], "learner.betas"),
         "system-prompt": (['data.system_prompt="\\ud800"'], "data.system_prompt"),
         "stop-surrogate": (['rollout.stop=["\\ud800"]'], "rollout.stop"),
-        "fields-unknown": (["data.fields={qestion: a}"], "qestion"),
+        "fields-unknown": (["data.fields={qestion: a}"], "data.fields"),
         "fields-twice": (["data.fields={question: a, messages: b}"], "fields"),
         "same-data": (["data.eval={mine: 'task:chain:train'}"], "data.eval.mine"),
         "environment": (["rollout.environment={name: chian}"], "rollout.environment"),

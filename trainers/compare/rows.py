@@ -100,6 +100,13 @@ def check_rows(built: Mapping[str, "Algorithm"], baseline: str, config: Config) 
                 "task have one turn: nothing of what it is named for would differ from "
                 f"{baseline!r}; leave it out, or set rollout.environment to a task of several turns"
             )
+        changes = changed_parts(described[name], described[baseline])
+        if changes == ["loss"] and _ratio_stays_1(config, algorithm, built[baseline]):
+            raise InputError(
+                f"--algorithms: {name!r} treats the ratio of new to old policy in another way than "
+                f"{baseline!r}, and with learner.minibatches = 1 and learner.epochs = 1 that ratio "
+                "is always 1; leave it out, or take several optimizer steps on a batch"
+            )
     names = [baseline, *(name for name in built if name != baseline)]
     for i, name in enumerate(names):
         for earlier in names[:i]:
@@ -109,6 +116,16 @@ def check_rows(built: Mapping[str, "Algorithm"], baseline: str, config: Config) 
                     "of estimator, modulators, regularizers, loss and sampling; leave it out, or "
                     "choose another --baseline"
                 )
+
+
+def _ratio_stays_1(config: Config, *algorithms: "Algorithm") -> bool:
+    """True where the losses, all of them functions of the ratio, have the same gradient."""
+    from rlnorm.losses import LOSSES
+
+    learner = config.learner
+    one_step = learner.minibatches == learner.epochs == 1 and learner.old_logprobs == "recompute"
+    losses = [algorithm.loss_stage for algorithm in algorithms]
+    return one_step and all(s.name in LOSSES and "old_logprobs" in s.data for s in losses)
 
 
 def _one_turn(config: Config) -> bool:

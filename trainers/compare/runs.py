@@ -356,16 +356,20 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that no run is left behind."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that no run is left behind; nohup is respected."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    handled = (signal.SIGTERM, signal.SIGHUP)
+    before = {s: signal.getsignal(s) for s in handled if signal.getsignal(s) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _last_line(path: Path) -> str:

@@ -76,8 +76,11 @@ def _model_folder(path: Path) -> Path | None:
 def _check_inputs(config: Config) -> Scorer:
     local_or_hub(config.model.path)
     environment = config.rollout.environment
-    for source in data_sources(config.data):
+    sources = data_sources(config.data)
+    for source in sources:
         source.of_key(check_source, source.text, environment is not None)
+    if config.data.fields and all(source.text.startswith("task:") for source in sources):
+        raise InputError("data.fields has no effect here: it needs a file or a data set of the hub")
     if environment is not None:
         find_environment(str(environment.get("name", "")), "rollout.environment")
     return build_scorer(config)

@@ -132,6 +132,8 @@ def check_source(source: str, turns: bool) -> None:
             get_format(data_format)
         if equals and not path:
             raise InputError(f"names no file; {data_format} from the hub is hf:{data_format}:SPLIT")
+        if not source.strip():
+            raise InputError(f"is empty; name a file, hf:OWNER/NAME or task:{next(iter(TASKS))}")
         _check_file(path if equals else source)
 
 

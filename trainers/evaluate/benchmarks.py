@@ -1,12 +1,10 @@
 """Benchmarks: greedy accuracy, and avg@k and pass@k of sampled completions."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlnorm.rewards.results import ComponentScore
 from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.files import finite
@@ -50,7 +48,7 @@ async def evaluate(
     """One greedy and `eval_samples` sampled completions of each prompt.
 
     Seeds do not depend on the step, so two evaluations differ only in the weights. A completion is
-    correct if the first reward component that applies to it is above 0.
+    correct by `Scorer.verdict`.
     """
     k = config.eval_samples
     seeds = [[derive_seed(config.seed, "eval", p.prompt_id, i) for i in range(k)] for p in prompts]
@@ -63,7 +61,7 @@ async def evaluate(
         for i, s in enumerate([*first, *rest])
     ]
     scores = await score_rollouts(scorer, flat)
-    verdicts = [_right(row, scorer.components) for row in scores]
+    verdicts = [scorer.verdict(row) for row in scores]
     out = []
     for i, prompt in enumerate(prompts):
         own = slice(i * (k + 1), (i + 1) * (k + 1))
@@ -119,9 +117,3 @@ async def evaluate_all(
         metrics |= summarize(problems[name], name)
     metrics["time/eval_s"] = time.perf_counter() - start
     return metrics, problems
-
-
-def _right(row: Mapping[str, ComponentScore], components: Sequence[str]) -> float:
-    """1 or 0 by the first component that applies; NaN if it failed or none applies."""
-    value = next((row[c].value for c in components if row[c].status.applies), math.nan)
-    return value if math.isnan(value) else float(value > 0)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import TimeRemainingColumn
 from rich.table import Table
 
+from rlnorm.rewards.errors import RewardError
 from rlnorm.trainers.config.check import at_checkpoint
 from rlnorm.trainers.config.resolve import build_scorer
 from rlnorm.trainers.config.schema import Config
@@ -55,7 +56,10 @@ async def run_evaluation(
         for name, prompts in loaded.benchmarks.items():
             bar = bars.add_task(name, total=len(prompts) * (1 + config.eval_samples))
             watched = Watched(sampler, partial(bars.advance, bar))
-            problems[name] = await evaluate(prompts, watched, scorer, tokenizer, config)
+            try:
+                problems[name] = await evaluate(prompts, watched, scorer, tokenizer, config)
+            except RewardError as error:
+                raise RunError(str(error)) from error
     metrics = {k: v for name, rows in problems.items() for k, v in summarize(rows, name).items()}
     console.print(verdict_table(config, metrics, problems))
     if out is not None:  # after the table, so that a full disk does not lose the results

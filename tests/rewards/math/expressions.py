@@ -100,15 +100,24 @@ def with_a_leaf_changed(tree: tuple, rng: Random) -> tuple:
 
 
 def random_pair(operators: tuple[str, ...], rng: Random) -> tuple[str, str, bool] | None:
-    """Two expressions in LaTeX and whether they are equal; None where some value is missing."""
+    """Two expressions in LaTeX and whether they are equal.
+
+    None where some value is missing or too large, where all are 0 (the verifier then refuses what
+    has steps), and for floors with another leaf that agree at the points, since they may differ
+    in between.
+    """
     first = random_tree(operators, rng.choice([1, 2, 2, 3]), rng)
     second = turned_round(first, rng)
-    if rng.random() < 0.5:
+    changed = rng.random() < 0.5
+    if changed:
         second = with_a_leaf_changed(second, rng)
     try:
         both = [(value(first, at), value(second, at)) for at in POINTS]
     except ZeroDivisionError:
         return None
-    if max(abs(number) for pair in both for number in pair) > LARGEST:
+    if not 0 < max(abs(number) for pair in both for number in pair) <= LARGEST:
         return None
-    return latex(first), latex(second), all(one == other for one, other in both)
+    equal = all(one == other for one, other in both)
+    if equal and changed and operators is STEPPED:
+        return None
+    return latex(first), latex(second), equal

@@ -134,3 +134,66 @@ def test_equal_however_tiny_or_huge_a_part_is(gold, answer):
 def test_nothing_tiny_counts_as_zero(gold, answer):
     assert verify(gold, f"\\boxed{{{answer}}}").status is not Status.CORRECT
     assert verify(answer, f"\\boxed{{{gold}}}").status is not Status.CORRECT
+
+
+SAME_FUNCTION = [
+    (r"\lfloor\log_2 n\rfloor+1", r"1+\lfloor\frac{\ln n}{\ln 2}\rfloor"),
+    (r"\lceil x/20\rceil", r"-\lfloor-\frac{x}{20}\rfloor"),
+    (r"\lceil y+3\rceil", r"\lceil y\rceil+3"),
+    ("|x-2|", "|2-x|"),
+    ("||x|-|n||", "||n|-|x||"),
+    (r"\lfloor n/2\rfloor+\lceil n/2\rceil", r"\lceil n/2\rceil+\lfloor n/2\rfloor"),
+    (r"\max(x,y)", r"\frac{x+y+|x-y|}{2}"),
+    (r"\lfloor x/2000\rfloor", r"\lfloor\frac{x}{2000}\rfloor"),
+    (r"\sqrt{y-5}", "(y-5)^{1/2}"),
+    (r"\ln(x-10)+1", r"1+\ln(x-10)"),
+    (r"\ln(x-10)+\sqrt{5-y}", r"\sqrt{5-y}+\ln(x-10)"),
+    (r"\sqrt{x-1000}", "(x-1000)^{1/2}"),
+    (r"\sqrt{-x-3}", r"(-(x+3))^{\frac12}"),
+    (r"\arcsin(x-3)", r"\arcsin(-3+x)"),
+    ("(-1)^n", "(-1)^{n+2}"),
+]
+OTHER_FUNCTION = [
+    (r"\lfloor\log_2 n\rfloor+1", r"\lfloor\log_2 m\rfloor+1"),
+    (r"\lfloor\log_2 n\rfloor+1", r"\lceil\log_2 n\rceil"),
+    (r"\lfloor\log_2 n\rfloor", r"\lfloor\log_2 (n+1)\rfloor"),
+    (r"\lceil x/20\rceil", r"\lceil x/21\rceil"),
+    (r"\lceil x/2000\rceil", r"\lceil x/2001\rceil"),
+    (r"\lceil x/20\rceil", r"\lfloor x/20\rfloor+1"),
+    (r"\lfloor x/20\rfloor", r"\lfloor (x+1)/20\rfloor"),
+    (r"\lfloor x/3\rfloor", r"\lfloor (x+0.001)/3\rfloor"),
+    (r"\lceil y+\pi\rceil", r"\lceil y+3\rceil"),
+    (r"\lceil y+\pi\rceil", r"\lceil y+3.14159\rceil"),
+    (r"\lfloor\sqrt{n}\rfloor", r"\lceil\sqrt{n}\rceil"),
+    (r"\lfloor\sqrt{n}\rfloor", r"\lfloor\sqrt{n+1}\rfloor"),
+    ("||x|-|n||", "||k|-|n||"),
+    ("||x|-|n||", "|x-n|"),
+    ("|x|", "x"),
+    ("|x|", "|y|"),
+    ("|x-1000|", "1000-x"),
+    (r"\max(x,100)", r"\max(x,101)"),
+    (r"\max(x,y)", r"\max(x,z)"),
+    (r"n\bmod 100", r"n\bmod 101"),
+    (r"\lfloor x\rfloor", r"\lfloor x+10^{-20}\rfloor"),
+    (r"\sqrt{y-5}", "(y-5)^{1/3}"),
+    (r"\sqrt{y-5}", r"\sqrt{y-6}"),
+    (r"\sqrt{y-5}", r"\sqrt{x-5}"),
+    (r"\sqrt{y-5}", r"-\sqrt{y-5}"),
+    (r"\ln(x-10)+1", r"\ln(x-10)+2"),
+    (r"\ln(x-10)+1", r"\ln(x-10)"),
+    (r"\sqrt{x-1000}", r"\sqrt{x-1001}"),
+    ("(-1)^n", "(-1)^{n+1}"),
+    ("x-n", "n-k"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), SAME_FUNCTION)
+def test_the_same_function(gold, answer):
+    assert verify(gold, f"\\boxed{{{answer}}}").status is Status.CORRECT
+    assert verify(answer, f"\\boxed{{{gold}}}").status is Status.CORRECT
+
+
+@pytest.mark.parametrize(("gold", "answer"), OTHER_FUNCTION)
+def test_another_function(gold, answer):
+    assert verify(gold, f"\\boxed{{{answer}}}").status is not Status.CORRECT
+    assert verify(answer, f"\\boxed{{{gold}}}").status is not Status.CORRECT

@@ -16,26 +16,8 @@ from rlnorm.rewards.types import Status
 LINES = Path(__file__).with_name("data").joinpath("cross_check.jsonl").read_text().splitlines()
 CASES = [json.loads(line) for line in LINES]
 
-PENDING = {
-    "cross-020": "'{,}\\!' is not read as a thousands separator",
-    "cross-021": "'{,}\\!' is not read as a thousands separator",
-    "cross-073": "a number denied behind the answer hides the answer",
-    "cross-110": "floors are compared at points where they happen to agree",
-    "cross-111": "ceilings are compared at points where they happen to agree",
-    "cross-112": "no point is tried at which the root is real",
-    "cross-113": "no point is tried at which the logarithm is real",
-}
-"""Cases on which the verifier is still wrong."""
 
-
-def marked(case):
-    marks = []
-    if reason := PENDING.get(case["id"]):
-        marks = [pytest.mark.xfail(strict=True, reason=reason)]
-    return pytest.param(case, marks=marks, id=case["id"])
-
-
-@pytest.mark.parametrize("case", [marked(case) for case in CASES])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_verdict(case):
     verdict = verify(case["gold"], case["pred"])
     assert (verdict.status is Status.CORRECT) == case["expected"]

@@ -37,6 +37,13 @@ RIGHT = [
     ("1/2", r"\boxed{\frac12} or equivalently \boxed{0.5}"),
     ("6", r"\boxed{4} and $2+4=\boxed{6}$"),
     ("6", r"\boxed{5} 不对，应该是 \boxed{6}"),
+    (r"\{2,-5\}", r"so $\boxed{2}$ as well as $\boxed{-5}$"),
+    (r"\{2,-5\}", r"\boxed{2} along with \boxed{-5}"),
+    (r"\{2,-5\}", r"$x=\boxed{2}$ sowie $x=\boxed{-5}$"),
+    (r"\{2,-5\}", r"\boxed{2} ainsi que \boxed{-5}"),
+    (r"\{2,-5\}", r"\boxed{2} así como \boxed{-5}"),
+    (r"\{2,-5\}", r"\boxed{2}, а также \boxed{-5}"),
+    ("6", r"\boxed{5} looks well, so \boxed{6}"),
 ]
 WRONG = [
     ("-5", r"x=\boxed{2}, or else x=\boxed{-5}"),
@@ -53,6 +60,11 @@ WRONG = [
     ("5", r"\boxed{5} 或 \boxed{6}"),
     ("6", r"\boxed{5} oder \boxed{6}"),
     ("6", r"x=\boxed{5}, y=\boxed{6}"),
+    ("3", r"\boxed{2} as well as \boxed{3}"),
+    ("2", r"\boxed{2} as well as \boxed{3}"),
+    (r"\{2,3\}", r"\boxed{2} as well as \boxed{4}"),
+    (r"\{2,3\}", r"\boxed{2}. Well, \boxed{3}"),
+    (r"\{2,3\}", r"\boxed{2} is as well wrong, so \boxed{3}"),
 ]
 
 

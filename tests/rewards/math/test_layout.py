@@ -178,6 +178,14 @@ SAME = [
     ("5", r"\(5\)"),
     ("5", r"\[5\]"),
     ("5", "**x = 5**"),
+    ("343", r"343\,\mathrm{\frac{m}{s}}"),
+    ("9.8", r"9.8\,\mathrm{\frac{m}{s^2}}"),
+    ("60", r"60\ \text{$\frac{km}{h}$}"),
+    ("60", r"60\,{\rm \frac{km}{h}}"),
+    ("60", r"60\rm{\frac{km}{h}}"),
+    (r"\frac{x}{y}", r"\mathrm{\frac{x}{y}}"),
+    (r"2^{\frac{m}{s}}", r"2^\mathrm{\frac{m}{s}}"),
+    (r"60\text{ km/h}", r"60\mathrm{\frac{km}{h}}"),
 ]
 DIFFERENT = [
     (r"\\frac{7}{12}", r"\frac{12}{7}"),
@@ -274,6 +282,12 @@ DIFFERENT = [
     ("5", "❌ 5"),
     ("5", "5 ✘"),
     ("5", "<think>5"),
+    ("343", r"344\,\mathrm{\frac{m}{s}}"),
+    ("60", r"60\,\mathrm{\frac{k}{h}}"),
+    ("60", r"60\,\mathrm{\frac{x}{y}}"),
+    ("60", r"60\,\mathrm{\frac{1}{2}}"),
+    (r"60\text{ km/h}", r"60\mathrm{\frac{m}{s}}"),
+    ("2", r"2^\mathrm{\frac{m}{s}}"),
 ]
 
 

@@ -97,6 +97,11 @@ SAME_NOTATION = [
     ("1:2", r"1\,{:}\,2"),
     ("1:2", r"1\colon 2"),
     (r"\{1,2\}", r"\mathbf{\{1,2\}}"),
+    ("-6", r"-\lbrace 1+\lparen 2+3\rparen\rbrace"),
+    ("-6", r"-\{1+5\}"),
+    ("10", r"4+\{1+5\}"),
+    ("-2x-2", r"-2\lbrace x+1\rbrace"),
+    (r"\mathbb{R}\setminus\{0\}", r"\mathbb{R}-\{0\}"),
 ]
 OTHER_NOTATION = [
     ("3/4", r"{4\over 3}"),
@@ -114,6 +119,11 @@ OTHER_NOTATION = [
     ("3/4", r"{3\over4}\pi"),
     ("1/4", r"{1\over2}"),
     ("345", "3{:}45"),
+    ("-6", r"-\{1,5\}"),
+    ("-6", r"-\lbrace 1+\lparen 2+4\rparen\rbrace"),
+    ("-4", r"\{1\}-\{5\}"),
+    ("2", r"(0,3)-\{1\}"),
+    ("A-1", r"A-\{1\}"),
 ]
 
 

@@ -38,6 +38,11 @@ RIGHT = [
     ("1<|x|<2", r"(-2,-1)\cup(1,2)"),
     (r"[0,\infty)\cap\mathbb{Z}", r"[0,\infty)\cap\mathbb Z"),
     ("5", r"\color{red}5"),
+    (r"\sqrt{2}:1", r"2:\sqrt2"),
+    (r"\sqrt{2}:1", r"\sqrt{6}:\sqrt{3}"),
+    (r"1:\pi", r"2:2\pi"),
+    ("x:y:2", "3x:3y:6"),
+    (r"1:\sqrt2:\sqrt3", r"\sqrt2:2:\sqrt6"),
 ]
 WRONG = [
     (r"(-\infty,-1)\cup(2,\infty)", r"x<-1 \text{ or } y>2"),
@@ -71,6 +76,13 @@ WRONG = [
     ("|x|>1", "x>1"),
     ("12/6/2020", "6/3/2020"),
     ("500", r"499 \approx 500"),
+    (r"\sqrt{2}:1", r"\sqrt{2}:2"),
+    (r"\sqrt{2}:1", r"1:\sqrt{2}"),
+    (r"\sqrt{2}:1", r"2:\sqrt3"),
+    ("x:y:2", "2x:y:2"),
+    ("1:2", r"\sqrt2-\sqrt2:\sqrt3-\sqrt3"),
+    (r"1:\sqrt2:\sqrt3", r"\sqrt2:2:\sqrt5"),
+    ("1:1", r"\pm\sqrt2:\sqrt2"),
 ]
 
 

@@ -195,6 +195,14 @@ RIGHT = [
     ("12", "12 Prozent"),
     ("12", "12パーセント"),
     ("12", "12 процентов"),
+    ("500", "5 cientos"),
+    ("500", r"5\text{ centaines}"),
+    ("500", "5 сотен"),
+    ("120", "6 score"),
+    ("60000", "6 myriad"),
+    ("6000000000000000", r"6\text{ quadrillion}"),
+    ("20", "2 decenas"),
+    ("3000", "3 milliers"),
 ]
 WRONG = [
     (r"5 \text{ hours}", r"5 \text{ minutes}"),
@@ -388,6 +396,20 @@ WRONG = [
     ("12", "十二"),
     ("12", "第12"),
     ("12", "12番目ではない"),
+    ("5", "5 cientos"),
+    ("5", r"5\text{ cientos}"),
+    ("5", "5 centaines"),
+    ("5", "5 сотен"),
+    ("6", "6 score"),
+    ("6", r"6\text{ score}"),
+    ("6", "6 myriad"),
+    ("6", "6 quadrillion"),
+    ("5", "5 hundertstel"),
+    ("5", r"5\text{ Tausendstel}"),
+    ("5", "5 zwanzigstel"),
+    ("5", "5 centésimas"),
+    ("2", "2 decenas"),
+    ("3", "3 milliers"),
 ]
 
 

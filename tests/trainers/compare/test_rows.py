@@ -4,14 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from rlnorm.algorithms import resolve_algorithm
 from rlnorm.errors import InputError
 from rlnorm.named_algorithms import ALGORITHMS
 from rlnorm.trainers.compare.results import collect_results
-from rlnorm.trainers.compare.rows import baseline_table, changed_parts, row_table
+from rlnorm.trainers.compare.rows import baseline_table, changed_parts, check_rows, row_table
 from rlnorm.trainers.compare.runs import Outcome, check_buildable, plan_comparison
 from rlnorm.trainers.compare.tables import as_markdown, reading, verdict_grids
 from rlnorm.trainers.config.resolve import build_algorithm
+from rlnorm.types import LossDenominators
 
 # of those, an estimator may bring a rollout more
 PARTS = {
@@ -114,11 +117,12 @@ def test_mapo_needs_a_task_of_several_turns(environment, turns, tmp_path, config
         f"rollout.environment={environment}",
     ]
     comparison = plan_comparison(config_for(tmp_path, *task), ["grpo", "mapo"], 1, "grpo")
+    built = {n: build_algorithm(comparison.run_config(n, 1)) for n in comparison.algorithms}
     if turns > 1:
-        check_buildable(comparison)
+        check_rows(built, "grpo", comparison.config)
     else:
         with pytest.raises(InputError, match="'mapo' compares the turns of a rollout"):
-            check_buildable(comparison)
+            check_rows(built, "grpo", comparison.config)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,35 @@ def test_a_stage_set_for_all_rows_may_not_replace_the_part_of_one(
     config = config_for(tmp_path, f"algorithm.{slot}=reinforce")
     with pytest.raises(InputError, match=rf"algorithm\.{slot} is set and would replace that of"):
         plan_comparison(config, names, 1, "grpo")
+
+
+@pytest.mark.parametrize("name", ["gspo", "gspo_token", "luspo", "cispo", "gmpo", "sapo", "vespo"])
+def test_losses_of_the_ratio_have_one_gradient_where_it_is_1(name, tmp_path, config_for):
+    """Two rollouts with advantages 1 and -2 of 2 and 1 tokens: -A / tokens / rollouts of each."""
+    index, counts = torch.tensor([0, 0, 1]), LossDenominators(tokens=3, rollouts=2, horizon=4)
+    for aggregate, want in (
+        ("token-mean", [-1 / 3, -1 / 3, 2 / 3]),
+        ("seq-mean-token-mean", [-1 / 4, -1 / 4, 1]),
+    ):
+        logprobs = torch.tensor([-1.0, -2.0, -3.0], dtype=torch.float64, requires_grad=True)
+        algorithm = resolve_algorithm(name, {"aggregate": aggregate})
+        columns = {
+            "logprobs": logprobs,
+            "old_logprobs": logprobs.detach(),
+            "advantages": torch.tensor([1.0, 1.0, -2.0], dtype=torch.float64),
+            "rollout_index": index,
+        }
+        loss, _ = algorithm.loss(columns, counts)
+        [gradient] = torch.autograd.grad(loss, logprobs)
+        expected = torch.tensor(want, dtype=torch.float64)
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-6)
+    once = ("learner.minibatches=1", "learner.old_logprobs=recompute")
+    comparison = plan_comparison(config_for(tmp_path, *once), ["grpo", name], 1, "grpo")
+    built = {n: build_algorithm(comparison.run_config(n, 1)) for n in comparison.algorithms}
+    with pytest.raises(InputError, match=f"--algorithms: '{name}' treats the ratio"):
+        check_rows(built, "grpo", comparison.config)
+    for more in ("learner.epochs=2", "learner.old_logprobs=sampler"):
+        check_rows(built, "grpo", config_for(tmp_path, *once, more))
 
 
 def test_the_page_lists_the_part_of_every_algorithm():

@@ -1,5 +1,6 @@
 """A comparison's plan and its processes: what is refused, and what a failed run leaves."""
 
+import signal
 import sys
 import time
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from rlnorm.errors import InputError
+from rlnorm.trainers.compare import runs as module
 from rlnorm.trainers.compare.runs import Outcome, open_comparison, plan_comparison, run_all
 
 
@@ -133,3 +135,11 @@ def test_a_run_without_progress_is_ended(tmp_path, config_for):
     outcome, _ = run_with(comparison, "import time; time.sleep(60)")
     assert time.monotonic() - start < 30
     assert all("no step within 1 s" in why for why in outcome.failures.values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_would_leave_a_run_behind_is_as_ctrl_c(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), module._terminated_as_interrupted():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) == before

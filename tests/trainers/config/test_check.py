@@ -3,7 +3,7 @@
 import pytest
 
 from rlnorm.errors import InputError
-from rlnorm.trainers.config.check import at_checkpoint
+from rlnorm.trainers.config.check import at_checkpoint, precheck
 from rlnorm.trainers.config.load import load_config
 
 
@@ -50,3 +50,9 @@ def test_a_path_without_a_model_is_one_line_that_says_what_is_allowed(run, path)
         f"--checkpoint {run / path}: holds no model; needs a run directory, its folder "
         "checkpoints, one checkpoint (step_000020 or latest) or a model folder"
     )
+
+
+def test_columns_are_refused_where_no_source_has_any():
+    config = load_config("quickstart", ["data.fields={question: prompt}"])
+    with pytest.raises(InputError, match=r"data\.fields has no effect here"):
+        precheck(config)

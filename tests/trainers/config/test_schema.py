@@ -312,6 +312,10 @@ def test_weights_that_are_all_0_are_refused():
         ("data.csv", r"needs a file ending in .jsonl, .json, .parquet, a folder of them, hf:"),
         ("nowhere.jsonl", r"no such file nowhere.jsonl"),
         ("gsm8=x.jsonl", r"did you mean 'gsm8k'"),
+        ("''", r"data.train = '': is empty; name a file, hf:OWNER/NAME or task:chain"),
+        ("gsm8k=", r"data.train = 'gsm8k=': names no file; gsm8k from the hub is hf:gsm8k:SPLIT"),
+        ("x" * 5000 + ".jsonl", r"File name too long"),
+        ("{a: {source: ''}}", r"data.train.a.source = '': is empty"),
     ],
 )
 def test_a_data_source_that_names_nothing_is_told(source, message):

@@ -8,8 +8,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from rlnorm.errors import InputError
 from rlnorm.trainers.config.load import load_config
 from rlnorm.trainers.config.resolve import build_scorer
+from rlnorm.trainers.config.schema import RewardConfig
 from rlnorm.trainers.config.sources import data_sources
 from rlnorm.trainers.errors import RunError
 from rlnorm.trainers.evaluate.benchmarks import Problem, summarize
@@ -43,6 +45,23 @@ async def test_verdicts_that_cannot_be_written_do_not_cost_the_numbers(tmp_path)
     with pytest.raises(RunError, match=r"--out .*file: .*; the verdicts were not saved"):
         await run_evaluation(config, None, tmp_path / "file", Console(file=shown, width=200))
     assert "512" in shown.getvalue()
+
+
+async def test_a_reward_that_fails_ends_an_evaluation_with_one_line():
+    reward = {"name": "mine", "function": lambda sample: 1 / 0}
+    config = load_config("quickstart", ["eval_samples=1", "data.eval={held: task:chain:heldout}"])
+    config = config.model_copy(update={"rewards": [RewardConfig(**reward)]})
+    with pytest.raises(RunError, match=r"^reward 'mine' failed on 1024 of 1024 samples; the first"):
+        await run_evaluation(config, None, None, Console(file=io.StringIO()))
+
+
+async def test_a_benchmark_row_that_no_reward_is_for_is_refused():
+    rows = ["rewards.correct.rows={source: task:chain}"]
+    config = load_config("quickstart", [*rows, "data.eval={held: task:chain:heldout}"])
+    with pytest.raises(
+        InputError, match=r"^data\.eval\.held: no reward applies to 512 of 512 rows"
+    ):
+        await run_evaluation(config, None, None, Console(file=io.StringIO()))
 
 
 def problem(name: str, greedy: float, sampled: tuple[float, ...]) -> Problem:
