@@ -119,7 +119,12 @@ def _read_hub(source: HubSource, fields: Mapping[str, str]) -> tuple[list[Proble
     )
 
 
-def _task_rows(source: str) -> list[ProblemRow]:
+def first_task_row(source: str) -> ProblemRow:
+    """The first row of `task:NAME[:SPLIT]`."""
+    return _task_rows(source, count=1)[0]
+
+
+def _task_rows(source: str, count: int | None = None) -> list[ProblemRow]:
     _, name, *rest = source.split(":")
     split = rest[0] if rest else "train"
     return [
@@ -131,5 +136,5 @@ def _task_rows(source: str) -> list[ProblemRow]:
             level=p.level,
             meta=dict(p.extras),
         )
-        for p in generate_split(name, split, TASK_SIZES[split])
+        for p in generate_split(name, split, count or TASK_SIZES[split])
     ]

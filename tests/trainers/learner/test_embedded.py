@@ -6,6 +6,7 @@ import torch
 from rlnorm.algorithms import resolve_algorithm
 from rlnorm.trainers.config.schema import LearnerConfig, ModelConfig
 from rlnorm.trainers.learner.embedded import EmbeddedLearner
+from rlnorm.trainers.models import load_tokenizer
 from rlnorm.types import LossDenominators, TokenBatch
 
 
@@ -33,12 +34,12 @@ def batch() -> TokenBatch:
     )
 
 
-async def started(tmp_path, *, lora_rank: int = 0, **options) -> EmbeddedLearner:
+async def started(tmp_path, *, lora_rank: int = 0, tokenizer=None, **options) -> EmbeddedLearner:
     learner = EmbeddedLearner(
         ModelConfig(path="shipped:quick", lora={"rank": lora_rank} if lora_rank else None),
         LearnerConfig(**options),
         resolve_algorithm("grpo", {"regularizers": [{"name": "kl", "coef": 0.04}]}),
-        None,
+        tokenizer,
         seed=0,
         device=torch.device("cpu"),
         faults=tmp_path,
@@ -100,3 +101,17 @@ async def test_the_gradient_is_clipped_to_its_largest_norm_which_is_told(tmp_pat
     result = await learner.step(batch, 1e-4)
     assert result.grad_norm > 1e-2
     assert float(gradients(learner).norm()) == pytest.approx(1e-3, rel=1e-4)
+
+
+async def test_a_loaded_learner_takes_the_step_that_the_saved_one_takes(tmp_path, batch):
+    saved = await started(tmp_path, tokenizer=load_tokenizer("shipped:quick"))
+    await saved.step(batch, lr=1e-2)
+    await saved.save(tmp_path)
+    loaded = await started(tmp_path)
+    await loaded.load(tmp_path)
+    assert loaded.policy_version == saved.policy_version == 1
+    for weights in ("before", "after"):
+        mine, its = loaded.model.state_dict(), saved.model.state_dict()
+        assert all(torch.equal(mine[name], its[name]) for name in its), f"{weights} the next step"
+        await saved.step(batch, lr=1e-2)
+        await loaded.step(batch, lr=1e-2)
