@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlnorm.errors import InputError
+from rlnorm.errors import InputError, code_of_user
+from rlnorm.rewards.data.cells import lone_surrogate
 from rlnorm.rewards.data.problems import SHOWN, ProblemRow, short
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.rewards.scorer import Scorer
@@ -85,7 +86,7 @@ async def problem_prompts(
     split = source.removeprefix("env:")
     prompts, context = [], environment.limits.context_tokens
     for seed in range(ENV_SIZES[split]):
-        messages = tuple(await environment.make(split).reset(seed))
+        messages = await _first_messages(environment, split, seed)
         token_ids = tuple(tokenizer.open(messages))
         prompts.append(
             Prompt(
@@ -105,6 +106,26 @@ async def problem_prompts(
             f"{named}; use shorter problems or a model.path with a longer context"
         )
     return prompts
+
+
+async def _first_messages(
+    environment: Environment, split: str, seed: int
+) -> tuple[Mapping[str, str], ...]:
+    """What the environment opens a problem with. InputError if it fails or gives no messages."""
+    where = f"rollout.environment: reset({seed})"
+    with code_of_user(where):
+        found = await environment.make(split).reset(seed)
+    good = isinstance(found, Sequence) and len(found) > 0 and all(map(_is_message, found))
+    if not good:
+        raise InputError(
+            f"{where} returned {found!r:.80}: needs a list of {{role, content}} messages of text"
+        )
+    return tuple(found)
+
+
+def _is_message(item: Any) -> bool:
+    texts = [item.get("role"), item.get("content")] if isinstance(item, Mapping) else [None]
+    return all(isinstance(text, str) and lone_surrogate(text) is None for text in texts)
 
 
 def render(

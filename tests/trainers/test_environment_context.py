@@ -125,3 +125,47 @@ def test_a_wrong_environment_is_refused_in_one_line(model, tmp_path, monkeypatch
         resolve_environment(config)
     assert str(told.value).startswith("rollout.environment")
     assert "\n" not in str(told.value)
+
+
+RESETS = """
+class Base:
+    stop = ()
+
+    async def step(self, text):
+        raise NotImplementedError
+
+class Fails(Base):
+    async def reset(self, seed):
+        return {}["no such problem"]
+
+class Text(Base):
+    async def reset(self, seed):
+        return "2 + 2?"
+
+class Nothing(Base):
+    async def reset(self, seed):
+        return []
+
+class Half(Base):
+    async def reset(self, seed):
+        return [{"role": "user", "content": "\\ud83d"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Fails", r": KeyError: 'no such problem' \(.*resets\.py, line 10"),
+        ("Text", " returned '2 \\+ 2\\?': needs a list of {role, content} messages of text"),
+        ("Nothing", r" returned \[\]: needs a list"),
+        ("Half", r" returned \[{'role': 'user', 'content': '\\ud83d'}\]: needs a list"),
+    ],
+)
+def test_an_environment_that_opens_no_problem_is_one_line(tmp_path, name, told):
+    (tmp_path / "resets.py").write_text(RESETS)
+    over = [f"rollout.environment={{name: '{tmp_path}/resets.py:{name}'}}", "data.train=env:train"]
+    config = load_config("quickstart", [*over, "data.eval={}"])
+    tokenizer = ChatTokenizer(load_tokenizer("shipped:quick"))
+    with pytest.raises(InputError, match=rf"rollout\.environment: reset\(0\){told}") as caught:
+        asyncio.run(problem_prompts(resolve_environment(config), tokenizer, "env:train"))
+    assert "\n" not in str(caught.value)

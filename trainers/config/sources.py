@@ -113,8 +113,6 @@ def check_source(source: str, turns: bool) -> None:
     turns: True with rollout.environment, which brings its own problems.
     """
     kind, _, rest = source.partition(":")
-    if not source.strip():
-        raise InputError("names no source")
     if turns or kind == "env":
         if not turns:
             raise InputError("needs rollout.environment, which provides these problems")

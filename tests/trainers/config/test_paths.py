@@ -78,7 +78,7 @@ def test_a_space_before_a_url_hides_nothing():
 def test_a_source_without_a_name_is_refused_by_its_key():
     for key in ("data.train", "data.eval.x"):
         config = load_config("quickstart", ["data.eval={}", f"{key}=''"])
-        with pytest.raises(InputError, match=rf"{key} = '': names no source"):
+        with pytest.raises(InputError, match=rf"{key} = '': is empty; name a file"):
             precheck(config)
 
 
