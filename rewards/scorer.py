@@ -106,8 +106,15 @@ class Scorer:
     def audits(self, meta: Mapping[str, Any]) -> bool:
         """False for a row whose gold no reward reads as mathematics, since those that do are for
         other rows."""
-        math_rewards = [r for r in self._rewards if getattr(r.call.target, "reads_math", False)]
-        return not math_rewards or any(r.spec.applies_to(meta) for r in math_rewards)
+        return not self._math_rewards or self.reads_math(meta)
+
+    def reads_math(self, meta: Mapping[str, Any]) -> bool:
+        """True for a row whose gold a reward reads as mathematics."""
+        return any(r.spec.applies_to(meta) for r in self._math_rewards)
+
+    @property
+    def _math_rewards(self) -> list[BoundReward]:
+        return [r for r in self._rewards if getattr(r.call.target, "reads_math", False)]
 
     def gold_fault(self, gold: Any, meta: Mapping[str, Any]) -> str:
         """Why a reward that is for this row cannot read its gold; "" if all can.

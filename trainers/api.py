@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -99,10 +99,12 @@ def _settings(
         table = _copied(config)
     else:
         raise InputError(f"config = {config!r}: needs a Config, a table, a file or a preset's name")
+    if isinstance(overrides, str) or not all(isinstance(text, str) for text in overrides):
+        raise InputError(f"overrides = {overrides!r}: needs a list of texts key=value")
     for assignment in overrides:
         override(table, assignment)
     if rewards is not None:
-        if callable(rewards) or isinstance(rewards, str):
+        if isinstance(rewards, str) or not isinstance(rewards, Iterable):
             raise InputError(f"rewards = {rewards!r}: needs a list, or a table by name")
         items = rewards.items() if isinstance(rewards, Mapping) else enumerate(rewards)
         table["rewards"] = [_reward(key, value) for key, value in items]

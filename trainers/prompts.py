@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlnorm.errors import InputError, one_line
+from rlnorm.errors import InputError
 from rlnorm.rewards.data.problems import SHOWN, ProblemRow, short
 from rlnorm.rewards.environments.chat import ChatTokenizer
 from rlnorm.rewards.scorer import Scorer
@@ -15,6 +15,7 @@ from rlnorm.trainers.config.sources import (
     DataSource,
     check_source,
 )
+from rlnorm.trainers.config.template import messages_of, prompt_tokens
 from rlnorm.trainers.models import context_length
 from rlnorm.trainers.rollout.environment import Environment
 from rlnorm.types import Prompt
@@ -116,12 +117,12 @@ def render(
     """
     prompts = []
     for row in rows:
-        messages = _messages(row, config.system_prompt)
+        messages = messages_of(row, config.system_prompt)
         columns = row_columns(row, name)
         prompts.append(
             Prompt(
                 prompt_id=f"{name}/{row.id}" if name else row.id,
-                token_ids=_token_ids(tokenizer, messages, row),
+                token_ids=prompt_tokens(tokenizer, messages, row),
                 answer=row.answer,
                 source=columns.pop("source"),
                 level=columns.pop("level"),
@@ -132,41 +133,10 @@ def render(
     return prompts
 
 
-def _messages(row: ProblemRow, system_prompt: str | None) -> list[Mapping[str, str]]:
-    """The row's conversation or question, after the config's system message unless it has one."""
-    messages = row.messages or ({"role": "user", "content": row.question},)
-    if system_prompt is None or messages[0]["role"] == "system":
-        return list(messages)
-    return [{"role": "system", "content": system_prompt}, *messages]
-
-
-def _token_ids(
-    tokenizer: Any, messages: Sequence[Mapping[str, str]], row: ProblemRow
-) -> tuple[int, ...]:
-    if tokenizer.chat_template is None:
-        return tuple(tokenizer("\n".join(m["content"] for m in messages)).input_ids)
-    try:
-        encoded = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True
-        )
-    except Exception as error:  # a template is a program, which may raise anything
-        raise InputError(
-            f"prompt {short(row.id)!r} of {row.source}: the chat template of "
-            f"{tokenizer.name_or_path!r} fails on its messages "
-            f"({', '.join(m['role'] for m in messages)}): {one_line(error)}"
-        ) from error
-    return tuple(encoded["input_ids"])
-
-
 def check_tokens(prompts: Sequence[Prompt], model_config: Any) -> None:
-    """Refuse a prompt without tokens, or with a token that the model has no embedding for."""
+    """Refuse a prompt with a token that the model has no embedding for."""
     rows = model_config.get_text_config().vocab_size
     for prompt in prompts:
-        if not prompt.token_ids:
-            raise InputError(
-                f"prompt {prompt.prompt_id!r} of {prompt.source}: has no tokens; the chat template "
-                "of model.path renders nothing for its messages"
-            )
         if max(prompt.token_ids) >= rows:
             raise InputError(
                 f"prompt {prompt.prompt_id!r} of {prompt.source}: has token "

@@ -99,8 +99,8 @@ def _last_statement(text: str) -> re.Match[str] | None:
     for pattern in (_STATED, _CHINESE, _BELIEVED, _AFFIRMED, _CHOSEN):
         for match in pattern.finditer(text):
             denied = _DENIED_BEFORE.search(match["gap"]) or _DENIED_AFTER.match(text, match.end())
-            undecided = pattern is _BELIEVED and _OPEN_STILL.match(text, match.end())
-            undecided = undecided or _is_open(pattern, match, text)
+            hedged = pattern is _BELIEVED and _OPEN_STILL.match(text, match.end())
+            undecided = bool(hedged) or _is_open(pattern, match, text)
             later = stated is None or match.start("letter") >= stated.start("letter")
             if later and not denied and not undecided:
                 stated = match

@@ -176,8 +176,7 @@ _ABBREVIATION = re.compile(
     r"(?<=\d sq)\.(?=\s)|(?<=millones)\s+de(?=\s)|(?<=millions)\s+(?:de|of)(?=\s)"
 )
 _AND = re.compile(
-    r"(?<=[\d)}]) (?:[yo] (?=\d|\\(?:frac|sqrt))"
-    r"|(?:et|ou|ve|veya|atau|dan|och|og|en) (?=[-\d\\(]|\w\s*=))"
+    r"(?<=\d) [yo] (?=\d)|(?<=[\d)}]) (?:et|ou|ve|veya|atau|dan|och|og|en) (?=[-\d\\(]|\w\s*=)"
 )
 """Between two values, `y` and its like are words: `2 y 3`."""
 _OF = re.compile(r"(?<=[a-z]{2} )d['’][^\W\d_]{2,}")

@@ -15,7 +15,7 @@ _SIGNS = (1, 1, -1, 1, -1)
 PIECEWISE = words("floor ceil mod max min abs")
 _STARTS = (("6.61803", 1), ("911.73205", 1), ("-23.41421", -1))
 """Where the search for a step begins, and in which direction."""
-_MAX_STEPS = 24
+_MAX_STEPS = 12
 _SCALES = ("0.6180", "4.2360", "37.4142", "911.7320", "70001.4494")
 
 
@@ -91,9 +91,10 @@ def step_points(node: Node, sign: int, names: Sequence[str]) -> list[Point]:
 
 def _crossings(node: Node, sign: int, names: Sequence[str]) -> Iterator[list[Point]]:
     others = far_points(names, 0)
-    for inside, whole in dict.fromkeys(_bends(node)):
-        for name in sorted(symbols(inside)):
-            for at, (start, direction) in enumerate(_STARTS):
+    bends = dict.fromkeys(_bends(node))
+    for at, (start, direction) in enumerate(_STARTS):
+        for inside, whole in bends:
+            for name in sorted(symbols(inside)):
                 point = {**others[at], name: start}
                 try:
                     yield _around(inside, sign, point, name, direction if whole else 0)

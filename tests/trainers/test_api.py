@@ -206,6 +206,8 @@ def locked_reward():
         ({"rewards": []}, "rewards"),
         ({"rewards": [lambda sample: 1.0]}, r"rewards\[0\] = .* has no name: give {name: f"),
         ({"rewards": [a_reward(), a_reward()]}, "component 'lines' appears 2 times"),
+        ({"rewards": 3}, r"rewards = 3: needs a list, or a table by name"),
+        ({"overrides": [5]}, r"overrides = .*, 5\]: needs a list of texts key=value"),
         ({"rewards": [3]}, r"rewards\[0\] = 3 has no name"),
         ({"rewards": {"mine": 3}}, r"rewards\.0\.function = 3"),
         ({"rewards": {"r": locked_reward()}}, r"'r' cannot be sent .* it holds lock \(a _thread"),
@@ -227,6 +229,11 @@ def test_bad_input_is_one_line_before_anything_starts(tmp_path, options, message
         train("quickstart", overrides=overrides, **options)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_overrides_in_one_text_are_refused():
+    with pytest.raises(InputError, match="overrides = 'steps=2': needs a list of texts key=value"):
+        train("quickstart", overrides="steps=2")
 
 
 def test_a_reward_that_fails_fails_the_run_and_says_how_to_go_on(small):

@@ -8,7 +8,7 @@ from rlnorm.rewards.data.hub import HubName
 from rlnorm.rewards.environments import find_environment
 from rlnorm.rewards.scorer import Scorer
 from rlnorm.trainers.config.resolve import build_algorithm, build_scorer, local_or_hub
-from rlnorm.trainers.config.rows import usable_rows
+from rlnorm.trainers.config.rows import first_task_row, usable_rows
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import (
     check_source,
@@ -17,6 +17,7 @@ from rlnorm.trainers.config.sources import (
     of_key,
     parse_hub_source,
 )
+from rlnorm.trainers.config.template import fast_tokenizer, messages_of, prompt_tokens
 from rlnorm.trainers.files import check_writable, latest_checkpoint
 
 
@@ -87,10 +88,17 @@ def _check_inputs(config: Config) -> Scorer:
 
 
 def _check_rows(config: Config, scorer: Scorer) -> None:
-    """Read the rows of files; those of the hub are checked when they are there."""
+    """Read the rows of files and render one; those of the hub are checked when they are there."""
+    rows = []
     for source in data_sources(config.data):
         if local_files(source):
-            usable_rows(source, scorer, config.data.on_bad_row)
+            rows.append(usable_rows(source, scorer, config.data.on_bad_row)[0][0])
+        elif source.text.startswith("task:"):
+            rows.append(first_task_row(source.text))
+    folder = local_or_hub(config.model.path)
+    if rows and isinstance(folder, str) and (tokenizer := fast_tokenizer(folder)) is not None:
+        for row in rows:
+            prompt_tokens(tokenizer, messages_of(row, config.data.system_prompt), row)
 
 
 def _ask_hub(config: Config) -> None:

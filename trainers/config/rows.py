@@ -42,15 +42,15 @@ def usable_rows(
 ) -> tuple[list[ProblemRow], LoadReport]:
     """The rows whose golds the rewards can read, and what was left out.
 
-    A gold that is mathematics has to verify against itself (`rlnorm.rewards.audit`), unless the
-    rewards that read mathematics are for other rows. Raises InputError for a malformed row, if no
-    row is left, and for any bad gold with on_bad_row="error".
+    A gold that is mathematics or that `math` reads has to verify against itself
+    (`rlnorm.rewards.audit`), unless the rewards that read mathematics are for other rows. Raises
+    InputError for a malformed row, if no row is left, and for any bad gold with on_bad_row="error".
     """
     rows, report = read_rows(source)
     if source.text.startswith("task:"):
         return rows, report
     columns = {row.id: row_columns(row, source.name) for row in rows}
-    audited = [(r.id, r.answer, r.meta) for r in rows if scorer.audits(columns[r.id])]
+    audited = [_audited(r, columns[r.id], scorer) for r in rows if scorer.audits(columns[r.id])]
     why = dict(audit_rows(audited).why)
     for row in rows:
         if row.id not in why and (fault := scorer.gold_fault(row.answer, columns[row.id])):
@@ -67,6 +67,15 @@ def usable_rows(
     kept = [row for row in rows if row.id not in why]
     dropped = {**report.dropped, "gold_error": tuple(row.id for row in rows if row.id in why)}
     return kept, replace(report, kept=len(kept), dropped=dropped)
+
+
+def _audited(
+    row: ProblemRow, columns: Mapping[str, Any], scorer: Scorer
+) -> tuple[str, Any, Mapping[str, Any]]:
+    """The row as it is audited: what `math` reads is mathematics, also where no data format says
+    so."""
+    verifier = row.meta["verifier"] or ("math" if scorer.reads_math(columns) else "")
+    return row.id, row.answer, {**row.meta, "verifier": verifier}
 
 
 def forget_rows() -> None:
@@ -110,7 +119,12 @@ def _read_hub(source: HubSource, fields: Mapping[str, str]) -> tuple[list[Proble
     )
 
 
-def _task_rows(source: str) -> list[ProblemRow]:
+def first_task_row(source: str) -> ProblemRow:
+    """The first row of `task:NAME[:SPLIT]`."""
+    return _task_rows(source, count=1)[0]
+
+
+def _task_rows(source: str, count: int | None = None) -> list[ProblemRow]:
     _, name, *rest = source.split(":")
     split = rest[0] if rest else "train"
     return [
@@ -122,5 +136,5 @@ def _task_rows(source: str) -> list[ProblemRow]:
             level=p.level,
             meta=dict(p.extras),
         )
-        for p in generate_split(name, split, TASK_SIZES[split])
+        for p in generate_split(name, split, count or TASK_SIZES[split])
     ]

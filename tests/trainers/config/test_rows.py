@@ -62,6 +62,18 @@ def test_golds_are_audited_where_a_reward_for_mathematics_is_for_the_row(tmp_pat
     assert len(usable_rows(source(path, "math500=", **fields), first, "error")[0]) == 2
 
 
+def test_a_gold_that_math_can_never_equal_is_left_out_also_without_a_data_format(tmp_path):
+    golds = "1", "a sentence", "\\frac{1", "$", "}", "<think>"
+    path = write(tmp_path / "d.jsonl", *golds)
+    kept, report = usable_rows(
+        source(path), load_rewards([{"name": "m", "function": "math"}]), "drop"
+    )
+    assert [r.answer for r in kept] == ["1", "a sentence"]
+    assert report.dropped == {"gold_error": ("2", "3", "4", "5")}
+    others = load_rewards([{"name": "e", "function": "exact"}])
+    assert len(usable_rows(source(path), others, "error")[0]) == len(golds)
+
+
 def test_rows_without_any_gold_that_can_be_read_are_refused(tmp_path):
     path = write(tmp_path / "d.jsonl", "1", "2")
     message = r"data.train = '.*d.jsonl': 2 of 2 golds cannot be read by .*: 0 \(c: .*them$"
