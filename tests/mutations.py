@@ -74,21 +74,6 @@ OF_RLNORM = [
     ("correction.py", "mean.where(mean > 1e-8, 1.0)", "mean", "test_correction.py"),
     ("sampling.py", ") > group_min", ") >= group_min", "test_sampling.py"),
     ("algorithms.py", "values * weights)", "values)", "test_algorithms.py"),
-    ("trainers/seeds.py", "in (seed, *parts)", "in parts", "test_seeds.py"),
-    ("trainers/seeds.py", '"/".join', '"".join', "test_seeds.py"),
-    ("trainers/seeds.py", "draws[prompt.prompt_id] += 1", "pass", "test_seeds.py"),
-    ("trainers/advantages.py", "value * factor", "value", "test_advantages.py"),
-    ("trainers/advantages.py", "order.tensor_split", "order.sort()[0].tensor_split",
-     "test_advantages.py"),
-    ("trainers/learner/packing.py", "length > room", "length >= room", "learner/test_packing.py"),
-    ("trainers/learner/packing.py", "(2 * batch", "(3 * batch", "learner/test_packing.py"),
-    ("trainers/learner/packing.py", "batch.positions[tokens]", "batch.positions",
-     "learner/test_packing.py"),
-    ("rewards/match.py", "boxes[-1]", "boxes[0]", "test_match.py"),
-    ("rewards/length.py", "(start - end)", "(end - start)", "test_length.py"),
-    ("rewards/length.py", "max_tokens - cache_tokens)", "max_tokens)", "test_length.py"),
-    # this module runs in a child process only
-    ("rewards/worker.py", '"memory", f"a worker', '"error", f"a worker', "test_pool.py"),
     ("inputs.py", "repeat_interleave(size)", "repeat(size)", "test_inputs.py"),
     ("inputs.py", "present & ~(alone & (values == 0))", "present", "test_inputs.py"),
     ("advantages/run.py", "result.keep & changed.keep", "changed.keep", ADVANTAGES + "run.py"),
@@ -99,6 +84,11 @@ OF_RLNORM = [
 
 MATH = "math/test_"
 OF_REWARDS = [
+    ("rewards/match.py", "boxes[-1]", "boxes[0]", "test_match.py"),
+    ("rewards/length.py", "(start - end)", "(end - start)", "test_length.py"),
+    ("rewards/length.py", "max_tokens - cache_tokens)", "max_tokens)", "test_length.py"),
+    # this module runs in a child process only
+    ("rewards/worker.py", '"memory", f"a worker', '"error", f"a worker', "test_pool.py"),
     # the layers of the verifier
     ("rewards/math/tokens.py", "len(found) > MAX_DIGITS", "False", MATH + "tokens.py"),
     ("rewards/math/tokens.py", "len(out) > MAX_TOKENS", "False", MATH + "tokens.py"),
@@ -207,6 +197,16 @@ OF_REWARDS = [
 ]  # fmt: skip
 
 OF_TRAINERS = [
+    ("trainers/seeds.py", "in (seed, *parts)", "in parts", "test_seeds.py"),
+    ("trainers/seeds.py", '"/".join', '"".join', "test_seeds.py"),
+    ("trainers/seeds.py", "draws[prompt.prompt_id] += 1", "pass", "test_seeds.py"),
+    ("trainers/advantages.py", "value * factor", "value", "test_advantages.py"),
+    ("trainers/advantages.py", "order.tensor_split", "order.sort()[0].tensor_split",
+     "test_advantages.py"),
+    ("trainers/learner/packing.py", "length > room", "length >= room", "learner/test_packing.py"),
+    ("trainers/learner/packing.py", "(2 * batch", "(3 * batch", "learner/test_packing.py"),
+    ("trainers/learner/packing.py", "batch.positions[tokens]", "batch.positions",
+     "learner/test_packing.py"),
     ("trainers/seeds.py", ".digest()) >> 1", ".digest())", "test_seeds.py"),
     ("trainers/seeds.py", "Random(derive_seed(seed, *parts))", "Random(seed)", "test_seeds.py"),
     ("trainers/seeds.py", 'f"{step}.{again}" if again', 'f"{step}.{again}" if False',
