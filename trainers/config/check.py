@@ -1,13 +1,20 @@
 """Checks of a config without heavy imports, so that a mistake is reported immediately."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlnorm.errors import InputError
 from rlnorm.rewards.data import hub
 from rlnorm.rewards.data.hub import HubName
+from rlnorm.rewards.data.problems import ProblemRow
 from rlnorm.rewards.environments import find_environment
 from rlnorm.rewards.scorer import Scorer
-from rlnorm.trainers.config.resolve import build_algorithm, build_scorer, local_or_hub
+from rlnorm.trainers.config.resolve import (
+    algorithm_slots,
+    build_algorithm,
+    build_scorer,
+    local_or_hub,
+)
 from rlnorm.trainers.config.rows import first_task_row, usable_rows
 from rlnorm.trainers.config.schema import Config
 from rlnorm.trainers.config.sources import (
@@ -29,7 +36,9 @@ def precheck(config: Config) -> None:
             "bfloat16 weights; use float32, or deepspeed, which keeps a float32 copy of the weights"
         )
     _check_address(config.cluster.address)
-    _check_rows(config, _check_inputs(config))
+    rows = _check_rows(config, _check_inputs(config))
+    algorithm_slots(config)
+    _check_template(config, rows)
     build_algorithm(config)  # its functions need torch, which takes seconds to load
     _ask_hub(config)
 
@@ -41,7 +50,7 @@ def precheck_eval(config: Config, checkpoint: Path | None, out: Path | None) -> 
     if out is not None:
         check_writable(out, "--out")
     config = at_checkpoint(config, checkpoint)
-    _check_rows(config, _check_inputs(config))
+    _check_template(config, _check_rows(config, _check_inputs(config)))
     _ask_hub(config)
 
 
@@ -87,14 +96,20 @@ def _check_inputs(config: Config) -> Scorer:
     return build_scorer(config)
 
 
-def _check_rows(config: Config, scorer: Scorer) -> None:
-    """Read the rows of files and render one; those of the hub are checked when they are there."""
+def _check_rows(config: Config, scorer: Scorer) -> list[ProblemRow]:
+    """Read the rows of files; those of the hub are checked when they are there. Returns the first
+    of each source."""
     rows = []
     for source in data_sources(config.data):
         if local_files(source):
             rows.append(usable_rows(source, scorer, config.data.on_bad_row)[0][0])
         elif source.text.startswith("task:"):
             rows.append(first_task_row(source.text))
+    return rows
+
+
+def _check_template(config: Config, rows: Sequence[ProblemRow]) -> None:
+    """Render a few rows, which needs a part of transformers that does not load torch."""
     folder = local_or_hub(config.model.path)
     if rows and isinstance(folder, str) and (tokenizer := fast_tokenizer(folder)) is not None:
         for row in rows:
