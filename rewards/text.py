@@ -28,11 +28,14 @@ _NAMES = (
     r"think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratchpad|plan(?:ning)?"
     r"|rationale|cot|inner_monologue"
 )
+_PIPED = r"(?:think(?:ing)?|thought|reason(?:ing)?)"
 REASONING_TAG = re.compile(
-    rf"(?P<open><(?:\w{{1,20}}[:_])?(?:{_NAMES})>|<\|(?:begin_of_thought|START_THINKING|think"
-    r"|inner_prefix|channel\|>analysis<\|message)\|>|\[THINK\]|◁think▷)"
-    rf"|</(?:\w{{1,20}}[:_])?(?:{_NAMES})>|<\|(?:end_of_thought|END_THINKING|/think|inner_suffix"
-    r"|channel\|>final<\|message)\|>|\[/THINK\]|◁/think▷"
+    rf"(?P<open><(?i:(?:\w{{1,20}}[:_])?(?:{_NAMES})|think_start)>"
+    rf"|<\|(?i:(?:begin_of_|start_)?{_PIPED}|inner_prefix)\|>|<\|channel\|>analysis<\|message\|>"
+    r"|\[(?i:think|reasoning)\]|◁think▷)"
+    rf"|</(?i:(?:\w{{1,20}}[:_])?(?:{_NAMES}))>|<(?i:think_end)>"
+    rf"|<\|(?i:(?:end_of_|end_|/){_PIPED}|inner_suffix)\|>|<\|channel\|>final<\|message\|>"
+    r"|\[/(?i:think|reasoning)\]|◁/think▷"
 )
 """An opening tag of reasoning (the group `open`) or a closing one, in the forms of open models."""
 

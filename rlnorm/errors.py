@@ -24,7 +24,11 @@ class InputError(ValueError):
 
 def one_line(error: BaseException) -> str:
     """Type and message of an error without line breaks."""
-    return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
+    try:
+        text = str(error)
+    except Exception as second:  # the text of an error is a user's code too
+        text = f"its message cannot be read: {type(second).__name__}"
+    return ": ".join(filter(None, (type(error).__name__, " ".join(text.split()))))
 
 
 def with_place(error: BaseException) -> str:

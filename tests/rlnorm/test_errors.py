@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from rlnorm.errors import InputError
+from rlnorm.errors import InputError, one_line
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,11 @@ def test_a_message_is_one_line_that_can_be_printed(message, shown):
     str(error).encode()
     assert str(pickle.loads(pickle.dumps(error))) == shown
     assert str(InputError(error)) == shown
+
+
+def test_an_error_whose_own_text_fails_is_still_one_line():
+    class Odd(Exception):
+        def __str__(self):
+            raise ValueError("no text")
+
+    assert one_line(Odd()) == "Odd: its message cannot be read: ValueError"
