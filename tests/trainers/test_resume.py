@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import shutil
 
 import pytest
@@ -115,6 +116,18 @@ def test_a_config_that_was_edited_is_refused_by_key(run, change, was):
         trainers.train(load_config(str(run / "config.yaml")), resume=True, display=False)
     changed = [path for path, at in before.items() if path.stat().st_mtime_ns != at]
     assert changed == [run / "config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("steps=2", "--resume: steps = 2, but the run has taken 3 steps"),
+        ("algorithm=rloo", "--resume: algorithm.name = 'rloo', but the run was started"),
+    ],
+)
+def test_fewer_steps_and_another_form_of_the_algorithm_are_told_as_such(run, change, told):
+    with pytest.raises(InputError, match=re.escape(told)):
+        edited(run, change)
 
 
 def test_a_free_key_may_change_and_is_recorded(run):

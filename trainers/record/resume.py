@@ -38,7 +38,8 @@ def config_changes(run: Path, config: Config) -> list[Change]:
         before = validate_config(read_table(made_with))
     except InputError as error:
         raise InputError(f"--resume: {made_with}: {error}") from None
-    old, new = (flatten(c.model_dump(mode="json")) for c in (before, config))
+    _check_steps(run, config.steps)
+    old, new = (flatten(_table(c)) for c in (before, config))
     changes = [Change(k, old.get(k), new.get(k)) for k in dict.fromkeys((*new, *old))]
     changes = [change for change in changes if change.old != change.new]
     for key, was, now in changes:
@@ -47,6 +48,21 @@ def config_changes(run: Path, config: Config) -> list[Change]:
         ):
             raise InputError(f"--resume: {key} = {now!r}, but the run was started with {was!r}")
     return changes
+
+
+def _table(config: Config) -> dict[str, Any]:
+    """The config with an algorithm that is only named in the form of one with options."""
+    table = config.model_dump(mode="json")
+    named = table["algorithm"]
+    return {**table, "algorithm": {"name": named} if isinstance(named, str) else named}
+
+
+def _check_steps(run: Path, steps: int) -> None:
+    """Refuse to resume a run that has taken more steps than the config asks for."""
+    newest = latest_checkpoint(run / "checkpoints")
+    taken = int(newest.name.removeprefix("step_")) if newest is not None else 0
+    if taken > steps:
+        raise InputError(f"--resume: steps = {steps}, but the run has taken {taken} steps")
 
 
 def config_of(run: Path) -> Path:
