@@ -47,6 +47,9 @@ def test_wandb_writes_an_offline_run(tmp_path, monkeypatch):
     assert loggers.failures == []
     [run] = (tmp_path / "wandb").glob("offline-run-*")
     [data] = run.glob("*.wandb")
+    until = time.monotonic() + 10  # wandb's own process writes it a little after `finish` returns
+    while data.stat().st_size <= 500 and time.monotonic() < until:
+        time.sleep(0.01)
     assert data.stat().st_size > 500
 
 
