@@ -42,11 +42,15 @@ def prompt_tokens(tokenizer: Any, messages: Messages, row: ProblemRow) -> tuple[
 
 
 def fast_tokenizer(folder: str) -> Any:
-    """The tokenizer without its model's own class, which would load torch; None if it has no fast
-    form or is broken, which loading it with its class will say."""
+    """The tokenizer without its model's own class, which would load torch; None if only that class
+    can tell: there is no fast form, it is broken, or its template writes a special token that the
+    files do not name."""
     from transformers import PreTrainedTokenizerFast
 
     try:
-        return PreTrainedTokenizerFast.from_pretrained(folder)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     except Exception:  # whatever is wrong is named by rlnorm.trainers.models.load_tokenizer
         return None
+    template = str(tokenizer.chat_template or "")
+    absent = [n for n in tokenizer.SPECIAL_TOKENS_ATTRIBUTES if getattr(tokenizer, n) is None]
+    return None if any(name in template for name in absent) else tokenizer

@@ -1,5 +1,7 @@
 """What a chat template makes of a row, before torch is loaded."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -36,6 +38,16 @@ def test_a_template_that_fails_or_renders_nothing_is_refused(template, message):
 
 
 def test_a_folder_without_a_fast_tokenizer_is_left_to_its_own_class(tmp_path):
+    assert fast_tokenizer(str(tmp_path)) is None
+
+
+def test_a_special_token_of_the_models_own_class_is_left_to_it(tmp_path):
+    # GPT-2's class names the token that its files leave out
+    shutil.copytree(shipped_model("quick"), tmp_path, dirs_exist_ok=True)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings |= {"chat_template": "{{ bos_token + messages[0].content }}"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
     assert fast_tokenizer(str(tmp_path)) is None
 
 
